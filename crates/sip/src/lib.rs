@@ -1,0 +1,1 @@
+//! What is on the wire: scans what arrived, splices what leaves. No I/O, clock, randomness or policy.

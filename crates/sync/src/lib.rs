@@ -1,0 +1,1 @@
+//! How the directory stays true: SQL in, numbered directories out.

@@ -1,0 +1,1 @@
+//! What is measured and kept: counters fed by the core's events.
