@@ -1,1 +1,5 @@
 //! What is on the wire: scans what arrived, splices what leaves. No I/O, clock, randomness or policy.
+
+mod number;
+
+pub use number::{Form, Number, NumberFault, Numbering};
