@@ -1,2 +1,48 @@
-//! What a developer runs.
-fn main() {}
+//! What a developer runs: `cargo xtask test`, `cargo xtask lint`, `cargo xtask fuzz`.
+//!
+//! One file per command. `tool` starts programs, `tree` holds the files of the checkout for the lint rules.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks to the terminal")]
+
+mod fuzz;
+mod lint;
+mod test;
+mod tool;
+mod tree;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Tests, checks and fuzzes the workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what the tests need, then run every check and every test; the last line counts the tests.
+    Test(test::Options),
+    /// Check the rules of the house: lengths, names, docs equal to the code, direction of dependencies.
+    Lint,
+    /// Run one fuzz target for a bounded time, from the corpus in fixtures/corpus.
+    Fuzz(fuzz::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Test(options) => test::run(&options),
+        Command::Lint => lint::run(),
+        Command::Fuzz(options) => fuzz::run(&options),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(fault) => {
+            eprintln!("xtask: {fault:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What the tests need beyond Rust: Debian packages, components of the toolchain, cargo-deny.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use crate::tool;
+
+struct Package {
+    name: &'static str,
+    /// What the tests use it for.
+    purpose: &'static str,
+}
+
+/// The Debian packages; only those that are missing are installed, without what they recommend.
+const PACKAGES: [Package; 5] = [
+    Package { name: "sip-tester", purpose: "SIPp: callers and callees of the wire tests" },
+    Package { name: "kamailio", purpose: "an independent proxy before and behind ours" },
+    Package { name: "baresip-core", purpose: "a phone at each end, with audio" },
+    Package { name: "sqlite3", purpose: "changes to the embedded directory from another program" },
+    Package { name: "iproute2", purpose: "addresses and interfaces inside network namespaces" },
+];
+
+const CARGO_DENY: &str = "0.20.2";
+
+/// Installs the Debian packages that are missing.
+pub(crate) fn packages() -> Result<()> {
+    let missing: Vec<_> = PACKAGES.iter().filter(|package| !is_installed(package.name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for package in &missing {
+        println!("xtask: {} is missing ({})", package.name, package.purpose);
+    }
+    let names: Vec<_> = missing.iter().map(|package| package.name).collect();
+    let by_hand = format!("apt-get install -y --no-install-recommends {}", names.join(" "));
+    if tool::answer(&mut tool::program("id", &["-u"])).as_deref().map(str::trim) != Some("0") {
+        bail!("only root can install them; run as root, once: {by_hand}");
+    }
+    // The list of packages may be old, or not there at all: fetch it when the first attempt fails.
+    if !apt_install(&names)? {
+        tool::succeeds(&mut tool::program("apt-get", &["update"]))?;
+        if !apt_install(&names)? {
+            bail!("the packages could not be installed: {by_hand}");
+        }
+    }
+    Ok(())
+}
+
+fn is_installed(package: &str) -> bool {
+    let mut query = tool::program("dpkg-query", &["--show", "--showformat", "${db:Status-Status}", package]);
+    tool::answer(&mut query).as_deref() == Some("installed")
+}
+
+fn apt_install(names: &[&str]) -> Result<bool> {
+    let mut command = tool::program("apt-get", &["install", "-y", "--no-install-recommends"]);
+    tool::succeeds(command.args(names).env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+/// Adds rustfmt and clippy to a toolchain that came without them.
+pub(crate) fn components() -> Result<()> {
+    for (subcommand, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        if tool::answer(&mut tool::cargo(&[subcommand, "--version"])).is_some() {
+            continue;
+        }
+        println!("xtask: {component} is missing");
+        if !tool::succeeds(&mut tool::program("rustup", &["component", "add", component])).unwrap_or(false) {
+            bail!("{component} could not be added; with rustup: rustup component add {component}");
+        }
+    }
+    Ok(())
+}
+
+/// Installs cargo-deny into the build folder, unless this version is on the path already.
+pub(crate) fn cargo_deny() -> Result<()> {
+    if deny_program().is_some() {
+        return Ok(());
+    }
+    println!("xtask: cargo-deny {CARGO_DENY} is missing, building it (some minutes)");
+    let wanted = format!("cargo-deny@{CARGO_DENY}");
+    let root = tool::target_dir().join("tools");
+    if !tool::succeeds(tool::cargo(&["install", "--locked", &wanted, "--root"]).arg(root))? {
+        bail!("cargo-deny could not be installed");
+    }
+    Ok(())
+}
+
+/// The cargo-deny of the version above: on the path, or in the build folder.
+pub(crate) fn deny_program() -> Option<PathBuf> {
+    let places = [PathBuf::from("cargo-deny"), tool::target_dir().join("tools/bin/cargo-deny")];
+    places.into_iter().find(|place| {
+        let version = tool::answer(&mut tool::program(place, &["--version"]));
+        version.is_some_and(|text| text.split_whitespace().nth(1) == Some(CARGO_DENY))
+    })
+}

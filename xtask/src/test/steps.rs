@@ -1,0 +1,84 @@
+//! The steps of `cargo xtask test`, in order of cost.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use super::Options;
+use super::counts::{Counts, Reader};
+use super::install;
+use crate::{lint, tool};
+
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    /// Whether it passed, and the tests it ran.
+    pub(crate) run: fn(&Options) -> Result<(bool, Counts)>,
+}
+
+pub(crate) const STEPS: [Step; 8] = [
+    Step { name: "format", run: |_| plain(&mut tool::cargo(&["fmt", "--all", "--check"])) },
+    Step { name: "lint", run: |_| Ok((lint::run()?, Counts::default())) },
+    Step { name: "licences", run: |_| licences() },
+    Step { name: "advisories", run: |_| advisories() },
+    Step { name: "clippy", run: |_| clippy() },
+    Step { name: "docs", run: |_| docs() },
+    Step { name: "tests", run: tests },
+    Step { name: "demo", run: |_| plain(&mut tool::cargo(&["run", "--release", "--", "demo", "--once"])) },
+];
+
+fn plain(command: &mut Command) -> Result<(bool, Counts)> {
+    Ok((tool::succeeds(command)?, Counts::default()))
+}
+
+fn clippy() -> Result<(bool, Counts)> {
+    plain(&mut tool::cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+}
+
+fn docs() -> Result<(bool, Counts)> {
+    plain(tool::cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// Licences, sources and doubled versions of all dependencies, by deny.toml.
+fn licences() -> Result<(bool, Counts)> {
+    plain(&mut deny(&["check", "licenses", "sources", "bans"])?)
+}
+
+/// Known faults of the dependencies. Their database is on another site: not reaching it is said, and is no failure.
+fn advisories() -> Result<(bool, Counts)> {
+    let fetched = deny(&["fetch", "db"])?.output().context("cannot start cargo-deny")?.status.success();
+    if !fetched {
+        println!("WARNING: the database of advisories cannot be reached from here: ADVISORIES WERE NOT CHECKED.");
+        return Ok((true, Counts::default()));
+    }
+    plain(&mut deny(&["check", "--disable-fetch", "advisories"])?)
+}
+
+fn deny(arguments: &[&str]) -> Result<Command> {
+    let program = install::deny_program().context("cargo-deny is not installed")?;
+    Ok(tool::program(program, arguments))
+}
+
+/// Unit, integration and doc tests; the call fixtures, the corpus, SIPp and the other elements are among them.
+fn tests(options: &Options) -> Result<(bool, Counts)> {
+    let mut command = tool::cargo(&["test", "--workspace", "--no-fail-fast", "--", "--show-output"]);
+    if options.full {
+        command.arg("--include-ignored").env("SWITCHYARD_FULL", "1");
+    } else {
+        command.env_remove("SWITCHYARD_FULL");
+    }
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo test")?;
+    let mut reader = Reader::default();
+    let mut output = BufReader::new(child.stdout.take().context("cargo test has no output")?);
+    let mut line = Vec::new();
+    while output.read_until(b'\n', &mut line)? > 0 {
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end_matches(['\n', '\r']);
+        if reader.line(text) {
+            println!("{text}");
+        }
+        line.clear();
+    }
+    let passed = child.wait()?.success();
+    Ok((passed, reader.counts()))
+}
