@@ -1,0 +1,64 @@
+//! UDP: one socket per listener, batches in, batches out.
+//!
+//! A batch comes in with one `recvmmsg` into slots that hold any datagram whole; what the core answers leaves with one
+//! `sendmmsg` per drain. ICMP errors are read from the socket's error queue, because only there stands which
+//! destination they are about (RFC 3261 18.4).
+
+mod open;
+mod receive;
+mod send;
+
+pub use open::{Notice, OpenFault, open};
+pub use receive::{Batch, Interfaces, Unreachable};
+pub use send::{SendFault, Sent};
+
+use proxy::ListenerId;
+use send::Outgoing;
+use std::io;
+use std::net::SocketAddr;
+use tokio::io::{Interest, Ready};
+
+/// Datagrams that one system call takes in. More than 8 gains nothing measurable, 16 leaves room for bursts.
+pub const BATCH: usize = 16;
+/// Bytes of one slot: any UDP datagram fits whole.
+pub const SLOT_BYTES: usize = 65_536;
+/// Datagrams that wait when the kernel takes no more; what comes on top is dropped and counted.
+pub const BACKLOG: usize = 1_024;
+/// The socket buffers that are asked for: about 3,600 datagrams of 1 kB in a burst.
+pub const BUFFER_BYTES: usize = 4 << 20;
+
+/// The socket of one UDP listener, in the runtime of the worker that owns it.
+#[derive(Debug)]
+pub struct UdpSocket {
+    listener: ListenerId,
+    socket: tokio::net::UdpSocket,
+    outgoing: Outgoing,
+    /// The kernel's own count of what it dropped for want of room, as last seen: it wraps.
+    overflow_seen: u32,
+}
+
+impl UdpSocket {
+    /// Takes an opened socket into the current runtime.
+    pub fn new(listener: ListenerId, socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
+        let socket = tokio::net::UdpSocket::from_std(socket)?;
+        Ok(UdpSocket { listener, socket, outgoing: Outgoing::default(), overflow_seen: 0 })
+    }
+
+    /// The listener whose socket this is.
+    pub fn listener(&self) -> ListenerId {
+        self.listener
+    }
+
+    /// The address that the socket is bound to.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Resolves when there is something to receive, or an error to read.
+    pub async fn ready(&self) -> io::Result<Ready> {
+        self.socket.ready(Interest::READABLE | Interest::ERROR).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

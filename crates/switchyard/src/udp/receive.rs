@@ -1,0 +1,232 @@
+//! What comes in: batches of datagrams, and ICMP errors with the destination they are about.
+
+use super::{BATCH, SLOT_BYTES, UdpSocket};
+use nix::cmsg_space;
+use nix::errno::Errno;
+use nix::libc;
+use nix::net::if_::if_nametoindex;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage, recvmmsg, recvmsg};
+use proxy::{Flow, InterfaceId};
+use std::io::{self, IoSliceMut};
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::AsRawFd;
+use tokio::io::Interest;
+
+/// Errors that one call reads from the error queue; the rest waits for the next.
+const ERRORS: usize = 64;
+/// Bytes of the failed datagram that come with an ICMP error; nothing is read from them.
+const ERROR_BYTES: usize = 64;
+/// RFC 792 and RFC 4443, as far as RFC 3261 18.4 asks.
+const ICMP_UNREACHABLE: u8 = 3;
+const ICMP_FRAGMENTATION_NEEDED: u8 = 4;
+const ICMP_PARAMETER_PROBLEM: u8 = 12;
+const ICMP6_UNREACHABLE: u8 = 1;
+const ICMP6_PARAMETER_PROBLEM: u8 = 4;
+
+/// A batch of datagrams in fixed slots. One per worker, reused for every batch.
+#[derive(Debug)]
+pub struct Batch {
+    slots: Box<[[u8; SLOT_BYTES]; BATCH]>,
+    arrivals: Vec<Arrival>,
+    /// Datagrams that the kernel dropped for want of room, since the batch before (SO_RXQ_OVFL; row H8).
+    pub overflowed: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Arrival {
+    slot: usize,
+    len: usize,
+    flow: Flow,
+}
+
+/// The kernel's numbers of the interfaces that peers are tied to.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Interfaces {
+    known: Vec<(u32, InterfaceId)>,
+}
+
+/// An address that our datagrams do not reach, by ICMP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unreachable {
+    /// The destination of the datagram that failed.
+    pub remote: SocketAddr,
+}
+
+impl Batch {
+    /// An empty batch with its slots.
+    pub fn new() -> Batch {
+        let slots = vec![[0; SLOT_BYTES]; BATCH].into_boxed_slice();
+        let slots = slots.try_into().unwrap_or_else(|_| Box::new([[0; SLOT_BYTES]; BATCH]));
+        Batch { slots, arrivals: Vec::with_capacity(BATCH), overflowed: 0 }
+    }
+
+    /// The datagrams, in order of arrival.
+    pub fn datagrams(&self) -> impl Iterator<Item = (Flow, &[u8])> {
+        self.arrivals.iter().filter_map(|arrival| {
+            let bytes = self.slots.get(arrival.slot)?.get(..arrival.len)?;
+            Some((arrival.flow, bytes))
+        })
+    }
+
+    /// How many datagrams it holds.
+    pub fn len(&self) -> usize {
+        self.arrivals.len()
+    }
+
+    /// True when nothing came.
+    pub fn is_empty(&self) -> bool {
+        self.arrivals.is_empty()
+    }
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Batch::new()
+    }
+}
+
+impl Interfaces {
+    /// Asks the kernel for the numbers of `names`; a name that is not there yet is left out until the next time.
+    pub fn resolve(names: &[Box<str>]) -> Interfaces {
+        let ids = (1..=u16::MAX).map(InterfaceId);
+        let known = ids.zip(names).filter_map(|(id, name)| Some((if_nametoindex(&**name).ok()?, id))).collect();
+        Interfaces { known }
+    }
+
+    /// The interface of a kernel's number.
+    pub fn id(&self, index: u32) -> InterfaceId {
+        self.known.iter().find(|(known, _)| *known == index).map_or(InterfaceId::OTHER, |(_, id)| *id)
+    }
+
+    /// How many of the names are there.
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// True when none is there.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+}
+
+impl UdpSocket {
+    /// Takes in what has arrived, at most [`BATCH`] datagrams, without waiting. The batch is empty when nothing is there.
+    pub fn receive(&mut self, batch: &mut Batch, interfaces: &Interfaces) -> io::Result<()> {
+        batch.arrivals.clear();
+        batch.overflowed = 0;
+        let fd = self.socket.as_raw_fd();
+        let listener = self.listener;
+        let mut overflow = None;
+        let done = self.socket.try_io(Interest::READABLE, || {
+            // The kernel writes lengths into the headers and the wrapper does not reset them: they are good for one use.
+            let space = cmsg_space!(libc::in6_pktinfo, libc::in_pktinfo, u32);
+            let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, Some(space));
+            let mut slices = batch.slots.each_mut().map(|slot| [IoSliceMut::new(slot)]);
+            let received = recvmmsg(fd, &mut headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;
+            for (slot, message) in received.enumerate() {
+                let Some(remote) = message.address.as_ref().and_then(socket_addr) else { continue };
+                let (interface, dropped) = told(&message, interfaces);
+                overflow = dropped.or(overflow);
+                let flow = Flow { listener, remote, connection: 0, interface };
+                batch.arrivals.push(Arrival { slot, len: message.bytes, flow });
+            }
+            Ok(())
+        });
+        if let Some(total) = overflow {
+            batch.overflowed = total.wrapping_sub(self.overflow_seen);
+            self.overflow_seen = total;
+        }
+        match done {
+            // An ICMP error that is pending on the socket surfaces here as well; the error queue tells whose it is.
+            Err(error) if !is_quiet(&error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads the error queue: the destinations that ICMP says cannot be reached (RFC 3261 18.4).
+    ///
+    /// Source quench, time exceeded and "fragmentation needed" are no failures and are skipped.
+    pub fn unreachable(&mut self, found: &mut Vec<Unreachable>) -> io::Result<()> {
+        let fd = self.socket.as_raw_fd();
+        for _ in 0..ERRORS {
+            let read = self.socket.try_io(Interest::ERROR, || {
+                let mut bytes = [0; ERROR_BYTES];
+                let mut space = cmsg_space!(libc::sock_extended_err, libc::sockaddr_in6, libc::in6_pktinfo, u32);
+                let mut slices = [IoSliceMut::new(&mut bytes)];
+                let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
+                let message = recvmsg::<SockaddrStorage>(fd, &mut slices, Some(&mut space), flags)?;
+                let remote = message.address.as_ref().and_then(socket_addr);
+                Ok(remote.filter(|_| is_failure(&message)))
+            });
+            match read {
+                Ok(Some(remote)) => found.push(Unreachable { remote }),
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if is_quiet(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the control messages tell: the arrival interface, and the socket's running count of dropped datagrams.
+fn told(message: &RecvMsg<'_, '_, SockaddrStorage>, interfaces: &Interfaces) -> (InterfaceId, Option<u32>) {
+    let mut interface = InterfaceId::OTHER;
+    let mut dropped = None;
+    for control in message.cmsgs().into_iter().flatten() {
+        match control {
+            ControlMessageOwned::Ipv4PacketInfo(info) => {
+                interface = u32::try_from(info.ipi_ifindex).map_or(InterfaceId::OTHER, |index| interfaces.id(index));
+            }
+            ControlMessageOwned::Ipv6PacketInfo(info) => interface = interfaces.id(info.ipi6_ifindex),
+            ControlMessageOwned::RxqOvfl(total) => dropped = Some(total),
+            _ => {}
+        }
+    }
+    (interface, dropped)
+}
+
+fn is_failure(message: &RecvMsg<'_, '_, SockaddrStorage>) -> bool {
+    message.cmsgs().into_iter().flatten().any(|control| match control {
+        ControlMessageOwned::Ipv4RecvErr(error, _) => {
+            error.ee_origin == libc::SO_EE_ORIGIN_ICMP
+                && match error.ee_type {
+                    ICMP_UNREACHABLE => error.ee_code != ICMP_FRAGMENTATION_NEEDED,
+                    kind => kind == ICMP_PARAMETER_PROBLEM,
+                }
+        }
+        ControlMessageOwned::Ipv6RecvErr(error, _) => {
+            error.ee_origin == libc::SO_EE_ORIGIN_ICMP6
+                && matches!(error.ee_type, ICMP6_UNREACHABLE | ICMP6_PARAMETER_PROBLEM)
+        }
+        _ => false,
+    })
+}
+
+fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = address.as_sockaddr_in().map(|a| SocketAddr::V4(SocketAddrV4::from(*a)));
+    v4.or_else(|| address.as_sockaddr_in6().map(|a| SocketAddr::V6(SocketAddrV6::from(*a))))
+}
+
+/// True for what a datagram socket reports about an earlier datagram, or about nothing at all.
+fn is_quiet(error: &io::Error) -> bool {
+    use Errno::{
+        EAGAIN, ECONNREFUSED, EHOSTDOWN, EHOSTUNREACH, EINTR, EMSGSIZE, ENETDOWN, ENETUNREACH, ENOPROTOOPT, EOPNOTSUPP, EPROTO,
+    };
+    let known = [
+        EAGAIN,
+        EINTR,
+        ECONNREFUSED,
+        EHOSTUNREACH,
+        ENETUNREACH,
+        EHOSTDOWN,
+        ENETDOWN,
+        EMSGSIZE,
+        EPROTO,
+        ENOPROTOOPT,
+        EOPNOTSUPP,
+    ];
+    error.raw_os_error().is_some_and(|raw| known.contains(&Errno::from_raw(raw)))
+        || error.kind() == io::ErrorKind::WouldBlock
+}
