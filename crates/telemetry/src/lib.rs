@@ -1,1 +1,12 @@
 //! What is measured and kept: counters fed by the core's events.
+//!
+//! The core leaves facts in its outbox and counts nothing. Here every fact has its place: [`catalogue`] lists what is
+//! measured, with help and label values; [`Counters`] is one worker's set of them, [`Counters::record`] feeds it, and
+//! [`Counters::samples`] reads it, for `switchyard status` as for an exporter. A label is always one word out of a list
+//! that the program holds: no number, no address and no Call-ID ever becomes one.
+
+pub mod catalogue;
+mod counters;
+
+pub use catalogue::{Family, Kind};
+pub use counters::{Counters, Fact, Sample, total};

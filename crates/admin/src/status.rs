@@ -1,0 +1,162 @@
+//! What the process says about itself.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use telemetry::Sample;
+
+/// The answer of `GET /api/v1/status`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// The program's version.
+    pub version: String,
+    /// What this instance is: `prod`, `staging`, `oss`.
+    pub environment: String,
+    /// Whole seconds since the start.
+    pub uptime_s: u64,
+    /// True once new calls are refused because the process is to end.
+    pub draining: bool,
+    /// Open transactions.
+    pub open_transactions: u64,
+    /// The table of numbers.
+    pub directory: DirectoryStatus,
+    /// Our sockets, in the configuration's order.
+    pub listeners: Vec<ListenerStatus>,
+    /// Trunks, then environments.
+    pub parties: Vec<PartyStatus>,
+    /// Everything that is counted, zeros included, in the catalogue's order.
+    pub counters: Vec<Count>,
+}
+
+/// The table of numbers, and how fresh it is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DirectoryStatus {
+    /// False until a first table has been read.
+    pub loaded: bool,
+    /// The version that calls are decided by.
+    pub generation: u64,
+    /// DIDs in it.
+    pub dids: u64,
+    /// Rows that are wrong.
+    pub faults: u64,
+    /// Seconds since the database was last read without a fault; none before the first time.
+    pub table_age_s: Option<f64>,
+    /// Why the last read failed; none when it did not.
+    pub trouble: Option<String>,
+}
+
+/// One socket.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ListenerStatus {
+    /// `udp` or `tcp`.
+    pub transport: String,
+    /// The local address.
+    pub address: String,
+}
+
+/// One trunk or environment.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PartyStatus {
+    /// The configuration's name.
+    pub name: String,
+    /// `trunk` or `environment`.
+    pub role: String,
+    /// Where calls to it go, in the order in which they are tried.
+    pub peers: Vec<String>,
+    /// Addresses that may speak as it.
+    pub sources: Vec<String>,
+}
+
+/// One counted value.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Count {
+    /// The metric's name.
+    pub name: String,
+    /// The label's name and value; absent when the metric has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<(String, String)>,
+    /// The value.
+    pub value: u64,
+}
+
+impl From<&Sample> for Count {
+    fn from(sample: &Sample) -> Count {
+        let label = (!sample.family.label.is_empty())
+            .then(|| (sample.family.label.to_owned(), sample.label_value.to_owned()));
+        Count { name: sample.family.name.to_owned(), label, value: sample.value }
+    }
+}
+
+/// A table for people. Counters at zero are left out.
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if self.draining { "draining: new calls are refused" } else { "serving" };
+        writeln!(f, "switchyard {}  {}  {state}", self.version, self.environment)?;
+        writeln!(f, "  up                 {}", duration(self.uptime_s))?;
+        writeln!(f, "  open transactions  {}", self.open_transactions)?;
+        self.directory.fmt(f)?;
+        writeln!(f, "\nlisteners")?;
+        for ListenerStatus { transport, address } in &self.listeners {
+            writeln!(f, "  {transport}:{address}")?;
+        }
+        writeln!(f, "\nparties")?;
+        let width = self.parties.iter().map(|party| party.name.len()).max().unwrap_or_default();
+        for PartyStatus { name, role, peers, sources } in &self.parties {
+            let peers = if peers.is_empty() { "nowhere".to_owned() } else { peers.join(", ") };
+            writeln!(f, "  {name:width$}  {role:11}  calls go to {peers}; speaks from {}", sources.join(", "))?;
+        }
+        writeln!(f, "\ncounted since the start")?;
+        let counted: Vec<(String, u64)> =
+            self.counters.iter().filter(|count| count.value > 0).map(|count| (count.to_string(), count.value)).collect();
+        let width = counted.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+        for (name, value) in &counted {
+            writeln!(f, "  {name:width$}  {value}")?;
+        }
+        if counted.is_empty() {
+            writeln!(f, "  nothing yet")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for DirectoryStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.loaded {
+            writeln!(f, "  directory          none yet: calls are refused with 503")?;
+        } else {
+            let DirectoryStatus { generation, dids, faults, .. } = self;
+            let rows = if *faults == 1 { "1 faulty value".to_owned() } else { format!("{faults} faulty values") };
+            writeln!(f, "  directory          generation {generation}, {dids} DIDs, {rows}")?;
+        }
+        if let Some(age) = self.table_age_s {
+            writeln!(f, "  database read      {age:.1} s ago")?;
+        }
+        if let Some(trouble) = &self.trouble {
+            writeln!(f, "  database trouble   {trouble}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name.strip_prefix("switchyard_").unwrap_or(&self.name);
+        let name = name.strip_suffix("_total").unwrap_or(name).replace('_', " ");
+        match &self.label {
+            Some((_, value)) => write!(f, "{name}: {value}"),
+            None => f.write_str(&name),
+        }
+    }
+}
+
+fn duration(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
+        (0, ..) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

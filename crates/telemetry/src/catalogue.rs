@@ -1,0 +1,254 @@
+//! Everything that is measured: name, help, label and the label's values. docs/reference/metrics.md says the same.
+
+/// One thing that is measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Family {
+    /// The exported name.
+    pub name: &'static str,
+    /// What it counts, in one sentence.
+    pub help: &'static str,
+    /// Whether it only grows.
+    pub kind: Kind,
+    /// The label's name; empty when there is none.
+    pub label: &'static str,
+    /// The label's values; a word that is not here is counted as `other`. Empty when there is no label.
+    pub values: &'static [&'static str],
+}
+
+/// How a value moves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Only grows, from 0 at the process's start.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+/// The label value of a word that the catalogue does not list.
+pub const OTHER: &str = "other";
+
+const METHODS: &[&str] = &[
+    "INVITE",
+    "ACK",
+    "BYE",
+    "CANCEL",
+    "REGISTER",
+    "OPTIONS",
+    "SUBSCRIBE",
+    "NOTIFY",
+    "PUBLISH",
+    "MESSAGE",
+    "INFO",
+    "REFER",
+    "UPDATE",
+    "PRACK",
+];
+
+const CLASSES: &[&str] = &["1xx", "2xx", "3xx", "4xx", "5xx", "6xx"];
+
+const fn counter(
+    name: &'static str,
+    label: &'static str,
+    values: &'static [&'static str],
+    help: &'static str,
+) -> Family {
+    Family { name, help, kind: Kind::Counter, label, values }
+}
+
+/// Requests of configured peers.
+pub static REQUESTS: Family =
+    counter("switchyard_requests_total", "method", METHODS, "Requests that arrived from configured peers and parsed.");
+/// Responses of configured peers.
+pub static RESPONSES: Family =
+    counter("switchyard_responses_total", "class", CLASSES, "Responses that arrived from configured peers and parsed.");
+/// Calls by direction.
+pub static CALLS: Family = counter(
+    "switchyard_calls_total",
+    "direction",
+    &["inbound", "outbound"],
+    "INVITEs out of a dialog that were dispatched, refused ones included.",
+);
+/// Decisions by the rule that made them.
+pub static DECISIONS: Family = counter(
+    "switchyard_decisions_total",
+    "rule",
+    &[
+        "no_table",
+        "not_served",
+        "not_a_number",
+        "no_row",
+        "out_of_service",
+        "unknown_to",
+        "stays_here",
+        "trunk",
+        "target",
+        "no_target",
+    ],
+    "Requests out of a dialog that were dispatched, by the rule that decided.",
+);
+/// INVITE attempts by how they ended.
+pub static FINALS: Family =
+    counter("switchyard_finals_total", "class", CLASSES, "INVITE transactions by the class of their final response.");
+/// Requests inside dialogs.
+pub static IN_DIALOG: Family =
+    counter("switchyard_in_dialog_total", "method", METHODS, "Requests that were forwarded inside a dialog.");
+/// Refusals.
+pub static REFUSED: Family = counter(
+    "switchyard_refused_total",
+    "reason",
+    &[
+        "malformed",
+        "secure_scheme",
+        "unknown_scheme",
+        "too_many_hops",
+        "loop",
+        "bad_extension",
+        "foreign_target",
+        "foreign_route",
+        "no_token",
+        "not_here",
+        "not_a_number",
+        "unknown_did",
+        "not_in_service",
+        "no_target",
+        "no_transaction",
+        "no_table",
+        "full",
+        "draining",
+        "too_large",
+    ],
+    "Requests that were answered with a status of our own.",
+);
+/// Drops.
+pub static DROPPED: Family = counter(
+    "switchyard_dropped_total",
+    "reason",
+    &[
+        "stranger",
+        "empty",
+        "not_sip",
+        "no_via",
+        "malformed_response",
+        "malformed_ack",
+        "too_large",
+        "not_our_via",
+        "no_transaction",
+        "wrong_source",
+        "for_us",
+        "bad_via",
+        "useless",
+        "ack",
+        "late",
+    ],
+    "Messages that went no further and that nobody was answered about.",
+);
+/// Absorbed retransmissions.
+pub static ABSORBED: Family = counter(
+    "switchyard_absorbed_total",
+    "kind",
+    &["request", "response", "ack"],
+    "Retransmissions of neighbours that were absorbed.",
+);
+/// Our retransmissions.
+pub static RETRANSMITTED: Family =
+    counter("switchyard_retransmitted_total", "method", METHODS, "Requests and responses that we sent again.");
+/// Failovers.
+pub static FAILOVERS: Family = counter(
+    "switchyard_failovers_total",
+    "reason",
+    &["timeout", "unreachable", "unavailable"],
+    "Calls that went on to the next target, by what the one before did.",
+);
+/// Warnings.
+pub static WARNINGS: Family = counter(
+    "switchyard_warnings_total",
+    "warning",
+    &[
+        "stays_here",
+        "last_good",
+        "unknown_to",
+        "adopted",
+        "untokened",
+        "stateless",
+        "token_refused",
+        "timed_out",
+    ],
+    "Messages that were served with something that the operator should know.",
+);
+/// Limits.
+pub static LIMITS: Family = counter(
+    "switchyard_limits_reached_total",
+    "limit",
+    &["transactions", "attempts", "own_routes", "token_bytes"],
+    "Times that a table or list was at its limit.",
+);
+/// Things that cannot be.
+pub static IMPOSSIBLE: Family =
+    counter("switchyard_impossible_total", "", &[], "States that cannot be: each one is a fault of this program.");
+/// Panics that were survived.
+pub static PANICS: Family =
+    counter("switchyard_panics_total", "", &[], "Messages that the core panicked on: each one is a fault of this program.");
+/// Datagrams in.
+pub static RECEIVED: Family = counter("switchyard_udp_received_total", "", &[], "Datagrams that arrived.");
+/// Bytes in.
+pub static RECEIVED_BYTES: Family =
+    counter("switchyard_udp_received_bytes_total", "", &[], "Bytes of the datagrams that arrived.");
+/// Datagrams that the kernel dropped.
+pub static OVERFLOWED: Family = counter(
+    "switchyard_udp_overflowed_total",
+    "",
+    &[],
+    "Datagrams that the kernel dropped because a receive buffer was full.",
+);
+/// Datagrams out.
+pub static SENT: Family = counter("switchyard_udp_sent_total", "", &[], "Datagrams that left.");
+/// Bytes out.
+pub static SENT_BYTES: Family = counter("switchyard_udp_sent_bytes_total", "", &[], "Bytes of the datagrams that left.");
+/// Datagrams that did not leave.
+pub static SEND_FAILED: Family = counter(
+    "switchyard_send_failed_total",
+    "reason",
+    &["no_way", "forbidden", "too_large", "no_room", "no_stream"],
+    "Messages that did not leave.",
+);
+/// ICMP errors.
+pub static ICMP: Family =
+    counter("switchyard_icmp_unreachable_total", "", &[], "ICMP errors that say that a destination cannot be reached.");
+/// Open transactions.
+pub static OPEN_TRANSACTIONS: Family = Family {
+    name: "switchyard_open_transactions",
+    help: "Transactions that the core holds now.",
+    kind: Kind::Gauge,
+    label: "",
+    values: &[],
+};
+
+/// How many families there are.
+pub const FAMILY_COUNT: usize = 23;
+
+/// Every family, in the order in which they are shown.
+pub static FAMILIES: [&Family; FAMILY_COUNT] = [
+    &CALLS,
+    &DECISIONS,
+    &FINALS,
+    &REFUSED,
+    &FAILOVERS,
+    &WARNINGS,
+    &REQUESTS,
+    &RESPONSES,
+    &IN_DIALOG,
+    &ABSORBED,
+    &RETRANSMITTED,
+    &DROPPED,
+    &OPEN_TRANSACTIONS,
+    &LIMITS,
+    &RECEIVED,
+    &RECEIVED_BYTES,
+    &OVERFLOWED,
+    &SENT,
+    &SENT_BYTES,
+    &SEND_FAILED,
+    &ICMP,
+    &PANICS,
+    &IMPOSSIBLE,
+];

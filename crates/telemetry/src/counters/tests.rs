@@ -1,0 +1,170 @@
+use super::*;
+use crate::catalogue::FAMILIES;
+use directory::{Directory, Environment};
+use proxy::outbox::{Absorbed, FailoverReason};
+use proxy::{DropReason, PartyId, Refusal, Settings, Warning, decide};
+use proxy::{Peer, Party, Question, Role, Source, Transport};
+use std::collections::HashSet;
+
+#[test]
+fn every_family_is_read_once_and_none_is_forgotten() {
+    let counters = Counters::new();
+    let read: Vec<&str> = counters.all().iter().map(|cells| cells.family.name).collect();
+    let listed: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
+    assert_eq!(read, listed);
+    assert_eq!(read.iter().collect::<HashSet<_>>().len(), FAMILY_COUNT);
+}
+
+#[test]
+fn names_and_helps_are_as_an_exporter_wants_them() {
+    for family in FAMILIES {
+        assert!(family.name.starts_with("switchyard_"), "{}", family.name);
+        assert!(family.name.bytes().all(|c| c.is_ascii_lowercase() || c == b'_'), "{}", family.name);
+        assert_eq!(family.name.ends_with("_total"), family.kind == crate::Kind::Counter, "{}", family.name);
+        assert!(family.help.ends_with('.'), "{}", family.help);
+        assert_eq!(family.label.is_empty(), family.values.is_empty(), "{}", family.name);
+        assert!(!family.values.contains(&OTHER), "{}", family.name);
+    }
+}
+
+/// What the core can say has a label value of its own: a new variant without one fails here.
+#[test]
+fn every_reason_of_the_core_is_listed() {
+    let drops = [
+        DropReason::Stranger,
+        DropReason::NotOurVia,
+        DropReason::NoTransaction,
+        DropReason::WrongSource,
+        DropReason::ForUs,
+        DropReason::BadVia,
+        DropReason::Useless,
+        DropReason::Ack,
+        DropReason::Late,
+    ];
+    assert!(drops.iter().all(|reason| catalogue::DROPPED.values.contains(&reason.name())));
+    let refusals = [
+        Refusal::SecureScheme,
+        Refusal::UnknownScheme,
+        Refusal::TooManyHops,
+        Refusal::Loop,
+        Refusal::BadExtension,
+        Refusal::ForeignTarget,
+        Refusal::ForeignRoute,
+        Refusal::NoToken,
+        Refusal::NotHere,
+        Refusal::NotANumber,
+        Refusal::UnknownDid(404),
+        Refusal::NotInService(404),
+        Refusal::NoTarget,
+        Refusal::NoTransaction,
+        Refusal::NoTable,
+        Refusal::Full,
+        Refusal::Draining,
+        Refusal::TooLarge,
+    ];
+    assert!(refusals.iter().all(|refusal| catalogue::REFUSED.values.contains(&refusal.name())));
+    let warnings = [
+        Warning::StaysHere,
+        Warning::LastGood,
+        Warning::UnknownTo,
+        Warning::Adopted,
+        Warning::Untokened,
+        Warning::Stateless,
+        Warning::TokenRefused,
+        Warning::TimedOut,
+    ];
+    assert!(warnings.iter().all(|warning| catalogue::WARNINGS.values.contains(&warning.name())));
+    for absorbed in [Absorbed::Request, Absorbed::Response, Absorbed::Ack] {
+        assert!(catalogue::ABSORBED.values.contains(&absorbed.name()));
+    }
+    for reason in [FailoverReason::Timeout, FailoverReason::Unreachable, FailoverReason::Unavailable] {
+        assert!(catalogue::FAILOVERS.values.contains(&reason.name()));
+    }
+}
+
+#[test]
+fn an_event_counts_in_its_family_and_nowhere_else() {
+    let counters = Counters::new();
+    counters.record(&Event::Request(PartyId(0), Method::Invite));
+    counters.record(&Event::Request(PartyId(1), Method::Invite));
+    counters.record(&Event::Request(PartyId(1), Method::Other));
+    counters.record(&Event::Response(PartyId(1), 486));
+    counters.record(&Event::Dropped(DropReason::Stranger));
+    counters.record(&Event::LimitReached("a limit of tomorrow"));
+    counters.record(&Event::Impossible("nothing of the kind"));
+    assert_eq!(counters.value(&catalogue::REQUESTS, "INVITE"), 2);
+    assert_eq!(counters.value(&catalogue::REQUESTS, OTHER), 1);
+    assert_eq!(counters.value(&catalogue::RESPONSES, "4xx"), 1);
+    assert_eq!(counters.value(&catalogue::DROPPED, "stranger"), 1);
+    assert_eq!(counters.value(&catalogue::LIMITS, OTHER), 1);
+    assert_eq!(counters.value(&catalogue::IMPOSSIBLE, ""), 1);
+    assert_eq!(counters.samples().map(|sample| sample.value).sum::<u64>(), 7);
+}
+
+#[test]
+fn a_decision_counts_by_its_deciding_rule_and_an_invite_as_a_call() {
+    let settings = Settings {
+        environment: Environment::Prod,
+        listeners: Vec::new(),
+        own_names: Vec::new(),
+        interfaces: Vec::new(),
+        parties: vec![Party {
+            name: "tata".into(),
+            role: Role::Trunk,
+            sources: vec![Source { ip: "127.0.0.2".parse().unwrap(), port: None, interface: None }],
+            peers: vec![Peer {
+                transport: Transport::Udp,
+                address: "127.0.0.2:5060".parse().unwrap(),
+                listener: proxy::ListenerId(0),
+            }],
+            called_number: None,
+        }],
+        numbering: sip::Numbering::default(),
+        dispatch: proxy::settings::DispatchSettings {
+            unknown_did: proxy::settings::UnknownDid::Refuse(404),
+            not_in_service_status: 404,
+        },
+        adopt_until: None,
+        timers: proxy::settings::TimerSettings::default(),
+        limits: proxy::settings::LimitSettings::default(),
+    };
+    let question = Question { from: PartyId(0), method: Method::Invite, user: b"918065978000" };
+    let decision = decide(&settings, &Directory::empty(), &question);
+    let span = sip::Span::default();
+    let counters = Counters::new();
+    for method in [Method::Invite, Method::Message] {
+        let decision = Box::new(decision.clone());
+        counters.record(&Event::Decided { call_id: span, called: span, method, decision });
+    }
+    assert_eq!(counters.value(&catalogue::DECISIONS, "no_table"), 2);
+    assert_eq!(counters.value(&catalogue::CALLS, "inbound"), 1);
+}
+
+#[test]
+fn facts_of_the_transport_add_up_and_the_gauge_is_set() {
+    let counters = Counters::new();
+    counters.note(Fact::Received { datagrams: 3, bytes: 900 });
+    counters.note(Fact::Received { datagrams: 1, bytes: 100 });
+    counters.note(Fact::SendFailed("no_way"));
+    counters.note(Fact::OpenTransactions(7));
+    counters.note(Fact::OpenTransactions(5));
+    assert_eq!(counters.value(&catalogue::RECEIVED, ""), 4);
+    assert_eq!(counters.value(&catalogue::RECEIVED_BYTES, ""), 1_000);
+    assert_eq!(counters.value(&catalogue::SEND_FAILED, "no_way"), 1);
+    assert_eq!(counters.value(&catalogue::OPEN_TRANSACTIONS, ""), 5);
+}
+
+#[test]
+fn the_total_of_two_workers_is_their_sum() {
+    let (left, right) = (Counters::new(), Counters::new());
+    left.note(Fact::Overflowed(2));
+    right.note(Fact::Overflowed(3));
+    right.note(Fact::SendFailed("surprise"));
+    let sum = total([&left, &right]);
+    let value = |name: &str, label: &str| {
+        sum.iter().find(|s| s.family.name == name && s.label_value == label).map(|s| s.value)
+    };
+    assert_eq!(value("switchyard_udp_overflowed_total", ""), Some(5));
+    assert_eq!(value("switchyard_send_failed_total", OTHER), Some(1));
+    assert_eq!(value("switchyard_panics_total", ""), Some(0));
+}
