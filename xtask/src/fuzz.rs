@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
+use crate::cargo_tool::CargoTool;
 use crate::tool;
 
-/// The version that is installed when none is there.
-const CARGO_FUZZ: &str = "0.13.1";
+const CARGO_FUZZ: CargoTool = CargoTool { name: "cargo-fuzz", version: "0.13.2" };
 
 /// Longest input that the fuzzer makes: the largest datagram.
 const INPUT_BYTES: u32 = 65_535;
@@ -38,7 +38,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         let names: Vec<_> = targets.iter().map(|target| target.name.as_str()).collect();
         bail!("no fuzz target is called {wanted}; there are: {}", names.join(", "));
     };
-    install()?;
+    CARGO_FUZZ.install()?;
     let found = tool::target_dir().join("fuzz-found").join(&target.name);
     let kept = tool::root().join("fixtures/corpus").join(&target.name);
     for folder in [&found, &kept] {
@@ -46,7 +46,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     }
     let seconds = u64::from(options.minutes) * 60;
     // The fuzzed crates forbid unsafe code, so the address sanitizer would only halve the pace.
-    let mut command = tool::cargo(&["fuzz", "run", "--sanitizer", "none", "--fuzz-dir"]);
+    let mut command = CARGO_FUZZ.program(&["fuzz", "run", "--sanitizer", "none", "--fuzz-dir"])?;
     command.arg(&target.package).arg(&target.name).arg(&found).arg(&kept).arg("--");
     command.arg(format!("-max_total_time={seconds}")).arg(format!("-max_len={INPUT_BYTES}")).arg("-timeout=5");
     // cargo-fuzz passes compiler flags that a stable compiler takes only with this.
@@ -80,18 +80,6 @@ fn targets(crates: &Path) -> Result<Vec<Target>> {
 fn folder(path: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(path).with_context(|| format!("cannot list {}", path.display()))?;
     entries.map(|entry| Ok(entry?.path())).collect()
-}
-
-fn install() -> Result<()> {
-    if tool::answer(&mut tool::cargo(&["fuzz", "--version"])).is_some() {
-        return Ok(());
-    }
-    println!("xtask: cargo-fuzz is missing, installing {CARGO_FUZZ}");
-    let wanted = format!("cargo-fuzz@{CARGO_FUZZ}");
-    if !tool::succeeds(&mut tool::cargo(&["install", "--locked", &wanted]))? {
-        bail!("cargo-fuzz could not be installed");
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! What a developer runs: `cargo xtask test`, `cargo xtask lint`, `cargo xtask fuzz`.
 //!
-//! One file per command. `tool` starts programs, `tree` holds the files of the checkout for the lint rules.
+//! One file per command. `tool` starts programs, `cargo_tool` installs cargo's
+//! extensions, `tree` holds the files of the checkout for the lint rules.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks to the terminal")]
 
+mod cargo_tool;
 mod fuzz;
 mod lint;
 mod test;

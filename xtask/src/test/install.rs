@@ -1,9 +1,8 @@
-//! What the tests need beyond Rust: Debian packages, components of the toolchain, cargo-deny.
-
-use std::path::PathBuf;
+//! What the tests need beyond Rust: Debian packages, components of the toolchain, extensions of cargo.
 
 use anyhow::{Result, bail};
 
+use crate::cargo_tool::CargoTool;
 use crate::tool;
 
 struct Package {
@@ -21,7 +20,8 @@ const PACKAGES: [Package; 5] = [
     Package { name: "iproute2", purpose: "addresses and interfaces inside network namespaces" },
 ];
 
-const CARGO_DENY: &str = "0.20.2";
+/// Holds licences, sources and doubled versions of the dependencies to deny.toml.
+pub(crate) const CARGO_DENY: CargoTool = CargoTool { name: "cargo-deny", version: "0.20.2" };
 
 /// Installs the Debian packages that are missing.
 pub(crate) fn packages() -> Result<()> {
@@ -69,27 +69,4 @@ pub(crate) fn components() -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Installs cargo-deny into the build folder, unless this version is on the path already.
-pub(crate) fn cargo_deny() -> Result<()> {
-    if deny_program().is_some() {
-        return Ok(());
-    }
-    println!("xtask: cargo-deny {CARGO_DENY} is missing, building it (some minutes)");
-    let wanted = format!("cargo-deny@{CARGO_DENY}");
-    let root = tool::target_dir().join("tools");
-    if !tool::succeeds(tool::cargo(&["install", "--locked", &wanted, "--root"]).arg(root))? {
-        bail!("cargo-deny could not be installed");
-    }
-    Ok(())
-}
-
-/// The cargo-deny of the version above: on the path, or in the build folder.
-pub(crate) fn deny_program() -> Option<PathBuf> {
-    let places = [PathBuf::from("cargo-deny"), tool::target_dir().join("tools/bin/cargo-deny")];
-    places.into_iter().find(|place| {
-        let version = tool::answer(&mut tool::program(place, &["--version"]));
-        version.is_some_and(|text| text.split_whitespace().nth(1) == Some(CARGO_DENY))
-    })
 }

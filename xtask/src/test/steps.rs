@@ -5,20 +5,20 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use super::Options;
 use super::counts::{Counts, Reader};
 use super::install;
+use super::{Options, Outcome};
 use crate::{lint, tool};
 
 pub(crate) struct Step {
     pub(crate) name: &'static str,
-    /// Whether it passed, and the tests it ran.
-    pub(crate) run: fn(&Options) -> Result<(bool, Counts)>,
+    /// How it ended, and the tests it ran.
+    pub(crate) run: fn(&Options) -> Result<(Outcome, Counts)>,
 }
 
 pub(crate) const STEPS: [Step; 8] = [
     Step { name: "format", run: |_| plain(&mut tool::cargo(&["fmt", "--all", "--check"])) },
-    Step { name: "lint", run: |_| Ok((lint::run()?, Counts::default())) },
+    Step { name: "lint", run: |_| Ok((Outcome::of(lint::run()?), Counts::default())) },
     Step { name: "licences", run: |_| licences() },
     Step { name: "advisories", run: |_| advisories() },
     Step { name: "clippy", run: |_| clippy() },
@@ -27,40 +27,36 @@ pub(crate) const STEPS: [Step; 8] = [
     Step { name: "demo", run: |_| plain(&mut tool::cargo(&["run", "--release", "--", "demo", "--once"])) },
 ];
 
-fn plain(command: &mut Command) -> Result<(bool, Counts)> {
-    Ok((tool::succeeds(command)?, Counts::default()))
+fn plain(command: &mut Command) -> Result<(Outcome, Counts)> {
+    Ok((Outcome::of(tool::succeeds(command)?), Counts::default()))
 }
 
-fn clippy() -> Result<(bool, Counts)> {
+fn clippy() -> Result<(Outcome, Counts)> {
     plain(&mut tool::cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
 }
 
-fn docs() -> Result<(bool, Counts)> {
+fn docs() -> Result<(Outcome, Counts)> {
     plain(tool::cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 /// Licences, sources and doubled versions of all dependencies, by deny.toml.
-fn licences() -> Result<(bool, Counts)> {
-    plain(&mut deny(&["check", "licenses", "sources", "bans"])?)
+fn licences() -> Result<(Outcome, Counts)> {
+    plain(&mut install::CARGO_DENY.program(&["check", "licenses", "sources", "bans"])?)
 }
 
 /// Known faults of the dependencies. Their database is on another site: not reaching it is said, and is no failure.
-fn advisories() -> Result<(bool, Counts)> {
-    let fetched = deny(&["fetch", "db"])?.output().context("cannot start cargo-deny")?.status.success();
+fn advisories() -> Result<(Outcome, Counts)> {
+    let fetched =
+        install::CARGO_DENY.program(&["fetch", "db"])?.output().context("cannot start cargo-deny")?.status.success();
     if !fetched {
         println!("WARNING: the database of advisories cannot be reached from here: ADVISORIES WERE NOT CHECKED.");
-        return Ok((true, Counts::default()));
+        return Ok((Outcome::NotChecked, Counts::default()));
     }
-    plain(&mut deny(&["check", "--disable-fetch", "advisories"])?)
-}
-
-fn deny(arguments: &[&str]) -> Result<Command> {
-    let program = install::deny_program().context("cargo-deny is not installed")?;
-    Ok(tool::program(program, arguments))
+    plain(&mut install::CARGO_DENY.program(&["check", "--disable-fetch", "advisories"])?)
 }
 
 /// Unit, integration and doc tests; the call fixtures, the corpus, SIPp and the other elements are among them.
-fn tests(options: &Options) -> Result<(bool, Counts)> {
+fn tests(options: &Options) -> Result<(Outcome, Counts)> {
     let mut command = tool::cargo(&["test", "--workspace", "--no-fail-fast", "--", "--show-output"]);
     if options.full {
         command.arg("--include-ignored").env("SWITCHYARD_FULL", "1");
@@ -80,5 +76,5 @@ fn tests(options: &Options) -> Result<(bool, Counts)> {
         line.clear();
     }
     let passed = child.wait()?.success();
-    Ok((passed, reader.counts()))
+    Ok((Outcome::of(passed), reader.counts()))
 }
