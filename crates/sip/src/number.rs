@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::escape::Unescaped;
+
 /// The least digits of an E.164 number that we take for one.
 const DIGITS_MIN: usize = 4;
 /// The most digits of an E.164 number (ITU-T E.164 section 6.2.1).
@@ -113,7 +115,7 @@ impl Numbering {
         if user.len() > SPELLING_BYTES_MAX {
             return Err(NumberFault::TooLong);
         }
-        self.number(&Spelling::read(Unescaped { rest: user })?)
+        self.number(&Spelling::read(Unescaped::new(user))?)
     }
 
     /// Appends `number` in the given form.
@@ -267,42 +269,6 @@ impl Spelling {
 
     fn digits(&self) -> &[u8] {
         self.digits.get(..self.len).unwrap_or_default()
-    }
-}
-
-/// Resolves `%XX` once; a broken escape is `None`.
-struct Unescaped<'a> {
-    rest: &'a [u8],
-}
-
-impl Iterator for Unescaped<'_> {
-    type Item = Option<u8>;
-
-    fn next(&mut self) -> Option<Option<u8>> {
-        match *self.rest {
-            [] => None,
-            [b'%', high, low, ref rest @ ..] => {
-                self.rest = rest;
-                Some(hexadecimal(high).zip(hexadecimal(low)).map(|(high, low)| high << 4 | low))
-            }
-            [b'%', ..] => {
-                self.rest = b"";
-                Some(None)
-            }
-            [byte, ref rest @ ..] => {
-                self.rest = rest;
-                Some(Some(byte))
-            }
-        }
-    }
-}
-
-const fn hexadecimal(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
     }
 }
 
