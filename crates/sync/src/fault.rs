@@ -1,0 +1,63 @@
+//! Why the directory could not be read.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// Why a look or a reading failed. None of them changes the directory that is published.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SyncFault {
+    /// The URL is of no engine that we know, or malformed. It is shown without its secrets.
+    #[error("database.url: found {found:?}, expected sqlite:///path/of/a/file ({detail})")]
+    Url {
+        /// The URL without its secrets.
+        found: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The database file is not there.
+    #[error("found no file {}, expected an SQLite database", path.display())]
+    FileMissing {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// The database could not be opened.
+    #[error("the database does not open: {detail}")]
+    Connect {
+        /// What the engine says.
+        detail: String,
+    },
+    /// A table is not there.
+    #[error("table {table}: not found, expected a table with the columns of the reference schema")]
+    TableMissing {
+        /// The table.
+        table: &'static str,
+    },
+    /// A column without which a table cannot be read is not there.
+    #[error("table {table}: column {column} not found, expected it as in the reference schema")]
+    ColumnMissing {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+    },
+    /// A query failed.
+    #[error("{what}: {detail}")]
+    Query {
+        /// The table, or what was asked.
+        what: &'static str,
+        /// What the engine says.
+        detail: String,
+    },
+    /// The database did not answer in time.
+    #[error("no answer within {} ms", .0.as_millis())]
+    TimedOut(Duration),
+    /// The writer could not be started, or has stopped.
+    #[error("the writer is not running: {detail}")]
+    NotRunning {
+        /// Why.
+        detail: String,
+    },
+}
