@@ -1,0 +1,48 @@
+//! `host [":" port]`, as it stands in a Via and in a URI.
+
+use crate::bytes::{digits, run_end};
+
+/// The end of the host that begins at `at`: a name, an IPv4 address, or an IPv6 reference with its brackets. `None`
+/// when there is none. Names are not checked beyond their bytes; RFC 5118's extra colon passes.
+pub(crate) fn host_end(bytes: &[u8], at: usize) -> Option<usize> {
+    if bytes.get(at) == Some(&b'[') {
+        let end = run_end(bytes, at + 1, |byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'));
+        return (end > at + 1 && bytes.get(end) == Some(&b']')).then_some(end + 1);
+    }
+    let end = run_end(bytes, at, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+    (end > at).then_some(end)
+}
+
+/// A port of 1 to 65,535; leading zeros pass, as they do in the grammar.
+pub(crate) fn port(bytes: &[u8]) -> Option<u16> {
+    digits(bytes).and_then(|value| u16::try_from(value).ok()).filter(|port| *port != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_end_where_they_end() {
+        let cases: [(&str, Option<usize>); 9] = [
+            ("pbx.example.com:5060", Some(15)),
+            ("192.0.2.1;branch=x", Some(9)),
+            ("[2001:db8::9:1]:5070", Some(15)),
+            ("[2001:db8:::192.0.2.1]", Some(22)),
+            ("[]", None),
+            ("[2001:db8::1", None),
+            ("[host]", None),
+            (":5060", None),
+            ("", None),
+        ];
+        for (host, end) in cases {
+            assert_eq!(host_end(host.as_bytes(), 0), end, "{host}");
+        }
+    }
+
+    #[test]
+    fn ports_have_bounds() {
+        assert_eq!((port(b"1"), port(b"65535"), port(b"05060")), (Some(1), Some(65_535), Some(5060)));
+        assert_eq!((port(b"0"), port(b"65536"), port(b""), port(b"5060a")), (None, None, None, None));
+    }
+}

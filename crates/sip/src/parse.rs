@@ -1,0 +1,212 @@
+//! From bytes to one of three answers: the scan, then what a proxy must understand (RFC 3261 16.3 item 1, 18.3).
+
+use crate::address;
+use crate::bytes::{digits, find_of_3, is_lws, run_end, visited};
+use crate::cseq::CSeq;
+use crate::error::{Fault, Hopeless};
+use crate::header::{Header, Name};
+use crate::limits;
+use crate::message::{Answerable, Index, Message, Parsed, Request, Response};
+use crate::method::Method;
+use crate::scan::{Found, Scan};
+use crate::span::Span;
+use crate::start::{RequestLine, Start, StatusLine};
+use crate::via::Via;
+
+/// Reads a datagram, which holds one message (RFC 3261 18.3). CRLFs before it are skipped, bytes after Content-Length
+/// cut off; without Content-Length the body goes to the end.
+pub fn parse<'a>(bytes: &'a [u8], index: &'a mut Index) -> Parsed<'a> {
+    read(bytes, index, Carrier::Datagram)
+}
+
+/// Reads one message that framing has cut out of a stream, where Content-Length must not be missing.
+pub fn parse_framed<'a>(bytes: &'a [u8], index: &'a mut Index) -> Parsed<'a> {
+    read(bytes, index, Carrier::Stream)
+}
+
+/// What the bytes came in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Carrier {
+    Datagram,
+    Stream,
+}
+
+fn read<'a>(bytes: &'a [u8], index: &'a mut Index, carrier: Carrier) -> Parsed<'a> {
+    let bytes = without_leading_line_ends(bytes);
+    if is_keepalive(bytes) {
+        return Parsed::Hopeless(Hopeless::Empty);
+    }
+    let is_too_large = bytes.len() > limits::MESSAGE_BYTES;
+    let bytes = bytes.get(..limits::MESSAGE_BYTES).unwrap_or(bytes);
+    let mut scan = Scan::new(bytes, &mut index.headers);
+    let Some(headers_start) = scan.line_end(0) else {
+        return Parsed::Hopeless(Hopeless::NotSip);
+    };
+    let start = match Start::read(bytes.get(..headers_start - 2).unwrap_or_default()) {
+        Ok(start) => start,
+        Err(hopeless) => return Parsed::Hopeless(hopeless),
+    };
+    if is_too_large {
+        scan.note(Fault::TooLarge);
+    }
+    if let Start::Request(RequestLine { fault: Some(fault), .. }) = start {
+        scan.note(fault);
+    }
+    let body_start = scan.headers(headers_start);
+    let found = scan.found();
+    let reading = Reading { bytes, headers: &index.headers, headers_start, body_start, carrier, found };
+    match start {
+        Start::Request(line) => reading.request(line),
+        Start::Status(line) => reading.response(line),
+    }
+}
+
+fn without_leading_line_ends(mut bytes: &[u8]) -> &[u8] {
+    while let Some(rest) = bytes.strip_prefix(b"\r\n") {
+        visited(2);
+        bytes = rest;
+    }
+    bytes
+}
+
+/// True for nothing at all, and for the line ends, blanks and NULs that keep a NAT's mapping.
+fn is_keepalive(bytes: &[u8]) -> bool {
+    run_end(bytes, 0, |byte| byte == 0 || is_lws(byte)) == bytes.len()
+}
+
+/// A message whose headers were found, and whose values are being read.
+struct Reading<'a> {
+    bytes: &'a [u8],
+    headers: &'a [Header],
+    headers_start: usize,
+    body_start: usize,
+    carrier: Carrier,
+    found: Found,
+}
+
+impl<'a> Reading<'a> {
+    fn request(mut self, line: RequestLine) -> Parsed<'a> {
+        let method_bytes = line.method_span.of(self.bytes);
+        let Some(mut message) = self.message(CSeq { number: 0, method: line.method, method_bytes }) else {
+            return Parsed::Hopeless(Hopeless::NoVia);
+        };
+        if message.cseq.method_bytes != method_bytes {
+            self.found.note(Fault::MethodMismatch);
+        }
+        let max_forwards = self.max_forwards();
+        message.body = self.body();
+        message.bytes = self.bytes.get(..message.body.range().end).unwrap_or_default();
+        let method = line.method;
+        match self.found.fault {
+            None => {
+                Parsed::Request(Request { message, method, method_span: line.method_span, uri: line.uri, max_forwards })
+            }
+            Some(fault) if method != Method::Ack => Parsed::Answerable(Answerable { message, method, fault }),
+            Some(fault) if fault.is_size() => Parsed::Hopeless(Hopeless::TooLarge),
+            Some(_) => Parsed::Hopeless(Hopeless::MalformedAck),
+        }
+    }
+
+    fn response(mut self, line: StatusLine) -> Parsed<'a> {
+        let unread = CSeq { number: 0, method: Method::Other, method_bytes: &[] };
+        let Some(mut message) = self.message(unread) else {
+            return Parsed::Hopeless(Hopeless::NoVia);
+        };
+        message.body = self.body();
+        message.bytes = self.bytes.get(..message.body.range().end).unwrap_or_default();
+        let StatusLine { status, status_span, reason } = line;
+        match self.found.fault {
+            None => Parsed::Response(Response { message, status, status_span, reason }),
+            Some(fault) if fault.is_size() => Parsed::Hopeless(Hopeless::TooLarge),
+            Some(_) => Parsed::Hopeless(Hopeless::MalformedResponse),
+        }
+    }
+
+    /// Reads what requests and responses have in common, all but the body; `cseq` stands in for one that cannot be
+    /// read. `None` without a Via that shows a way back.
+    fn message(&mut self, cseq: CSeq<'a>) -> Option<Message<'a>> {
+        let read = Via::read(self.bytes, self.found.via?)?;
+        if !read.is_sound {
+            self.found.note(Fault::Malformed(Name::Via));
+        }
+        let (to, to_tag) = self.address(self.found.to, Name::To);
+        let (from, from_tag) = self.address(self.found.from, Name::From);
+        Some(Message {
+            bytes: self.bytes,
+            headers: self.headers,
+            present: self.found.present,
+            headers_start: Span::new(self.headers_start, self.headers_start).start,
+            via: read.via,
+            from,
+            to,
+            call_id: self.call_id(),
+            from_tag,
+            to_tag,
+            cseq: self.cseq().unwrap_or(cseq),
+            body: Span::default(),
+        })
+    }
+
+    /// The value of a header that must be there; an empty one when it is not.
+    fn required(&mut self, value: Option<Span>, name: Name) -> Span {
+        if value.is_none() {
+            self.found.note(Fault::Missing(name));
+        }
+        value.unwrap_or_default()
+    }
+
+    /// The value of From or To, and its tag.
+    fn address(&mut self, value: Option<Span>, name: Name) -> (Span, Option<Span>) {
+        let value = self.required(value, name);
+        let tag = address::tag(self.bytes, value);
+        if tag.is_err() {
+            self.found.note(Fault::Malformed(name));
+        }
+        (value, tag.unwrap_or_default())
+    }
+
+    fn call_id(&mut self) -> Span {
+        let value = self.required(self.found.call_id, Name::CallId);
+        let bytes = value.of(self.bytes);
+        if bytes.is_empty() || find_of_3(*b" \t\r", bytes, 0).is_some() {
+            self.found.note(Fault::Malformed(Name::CallId));
+        }
+        value
+    }
+
+    fn cseq(&mut self) -> Option<CSeq<'a>> {
+        let value = self.required(self.found.cseq, Name::CSeq);
+        CSeq::parse(value.of(self.bytes)).map_err(|fault| self.found.note(fault)).ok()
+    }
+
+    fn max_forwards(&mut self) -> Option<u32> {
+        let hops = digits(self.found.max_forwards?.of(self.bytes)).filter(|hops| *hops <= limits::MAX_FORWARDS);
+        if hops.is_none() {
+            self.found.note(Fault::Malformed(Name::MaxForwards));
+        }
+        hops
+    }
+
+    /// The body (RFC 3261 18.3). With any fault there is none: it may not be where it seems to be.
+    fn body(&mut self) -> Span {
+        let here = self.bytes.len() - self.body_start;
+        let announced = self.found.content_length.map(|value| digits(value.of(self.bytes)));
+        let len = match (announced, self.carrier) {
+            (Some(Some(len)), _) if len as usize <= here => len as usize,
+            (Some(len), _) => {
+                self.found.note(len.map_or(Fault::Malformed(Name::ContentLength), |_| Fault::ShortBody));
+                0
+            }
+            (None, Carrier::Datagram) => here,
+            (None, Carrier::Stream) => {
+                self.found.note(Fault::Missing(Name::ContentLength));
+                0
+            }
+        };
+        let len = if self.found.fault.is_some() { 0 } else { len };
+        Span::new(self.body_start, self.body_start + len)
+    }
+}
+
+#[cfg(test)]
+mod tests;
