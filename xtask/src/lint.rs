@@ -49,7 +49,7 @@ struct Rule {
     check: fn(&Tree) -> Vec<Finding>,
 }
 
-const RULES: [Rule; 15] = [
+const RULES: [Rule; 16] = [
     Rule { name: "parse", check: unparsed },
     Rule { name: "function-length", check: size::functions },
     Rule { name: "file-length", check: size::files },
@@ -62,6 +62,7 @@ const RULES: [Rule; 15] = [
     Rule { name: "conformance", check: conformance::check },
     Rule { name: "ignored-tests", check: ignored::check },
     Rule { name: "links", check: docs::links },
+    Rule { name: "named-files", check: docs::named_files },
     Rule { name: "map", check: docs::map },
     Rule { name: "machine-paths", check: places::machine_paths },
     Rule { name: "registries", check: places::registries },

@@ -28,6 +28,34 @@ pub(super) fn links(tree: &Tree) -> Vec<Finding> {
     found
 }
 
+/// Folders of the checkout. A path in a page that begins with one names a file or folder that exists.
+const FOLDERS: [&str; 6] = ["crates/", "fixtures/", "docs/", "xtask/", "deploy/", "benches/"];
+
+/// Files and folders that pages name in code, fenced or not. The changelog tells of the past.
+pub(super) fn named_files(tree: &Tree) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (path, text) in tree.texts_ending(".md").filter(|(path, _)| *path != "CHANGELOG.md") {
+        let mut fenced = false;
+        for (index, line) in text.lines().enumerate() {
+            if line.trim_start().starts_with("```") {
+                fenced = !fenced;
+            }
+            let code: Vec<&str> = if fenced { vec![line] } else { line.split('`').skip(1).step_by(2).collect() };
+            let words = code.iter().flat_map(|span| span.split_whitespace());
+            for word in words.filter(|word| FOLDERS.iter().any(|folder| word.starts_with(folder))) {
+                // Names that stand for many: `crates/*`, `fixtures/corpus/TARGET`, `fixtures/corpus/<target>`.
+                let many = word.contains(['*', '<', '{', '$'])
+                    || word.split('/').any(|part| !part.is_empty() && part == part.to_uppercase());
+                let name = word.split("::").next().unwrap_or(word).trim_end_matches([',', '.', ';', ':', ')']);
+                if !many && !tree.has(name) {
+                    found.push(Finding::new(path, index + 1, format!("names {name}, which does not exist")));
+                }
+            }
+        }
+    }
+    found
+}
+
 /// Every page under docs/, ADRs among them, is reachable by links from the README or the map.
 pub(super) fn map(tree: &Tree) -> Vec<Finding> {
     let mut reached: BTreeSet<String> = BTreeSet::new();
@@ -116,6 +144,15 @@ mod tests {
         assert_eq!(count("[b](#nowhere)"), 1);
         assert_eq!(count("[b](how-to/b.md#one-thing) [f](how-to/) [w](https://example.org)"), 0);
         assert_eq!(count("`[b](c.md)`\n```\n[b](c.md)\n```"), 0);
+    }
+
+    #[test]
+    fn a_named_file_that_is_gone_is_found() {
+        let count = |text: &str| named_files(&tree(&[("docs/a.md", text), ("crates/a/src/lib.rs", "")])).len();
+        assert_eq!(count("see `crates/a/src/gone.rs`"), 1);
+        assert_eq!(count("```\n 1  crates/a/src/gone.rs   what it does\n```"), 1);
+        assert_eq!(count("`crates/a/src/lib.rs` `crates/a/` `crates/*/x.rs` `fixtures/corpus/TARGET`"), 0);
+        assert_eq!(count("crates/a/src/gone.rs in prose"), 0);
     }
 
     #[test]
