@@ -70,3 +70,14 @@ pub(crate) fn components() -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_installed_is_told_from_what_is_not() {
+        assert!(is_installed("dpkg"));
+        assert!(!is_installed("switchyard-no-such-package"));
+    }
+}
