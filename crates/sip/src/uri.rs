@@ -261,7 +261,8 @@ fn is_host(host: &[u8]) -> bool {
     }
 }
 
-fn host_ip(host: &[u8]) -> Option<IpAddr> {
+/// The address that `host` is; an IPv6 one stands in brackets.
+pub fn host_ip(host: &[u8]) -> Option<IpAddr> {
     let text = |bytes| std::str::from_utf8(bytes).ok();
     match host {
         [b'[', address @ .., b']'] => text(address)?.parse::<Ipv6Addr>().ok().map(IpAddr::V6),

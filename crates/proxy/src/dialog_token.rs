@@ -1,0 +1,306 @@
+//! What our Record-Route carries, so that a dialog needs no memory: the two peers, the direction and the environment,
+//! under a MAC that is bound to the dialog's Call-ID and initial From tag.
+//!
+//! The next hop of an in-dialog request is the peer named here, never something that the request says. A token of
+//! another dialog, of an unknown key or version, or a changed one, does not verify.
+
+use crate::dispatch::Direction;
+use crate::flow::Transport;
+use crate::keys::{KeyRing, Use, same_mac};
+use crate::limits::TOKEN_BYTES;
+use directory::Environment;
+use std::net::{IpAddr, SocketAddr};
+
+/// The token format's version: its first byte.
+const VERSION: u8 = 1;
+const MAC_BYTES: usize = 16;
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// Where a peer is reached, as the token keeps it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Hop {
+    /// How it is spoken to.
+    pub transport: Transport,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+/// What a dialog's token says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Token {
+    /// Which way the call was set up.
+    pub direction: Direction,
+    /// The environment on the PBX's side.
+    pub environment: Option<Environment>,
+    /// The side that sent the first request.
+    pub caller: Hop,
+    /// The side that received it.
+    pub callee: Hop,
+}
+
+/// Which side of the dialog a request comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// From the caller's side: it goes to the callee's peer.
+    Caller,
+    /// From the callee's side: it goes to the caller's peer.
+    Callee,
+}
+
+impl Token {
+    /// Appends the token as a URI's user part: letters, digits, `-` and `_`; 44 bytes for two IPv4 peers.
+    pub fn write(&self, keys: &KeyRing, call_id: &[u8], from_tag: &[u8], out: &mut Vec<u8>) {
+        let mut raw = Plain::new();
+        raw.push(&[VERSION, keys.active_id(), self.flags()]);
+        raw.hop(&self.caller);
+        raw.hop(&self.callee);
+        let mac = keys.sign(Use::Token, &[raw.bytes(), call_id, from_tag]);
+        raw.push(&mac);
+        encode(raw.bytes(), out);
+    }
+
+    /// Reads and verifies a token in a request of its dialog; the tag that verifies tells the side. `None`: not ours,
+    /// not of this dialog, or changed.
+    pub fn verify(
+        text: &[u8],
+        keys: &KeyRing,
+        call_id: &[u8],
+        from_tag: &[u8],
+        to_tag: &[u8],
+    ) -> Option<(Token, Side)> {
+        let mut space = [0; TOKEN_BYTES];
+        let raw = decode(text, &mut space)?;
+        let (signed, mac) = raw.split_at_checked(raw.len().checked_sub(MAC_BYTES)?)?;
+        let mac: &[u8; MAC_BYTES] = mac.try_into().ok()?;
+        let token = Token::read(signed)?;
+        let key_id = *signed.get(1)?;
+        for (tag, side) in [(from_tag, Side::Caller), (to_tag, Side::Callee)] {
+            let wanted = keys.sign_with(key_id, Use::Token, &[signed, call_id, tag])?;
+            if same_mac(&wanted, mac) {
+                return Some((token, side));
+            }
+        }
+        None
+    }
+
+    /// True when `text` has the form of a token, whether it verifies or not.
+    pub fn looks_like_one(text: &[u8]) -> bool {
+        let mut space = [0; TOKEN_BYTES];
+        decode(text, &mut space).is_some_and(|raw| raw.len() > MAC_BYTES && raw.first() == Some(&VERSION))
+    }
+
+    /// The hop that a request from `side` goes to.
+    pub fn next_hop(&self, side: Side) -> Hop {
+        match side {
+            Side::Caller => self.callee,
+            Side::Callee => self.caller,
+        }
+    }
+
+    fn flags(&self) -> u8 {
+        let direction = u8::from(self.direction == Direction::Outbound);
+        let environment = match self.environment {
+            None => 0,
+            Some(Environment::Prod) => 1,
+            Some(Environment::Staging) => 2,
+            Some(Environment::Oss) => 3,
+        };
+        direction | (environment << 1)
+    }
+
+    fn read(signed: &[u8]) -> Option<Token> {
+        let [version, _, flags, rest @ ..] = signed else { return None };
+        if *version != VERSION || *flags > 7 {
+            return None;
+        }
+        let (caller, rest) = read_hop(rest)?;
+        let (callee, rest) = read_hop(rest)?;
+        rest.is_empty().then_some(Token {
+            direction: if flags & 1 == 1 { Direction::Outbound } else { Direction::Inbound },
+            environment: match flags >> 1 {
+                1 => Some(Environment::Prod),
+                2 => Some(Environment::Staging),
+                3 => Some(Environment::Oss),
+                _ => None,
+            },
+            caller,
+            callee,
+        })
+    }
+}
+
+/// A token's bytes before they become text. Fixed in size: minting allocates nothing.
+struct Plain {
+    space: [u8; TOKEN_BYTES],
+    len: usize,
+}
+
+impl Plain {
+    fn new() -> Plain {
+        Plain { space: [0; TOKEN_BYTES], len: 0 }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        if let Some(room) = self.space.get_mut(self.len..self.len + bytes.len()) {
+            room.copy_from_slice(bytes);
+            self.len += bytes.len();
+        }
+    }
+
+    fn hop(&mut self, hop: &Hop) {
+        let stream = u8::from(hop.transport == Transport::Tcp);
+        match hop.address.ip() {
+            IpAddr::V4(ip) => {
+                self.push(&[stream]);
+                self.push(&ip.octets());
+            }
+            IpAddr::V6(ip) => {
+                self.push(&[stream | 2]);
+                self.push(&ip.octets());
+            }
+        }
+        self.push(&hop.address.port().to_be_bytes());
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.space.get(..self.len).unwrap_or_default()
+    }
+}
+
+fn read_hop(raw: &[u8]) -> Option<(Hop, &[u8])> {
+    let (kind, rest) = raw.split_first()?;
+    let (ip, rest) = match kind {
+        0 | 1 => {
+            let (octets, rest) = rest.split_first_chunk::<4>()?;
+            (IpAddr::from(*octets), rest)
+        }
+        2 | 3 => {
+            let (octets, rest) = rest.split_first_chunk::<16>()?;
+            (IpAddr::from(*octets), rest)
+        }
+        _ => return None,
+    };
+    let (port, rest) = rest.split_first_chunk::<2>()?;
+    let transport = if kind & 1 == 1 { Transport::Tcp } else { Transport::Udp };
+    Some((Hop { transport, address: SocketAddr::new(ip, u16::from_be_bytes(*port)) }, rest))
+}
+
+/// base64url without padding (RFC 4648 5): every character may stand in a URI's user part unescaped.
+fn encode(raw: &[u8], out: &mut Vec<u8>) {
+    for chunk in raw.chunks(3) {
+        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
+        let bits = (byte(0) << 16) | (byte(1) << 8) | byte(2);
+        for at in 0..=chunk.len() {
+            let six = (bits >> (18 - 6 * at)) & 63;
+            out.push(ALPHABET.get(six as usize).copied().unwrap_or(b'A'));
+        }
+    }
+}
+
+/// Reads base64url into `space`; `None` when it is none, is too long, or has stray bits at its end.
+fn decode<'s>(text: &[u8], space: &'s mut [u8; TOKEN_BYTES]) -> Option<&'s [u8]> {
+    let mut len = 0;
+    for chunk in text.chunks(4) {
+        let mut bits: u32 = 0;
+        for letter in chunk {
+            bits = (bits << 6) | six_bits(*letter)?;
+        }
+        let missing = 4 - chunk.len();
+        bits <<= 6 * missing;
+        let [_, bytes @ ..] = bits.to_be_bytes();
+        let whole = 3_usize.checked_sub(missing).filter(|whole| *whole > 0)?;
+        let (kept, spare) = bytes.split_at_checked(whole)?;
+        if spare.iter().any(|byte| *byte != 0) {
+            return None;
+        }
+        space.get_mut(len..len + whole)?.copy_from_slice(kept);
+        len += whole;
+    }
+    space.get(..len)
+}
+
+fn six_bits(letter: u8) -> Option<u32> {
+    let value = match letter {
+        b'A'..=b'Z' => letter - b'A',
+        b'a'..=b'z' => letter - b'a' + 26,
+        b'0'..=b'9' => letter - b'0' + 52,
+        b'-' => 62,
+        b'_' => 63,
+        _ => return None,
+    };
+    Some(u32::from(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::Key;
+    use proptest::prelude::*;
+
+    fn ring(id: u8) -> KeyRing {
+        KeyRing::new(&Key { id, secret: [id; 32] }, &[])
+    }
+
+    fn token() -> Token {
+        Token {
+            direction: Direction::Inbound,
+            environment: Some(Environment::Staging),
+            caller: Hop { transport: Transport::Udp, address: "10.10.10.2:5060".parse().unwrap() },
+            callee: Hop { transport: Transport::Tcp, address: "10.10.10.3:5080".parse().unwrap() },
+        }
+    }
+
+    fn text() -> Vec<u8> {
+        let mut out = Vec::new();
+        token().write(&ring(1), b"call", b"tag", &mut out);
+        out
+    }
+
+    #[test]
+    fn the_tag_that_verifies_tells_the_side() {
+        let text = text();
+        assert_eq!(text.len(), 44);
+        let seen = |from: &[u8], to: &[u8]| Token::verify(&text, &ring(1), b"call", from, to);
+        assert_eq!(seen(b"tag", b"other"), Some((token(), Side::Caller)));
+        assert_eq!(seen(b"other", b"tag"), Some((token(), Side::Callee)));
+    }
+
+    /// Row SX17: changed, replayed from another dialog, of an unknown key.
+    #[test]
+    fn a_token_of_elsewhere_does_not_verify() {
+        let text = text();
+        assert_eq!(Token::verify(&text, &ring(1), b"another call", b"tag", b""), None);
+        assert_eq!(Token::verify(&text, &ring(1), b"call", b"x", b"y"), None);
+        assert_eq!(Token::verify(&text, &ring(2), b"call", b"tag", b""), None);
+        for at in 0..text.len() {
+            let mut changed = text.clone();
+            changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+            assert_eq!(Token::verify(&changed, &ring(1), b"call", b"tag", b""), None, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_token_of_two_ipv6_peers_reads_back() {
+        let hop =
+            |port| Hop { transport: Transport::Udp, address: SocketAddr::new("2001:db8::1".parse().unwrap(), port) };
+        let token = Token { caller: hop(1), callee: hop(2), environment: None, direction: Direction::Outbound };
+        let mut out = Vec::new();
+        token.write(&ring(1), b"c", b"", &mut out);
+        assert_eq!(Token::verify(&out, &ring(1), b"c", b"", b"t"), Some((token, Side::Caller)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_harm(raw in proptest::collection::vec(any::<u8>(), 0..800)) {
+            prop_assert_eq!(Token::verify(&raw, &ring(1), b"call", b"tag", b""), None);
+        }
+
+        #[test]
+        fn base64url_reads_back(raw in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let mut text = Vec::new();
+            encode(&raw, &mut text);
+            let mut space = [0; TOKEN_BYTES];
+            prop_assert_eq!(decode(&text, &mut space), Some(raw.as_slice()));
+        }
+    }
+}

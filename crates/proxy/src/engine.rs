@@ -1,0 +1,464 @@
+//! The core's way in: one message or one moment at a time, from bytes to outbox. The only file that calls the steps
+//! (parse, admission, transaction, dispatch, rewrite, outbox), in that order.
+//!
+//! `response` is the way back, `attempt` what happens at a peer, `answer` what we say ourselves, `stateless` what
+//! passes without a transaction.
+
+mod answer;
+mod attempt;
+mod response;
+mod stateless;
+mod time;
+
+use crate::admission;
+use crate::dialog_token::{Hop, Token};
+use crate::dispatch::{self, Decision, Outcome, Question, Step};
+use crate::flow::{Flow, ListenerId, PartyId, Time, Transport};
+use crate::keys::KeyRing;
+use crate::outbox::{Absorbed, DropReason, Event, Outbox, Warning};
+use crate::refusal::Refusal;
+use crate::rewrite::{Record, Routes, UriOut};
+use crate::route::{self, Way};
+use crate::settings::{Listener, Peer, Role, Settings};
+use crate::timers::{TimerId, Timers};
+use crate::transaction::Context;
+use crate::transaction::key::{Identity, Key};
+use crate::transaction::table::Table;
+use attempt::Plan;
+use directory::Directory;
+use sip::{Index, Method, Parsed, Request, Rport, Uri};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// The proxy's core. One for each worker; it shares nothing.
+#[derive(Debug)]
+pub struct Engine {
+    settings: Arc<Settings>,
+    keys: Arc<KeyRing>,
+    /// The key that signed before the last change of the ring, until its transactions are over.
+    former_key: Option<FormerKey>,
+    table: Table,
+    timers: Timers,
+    /// Peers that asked for a pause (503 with Retry-After), and until when.
+    paused: Vec<(SocketAddr, Time)>,
+    draining: bool,
+    index: Index,
+    /// A second index, for a message of ours that is read while one from outside is.
+    own_index: Index,
+    scratch: Vec<u8>,
+    due: Vec<TimerId>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct FormerKey {
+    id: u8,
+    until: Option<Time>,
+}
+
+/// What one call of the engine works with.
+#[derive(Debug)]
+struct Turn<'t> {
+    now: Time,
+    directory: &'t Directory,
+    outbox: &'t mut Outbox,
+}
+
+/// A request that no transaction knows, on its way in.
+#[derive(Clone, Copy, Debug)]
+struct Arrival<'a> {
+    flow: Flow,
+    party: PartyId,
+    request: &'a Request<'a>,
+    key: Key,
+    way: Way<'a>,
+    loop_part: u64,
+}
+
+/// A request that gets an answer of ours: as much of it as an answer needs.
+#[derive(Clone, Copy, Debug)]
+struct Asked<'a> {
+    flow: Flow,
+    party: PartyId,
+    message: &'a sip::Message<'a>,
+    key: Key,
+}
+
+impl<'a> Arrival<'a> {
+    fn asked(&self) -> Asked<'a> {
+        Asked { flow: self.flow, party: self.party, message: self.request, key: self.key }
+    }
+}
+
+impl Engine {
+    /// An engine with nothing open.
+    pub fn new(settings: Arc<Settings>, keys: Arc<KeyRing>) -> Engine {
+        Engine {
+            settings,
+            keys,
+            former_key: None,
+            table: Table::new(),
+            timers: Timers::new(),
+            paused: Vec::new(),
+            draining: false,
+            index: Index::new(),
+            own_index: Index::new(),
+            scratch: Vec::new(),
+            due: Vec::new(),
+        }
+    }
+
+    /// Takes one datagram. `flow` says where it came from, and on which of our sockets.
+    pub fn handle_datagram(&mut self, now: Time, flow: Flow, bytes: &[u8], directory: &Directory, outbox: &mut Outbox) {
+        self.receive(Turn { now, directory, outbox }, flow, bytes, sip::parse);
+    }
+
+    /// Takes one message that framing has cut from a stream.
+    pub fn handle_message(&mut self, now: Time, flow: Flow, bytes: &[u8], directory: &Directory, outbox: &mut Outbox) {
+        self.receive(Turn { now, directory, outbox }, flow, bytes, sip::parse_framed);
+    }
+
+    /// Takes new settings and keys. Open transactions keep the peers and the keys that they began with.
+    pub fn apply(&mut self, settings: Arc<Settings>, keys: Arc<KeyRing>) {
+        if keys.active_id() != self.keys.active_id() {
+            self.former_key = Some(FormerKey { id: self.keys.active_id(), until: None });
+        }
+        self.settings = settings;
+        self.keys = keys;
+    }
+
+    /// While draining, new calls get 503 and everything else goes on.
+    pub fn set_draining(&mut self, draining: bool) {
+        self.draining = draining;
+    }
+
+    /// Transactions that are open.
+    pub fn open_transactions(&self) -> usize {
+        self.table.len()
+    }
+
+    fn receive(&mut self, mut turn: Turn<'_>, flow: Flow, bytes: &[u8], parse: Parse) {
+        let party = self.settings.party_of(&flow);
+        if party.is_none() && !self.settings.is_peer_address(&flow) {
+            return turn.outbox.event(Event::Dropped(DropReason::Stranger));
+        }
+        let mut index = std::mem::take(&mut self.index);
+        match (parse(bytes, &mut index), party) {
+            (Parsed::Request(request), Some(party)) => self.on_request(&mut turn, flow, party, &request),
+            (Parsed::Response(response), _) => self.on_response(&mut turn, flow, &response),
+            (Parsed::Answerable(bad), Some(party)) => {
+                self.answer_malformed(&mut turn, flow, party, &bad);
+            }
+            (Parsed::Hopeless(noise), _) => turn.outbox.event(Event::Dropped(DropReason::Hopeless(noise))),
+            (_, None) => turn.outbox.event(Event::Dropped(DropReason::Stranger)),
+        }
+        self.index = index;
+    }
+
+    fn on_request(&mut self, turn: &mut Turn<'_>, flow: Flow, party: PartyId, request: &Request<'_>) {
+        turn.outbox.event(Event::Request(party, request.method()));
+        let Some((key, slot)) = self.find(turn.now, request) else { return };
+        if let Some(slot) = slot {
+            return self.on_known(turn, slot, flow, party, request);
+        }
+        let Some(way) = route::read(&self.settings, request) else {
+            return self.on_unreadable_way(turn, &Asked { flow, party, message: request, key });
+        };
+        let loop_part = admission::loop_part(&self.keys, None, request, &way);
+        let arrival = Arrival { flow, party, request, key, way, loop_part };
+        match request.method() {
+            Method::Ack => self.on_stray_ack(turn, &arrival),
+            Method::Cancel => self.on_stray_cancel(turn, &arrival),
+            _ => match admission::check(&self.settings, request, &way, loop_part) {
+                Err(refusal) => self.answer_without_state(turn, &arrival.asked(), refusal),
+                Ok(()) if request.to_tag().is_some() => self.on_in_dialog(turn, &arrival),
+                Ok(()) => self.on_new(turn, &arrival),
+            },
+        }
+    }
+
+    /// The request's transaction key and, where it is open, its slot. A transaction that an earlier key of the ring
+    /// opened is found by that key.
+    fn find(&mut self, now: Time, request: &Request<'_>) -> Option<(Key, Option<u32>)> {
+        let via = request.via();
+        let identity = identity_of(request, &via);
+        let key = identity.key(&self.keys, None, 0)?;
+        if let Some(slot) = self.table.find(key) {
+            return Some((key, Some(slot)));
+        }
+        if let Some(former) = &mut self.former_key {
+            let until = *former.until.get_or_insert(now + self.settings.timers.timer_c + self.settings.timers.b());
+            let id = former.id;
+            if until < now {
+                self.former_key = None;
+            } else if let Some(slot) = identity.key(&self.keys, Some(id), 0).and_then(|key| self.table.find(key)) {
+                return Some((key, Some(slot)));
+            }
+        }
+        Some((key, None))
+    }
+
+    fn on_unreadable_way(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>) {
+        if asked.message.cseq().method == Method::Ack {
+            return turn.outbox.event(Event::Dropped(DropReason::Ack));
+        }
+        self.answer_without_state(turn, asked, Refusal::Malformed(sip::Fault::RequestUri));
+    }
+
+    /// A request of an open transaction: its retransmission, its CANCEL, or its ACK.
+    fn on_known(&mut self, turn: &mut Turn<'_>, slot: u32, flow: Flow, party: PartyId, request: &Request<'_>) {
+        let Some(mut context) = self.table.take(slot) else { return };
+        match request.method() {
+            Method::Ack => self.on_ack(turn, &mut context, flow, party, request),
+            Method::Cancel => self.on_cancel(turn, &mut context, flow, request),
+            _ => {
+                turn.outbox.event(Event::Absorbed(Absorbed::Request));
+                context.upstream = self.upstream_of(flow, request);
+                if context.wants_reply_again() {
+                    turn.outbox.transmit(context.upstream, &context.reply);
+                }
+            }
+        }
+        self.settle(slot, context);
+    }
+
+    /// A request inside a dialog: our token names the peer, and the directory is not asked.
+    fn on_in_dialog(&mut self, turn: &mut Turn<'_>, arrival: &Arrival<'_>) {
+        match self.hop_of(turn, arrival) {
+            Some((hop, record)) => {
+                turn.outbox.event(Event::InDialog(arrival.party, arrival.request.method()));
+                let Some((peer, toward)) = self.peer_at(hop) else {
+                    return self.refuse(turn, arrival, Refusal::NoTarget);
+                };
+                let record = if makes_dialog(arrival.request.method()) { record } else { Record::None };
+                let (uri, routes) = in_dialog_uri(&arrival.way);
+                self.open(turn, arrival, Plan { toward, peer, untried: &[], uri, routes, record });
+            }
+            None => self.refuse(turn, arrival, Refusal::NoToken),
+        }
+    }
+
+    /// The next hop of an in-dialog request (decision on F6): the token's peer; without a token, the local PBX for calls
+    /// that are older than we, or a configured peer that the request-URI names.
+    fn hop_of<'a>(&self, turn: &mut Turn<'_>, arrival: &Arrival<'a>) -> Option<(Hop, Record<'a>)> {
+        let request = arrival.request;
+        if let Some(text) = arrival.way.token {
+            let (from, to) = (request.from_tag().unwrap_or_default(), request.to_tag().unwrap_or_default());
+            if let Some((token, side)) = Token::verify(text, &self.keys, request.call_id(), from, to) {
+                return Some((token.next_hop(side), Record::Copy(text)));
+            }
+            turn.outbox.event(Event::Warned(Warning::TokenRefused));
+        }
+        if arrival.way.next.is_some() {
+            return None;
+        }
+        let adopts = arrival.way.skip_first == 0 && self.settings.adopt_until.is_some_and(|until| turn.now < until);
+        if self.settings.is_us(&arrival.way.uri) {
+            let local = self.settings.environment_party(self.settings.environment)?;
+            let peer = self.settings.party(local)?.peers.first()?;
+            if !adopts || local == arrival.party {
+                return None;
+            }
+            turn.outbox.event(Event::Warned(Warning::Adopted));
+            return Some((peer.hop(), Record::None));
+        }
+        let peer = self.settings.peer_named(&arrival.way.uri)?;
+        turn.outbox.event(Event::Warned(Warning::Untokened));
+        Some((peer.hop(), Record::None))
+    }
+
+    /// A request out of a dialog: dispatch decides.
+    fn on_new(&mut self, turn: &mut Turn<'_>, arrival: &Arrival<'_>) {
+        let request = arrival.request;
+        let uri = &arrival.way.uri;
+        if arrival.way.next.is_some() {
+            return self.refuse(turn, arrival, Refusal::ForeignRoute);
+        }
+        if uri.scheme != sip::Scheme::Tel && !self.settings.is_us(uri) && self.settings.peer_named(uri).is_none() {
+            return self.refuse(turn, arrival, Refusal::ForeignTarget);
+        }
+        if request.method() == Method::Options {
+            return self.answer_options(turn, arrival);
+        }
+        let is_call = request.method() == Method::Invite;
+        if is_call && self.draining {
+            return self.answer_without_state(turn, &arrival.asked(), Refusal::Draining);
+        }
+        if self.table.len() >= self.settings.limits.transactions {
+            turn.outbox.event(Event::LimitReached("transactions"));
+            return self.answer_without_state(turn, &arrival.asked(), Refusal::Full);
+        }
+        let user = dispatch::called_user(uri);
+        let question = Question { from: arrival.party, method: request.method(), user };
+        let decision = dispatch::decide(&self.settings, turn.directory, &question);
+        self.tell(turn, arrival, user, &decision);
+        match decision.outcome {
+            Outcome::Refuse(refusal) => self.refuse(turn, arrival, refusal),
+            Outcome::Forward(toward) => self.dispatch(turn, arrival, toward, user, &decision),
+        }
+    }
+
+    /// Sends a new request to the party that dispatch chose: its first peer now, the others if that one fails.
+    fn dispatch(
+        &mut self,
+        turn: &mut Turn<'_>,
+        arrival: &Arrival<'_>,
+        toward: PartyId,
+        user: &[u8],
+        decision: &Decision,
+    ) {
+        let settings = Arc::clone(&self.settings);
+        let mut formatted = Vec::new();
+        let user = match dispatch::called_form(&settings, decision) {
+            Some((number, form)) => {
+                settings.numbering.write(number, form, &mut formatted);
+                formatted.as_slice()
+            }
+            None => user,
+        };
+        let peers = settings.party(toward).map(|party| party.peers.as_slice()).unwrap_or_default();
+        let (usable, paused): (Vec<&Peer>, Vec<&Peer>) =
+            peers.iter().partition(|peer| !self.is_paused(peer.address, turn.now));
+        let order: Vec<Peer> = usable.into_iter().chain(paused).copied().collect();
+        let Some((peer, untried)) = order.split_first() else {
+            return self.refuse(turn, arrival, Refusal::NoTarget);
+        };
+        let token = self.token_for(arrival.party, arrival.flow, toward, peer);
+        let keys = Arc::clone(&self.keys);
+        let record = match token {
+            Some(ref token) if makes_dialog(arrival.request.method()) => Record::Mint(token, &keys),
+            _ => Record::None,
+        };
+        let uri = UriOut::Peer { uri: arrival.way.uri, user };
+        let routes = Routes { skip_first: arrival.way.skip_first, skip_last: arrival.way.skip_last, append: None };
+        self.open(turn, arrival, Plan { toward, peer: *peer, untried, uri, routes, record });
+    }
+
+    fn tell(&self, turn: &mut Turn<'_>, arrival: &Arrival<'_>, user: &[u8], decision: &Decision) {
+        let trace = &decision.trace;
+        let told = [
+            (trace.has(|step| matches!(step, Step::StaysHere { .. })), Warning::StaysHere),
+            (trace.has(|step| step == Step::LastGood), Warning::LastGood),
+            (trace.has(|step| matches!(step, Step::UnknownTo(_))), Warning::UnknownTo),
+        ];
+        for (_, warning) in told.into_iter().filter(|(applies, _)| *applies) {
+            turn.outbox.event(Event::Warned(warning));
+        }
+        let call_id = turn.outbox.keep(arrival.request.call_id());
+        let called = turn.outbox.keep(user);
+        let method = arrival.request.method();
+        turn.outbox.event(Event::Decided { call_id, called, method, decision: *decision });
+    }
+
+    /// The token of a new dialog: its two peers, as they are configured.
+    fn token_for(&self, from: PartyId, flow: Flow, toward: PartyId, peer: &Peer) -> Option<Token> {
+        let caller = self.settings.party(from)?.peer_at(flow.remote)?;
+        let roles = [self.settings.party(from)?.role, self.settings.party(toward)?.role];
+        let environment = roles.into_iter().find_map(|role| match role {
+            Role::Environment(environment) => Some(environment),
+            Role::Trunk => None,
+        });
+        let direction = match roles {
+            [Role::Trunk, _] => dispatch::Direction::Inbound,
+            _ => dispatch::Direction::Outbound,
+        };
+        Some(Token { direction, environment, caller: caller.hop(), callee: peer.hop() })
+    }
+
+    /// The peer that a token's hop names; one that is not configured any more is reached from the first listener of
+    /// its transport.
+    fn peer_at(&self, hop: Hop) -> Option<(Peer, PartyId)> {
+        if let Some(found) = self.settings.peer_of(hop.transport, hop.address) {
+            return Some(found);
+        }
+        let same = |l: &Listener| l.transport == hop.transport && l.address.is_ipv4() == hop.address.is_ipv4();
+        let at = self.settings.listeners.iter().position(same)?;
+        let listener = ListenerId(u16::try_from(at).ok()?);
+        Some((Peer { transport: hop.transport, address: hop.address, listener }, PartyId(0)))
+    }
+
+    /// Where the responses to a request go: on a stream the connection; on UDP the source address, at the source port
+    /// where rport asks for it, else at the sent-by port (18.2.2, RFC 3581 4). A `maddr` is not followed.
+    fn upstream_of(&self, flow: Flow, request: &sip::Message<'_>) -> Flow {
+        let via = request.via();
+        let mut upstream = Flow { interface: crate::InterfaceId::OTHER, ..flow };
+        if self.settings.transport(flow.listener) == Transport::Udp && matches!(via.rport, Rport::Absent) {
+            upstream.remote.set_port(via.port.unwrap_or(5060));
+        }
+        upstream
+    }
+
+    fn is_paused(&self, address: SocketAddr, now: Time) -> bool {
+        self.paused.iter().any(|(paused, until)| *paused == address && now < *until)
+    }
+
+    /// Puts a context back and sets its next deadline, or ends it.
+    fn settle(&mut self, slot: u32, mut context: Box<Context>) {
+        if context.is_over() {
+            return self.table.remove(slot, context);
+        }
+        if let Some(at) = context.deadline()
+            && context.armed.is_none_or(|armed| at < armed)
+        {
+            context.armed = Some(at);
+            self.timers.arm(at, TimerId { slot, generation: self.table.generation(slot) });
+        }
+        self.table.put_back(slot, context);
+    }
+}
+
+type Parse = for<'p> fn(&'p [u8], &'p mut Index) -> Parsed<'p>;
+
+/// What tells a request's transaction apart.
+fn identity_of<'a>(request: &Request<'a>, via: &'a sip::Via<'a>) -> Identity<'a> {
+    let bytes = request.bytes();
+    let legacy = [via.span.of(bytes), request.from_tag().unwrap_or_default(), request.uri().of(bytes)];
+    Identity { via, sent_by: via.sent_by.of(bytes), call_id: request.call_id(), cseq: request.cseq(), legacy }
+}
+
+/// Methods whose dialog we stay in: those that make one, and those that may set its route anew.
+fn makes_dialog(method: Method) -> bool {
+    matches!(
+        method,
+        Method::Invite | Method::Subscribe | Method::Notify | Method::Refer | Method::Update | Method::Other
+    )
+}
+
+/// In a dialog the request-URI is the remote target and stays, unless the next hop is a strict router (16.6 item 6).
+fn in_dialog_uri<'a>(way: &Way<'a>) -> (UriOut<'a>, Routes<'a>) {
+    let mut routes = Routes { skip_first: way.skip_first, skip_last: way.skip_last, append: None };
+    match way.next {
+        Some(next) if way.next_is_strict => {
+            routes.skip_first += 1;
+            routes.append = Some(way.uri.bytes);
+            (UriOut::Whole(next), routes)
+        }
+        _ => (UriOut::Keep(way.uri), routes),
+    }
+}
+
+impl Settings {
+    /// True when the flow's remote end is a configured peer, address and port.
+    pub fn is_peer_address(&self, flow: &Flow) -> bool {
+        let transport = self.transport(flow.listener);
+        self.parties.iter().flat_map(|party| &party.peers).any(|peer| {
+            peer.address.ip() == flow.remote.ip()
+                && (transport == Transport::Tcp || peer.address.port() == flow.remote.port())
+        })
+    }
+
+    /// The configured peer at an address, with its party.
+    pub fn peer_of(&self, transport: Transport, address: SocketAddr) -> Option<(Peer, PartyId)> {
+        let parties = (0..=u16::MAX).map(PartyId).zip(&self.parties);
+        parties
+            .flat_map(|(id, party)| party.peers.iter().map(move |peer| (*peer, id)))
+            .find(|(peer, _)| peer.transport == transport && peer.address == address)
+    }
+
+    /// The configured peer that a URI's host names: address and port, else the first at that address.
+    pub fn peer_named(&self, uri: &Uri<'_>) -> Option<&Peer> {
+        let ip = uri.host_ip()?;
+        let port = uri.port.unwrap_or(5060);
+        let at = || self.parties.iter().flat_map(|party| &party.peers).filter(move |peer| peer.address.ip() == ip);
+        at().find(|peer| peer.address.port() == port).or_else(|| at().next())
+    }
+}

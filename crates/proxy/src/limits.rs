@@ -1,0 +1,14 @@
+//! The numbers on the core's tables. docs/reference/limits.md lists them.
+
+/// Open transactions of one worker, unless the configuration says otherwise.
+pub const TRANSACTIONS: usize = 2_000_000;
+/// Attempts (branches) of one transaction: targets that one request may be tried at.
+pub const ATTEMPTS: usize = 8;
+/// Bytes of a dialog token in a Record-Route's user part.
+pub const TOKEN_BYTES: usize = 512;
+/// Record-Route values of ours that one request may carry on top (RFC 5658 needs two).
+pub const OWN_ROUTES: usize = 2;
+/// Steps of one decision's trace.
+pub const TRACE_STEPS: usize = 12;
+/// Retry-After that is believed of a peer, in seconds.
+pub const PEER_RETRY_AFTER_SECS: u32 = 300;

@@ -1,0 +1,251 @@
+//! What leaves the core: bytes to send, and facts to count. The caller owns one [`Outbox`] and reuses it.
+
+use crate::dispatch::Decision;
+use crate::flow::{Flow, PartyId};
+use crate::refusal::Refusal;
+use sip::{Hopeless, Method, Span};
+
+/// One byte buffer, a list of datagrams or stream messages in it, and a list of facts. Complete when the call returns.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    pub(crate) bytes: Vec<u8>,
+    transmits: Vec<Transmit>,
+    events: Vec<Event>,
+}
+
+/// One message to send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Transmit {
+    /// The way it takes.
+    pub flow: Flow,
+    /// Where it stands in the outbox's bytes.
+    pub span: Span,
+}
+
+/// A fact. Counting, keeping and showing it happens elsewhere.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a decision is kept in place: a box would be an allocation for each call"
+)]
+pub enum Event {
+    /// A request arrived from a configured peer and parsed.
+    Request(PartyId, Method),
+    /// A response arrived from a configured peer and parsed.
+    Response(PartyId, u16),
+    /// Something that arrived goes no further, and nobody is answered.
+    Dropped(DropReason),
+    /// We answered with a status of our own.
+    Refused(PartyId, Refusal),
+    /// A request out of a dialog was dispatched. The texts are spans of [`Outbox::text`].
+    Decided {
+        /// The Call-ID, as it arrived.
+        call_id: Span,
+        /// The request-URI's user part, as it arrived.
+        called: Span,
+        /// INVITE, or another method out of a dialog.
+        method: Method,
+        /// Where it goes, and why.
+        decision: Decision,
+    },
+    /// A final response to an INVITE that was forwarded or made by us: the attempt is over.
+    Final {
+        /// The Call-ID, as it arrived.
+        call_id: Span,
+        /// The final status.
+        status: u16,
+        /// Microseconds from the INVITE to this response.
+        after_us: u64,
+    },
+    /// A request was forwarded inside a dialog.
+    InDialog(PartyId, Method),
+    /// A retransmission of a neighbour's was absorbed.
+    Absorbed(Absorbed),
+    /// We sent something again.
+    Retransmitted(Method),
+    /// The next target is tried, because the one before did not take the call.
+    Failover(PartyId, FailoverReason),
+    /// Served, with something that the operator should know.
+    Warned(Warning),
+    /// A table or list reached its number.
+    LimitReached(&'static str),
+    /// Something that cannot be: counted, dropped, never a panic.
+    Impossible(&'static str),
+}
+
+/// Why something that arrived goes no further.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum DropReason {
+    /// Not from a configured peer: not even parsed.
+    Stranger,
+    /// No message, or one that nobody can be answered about.
+    Hopeless(Hopeless),
+    /// A response whose top Via is not ours (RFC 3261 18.1.2).
+    NotOurVia,
+    /// A response that matches no transaction (RFC 6026 8).
+    NoTransaction,
+    /// A response from somebody that the request was not sent to.
+    WrongSource,
+    /// A response that had only our own Via: it was for us.
+    ForUs,
+    /// A response whose next Via names an address that no response goes to (RFC 4475 3.3.10).
+    BadVia,
+    /// A response that the state of its transaction has no use for: a second final, a late 1xx, a 100.
+    Useless,
+    /// An ACK that belongs to nothing, or that may not pass: ACK is never answered.
+    Ack,
+    /// A response without a live server transaction (RFC 4320).
+    Late,
+}
+
+/// Which retransmission was absorbed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Absorbed {
+    /// A request that is already being served.
+    Request,
+    /// A response that was already forwarded.
+    Response,
+    /// An ACK to a final response of ours.
+    Ack,
+}
+
+/// Why the next target is tried.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum FailoverReason {
+    /// No response in time.
+    Timeout,
+    /// The target could not be reached: ICMP, or a refused or broken connection.
+    Unreachable,
+    /// The target answered 503.
+    Unavailable,
+}
+
+/// Served, with something that the operator should know.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Warning {
+    /// A DID of another environment stayed here.
+    StaysHere,
+    /// A bad row's last good value was used.
+    LastGood,
+    /// An unknown number went to an environment by configuration.
+    UnknownTo,
+    /// An in-dialog request of a call that is older than this proxy went to the local PBX.
+    Adopted,
+    /// An in-dialog request without our token passed, because both its source and its target are configured peers.
+    Untokened,
+    /// A response or request passed without a transaction, on a branch of ours that verifies.
+    Stateless,
+    /// A dialog token of ours did not verify.
+    TokenRefused,
+    /// A transaction ended by time alone.
+    TimedOut,
+}
+
+impl Outbox {
+    /// An empty outbox.
+    pub fn new() -> Outbox {
+        Outbox::default()
+    }
+
+    /// Makes it empty again and keeps its room.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.transmits.clear();
+        self.events.clear();
+    }
+
+    /// What to send, in order.
+    pub fn transmits(&self) -> impl Iterator<Item = (&Flow, &[u8])> {
+        self.transmits.iter().map(|t| (&t.flow, t.span.of(&self.bytes)))
+    }
+
+    /// The facts, in order.
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// The text that an event's span names.
+    pub fn text(&self, span: Span) -> &[u8] {
+        span.of(&self.bytes)
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    /// Keeps a text for an event.
+    pub(crate) fn keep(&mut self, text: &[u8]) -> Span {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(text);
+        Span::new(start, self.bytes.len())
+    }
+
+    /// Queues what was written since `start`.
+    pub(crate) fn transmit_since(&mut self, flow: Flow, start: usize) -> Span {
+        let span = Span::new(start, self.bytes.len());
+        self.transmits.push(Transmit { flow, span });
+        span
+    }
+
+    /// Copies `bytes` and queues them.
+    pub(crate) fn transmit(&mut self, flow: Flow, bytes: &[u8]) {
+        let span = self.keep(bytes);
+        self.transmits.push(Transmit { flow, span });
+    }
+}
+
+impl DropReason {
+    /// The counter's label.
+    pub const fn name(self) -> &'static str {
+        match self {
+            DropReason::Stranger => "stranger",
+            DropReason::Hopeless(hopeless) => hopeless.name(),
+            DropReason::NotOurVia => "not_our_via",
+            DropReason::NoTransaction => "no_transaction",
+            DropReason::WrongSource => "wrong_source",
+            DropReason::ForUs => "for_us",
+            DropReason::BadVia => "bad_via",
+            DropReason::Useless => "useless",
+            DropReason::Ack => "ack",
+            DropReason::Late => "late",
+        }
+    }
+}
+
+impl Absorbed {
+    /// The counter's label.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Absorbed::Request => "request",
+            Absorbed::Response => "response",
+            Absorbed::Ack => "ack",
+        }
+    }
+}
+
+impl FailoverReason {
+    /// The counter's label.
+    pub const fn name(self) -> &'static str {
+        match self {
+            FailoverReason::Timeout => "timeout",
+            FailoverReason::Unreachable => "unreachable",
+            FailoverReason::Unavailable => "unavailable",
+        }
+    }
+}
+
+impl Warning {
+    /// The counter's label.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Warning::StaysHere => "stays_here",
+            Warning::LastGood => "last_good",
+            Warning::UnknownTo => "unknown_to",
+            Warning::Adopted => "adopted",
+            Warning::Untokened => "untokened",
+            Warning::Stateless => "stateless",
+            Warning::TokenRefused => "token_refused",
+            Warning::TimedOut => "timed_out",
+        }
+    }
+}

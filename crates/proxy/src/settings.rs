@@ -1,0 +1,266 @@
+//! What the configuration means: addresses, peers, policy and times, all resolved. The program makes it from the file;
+//! the core only reads it.
+
+use crate::flow::{Flow, InterfaceId, ListenerId, PartyId, Time, Transport};
+use directory::Environment;
+use sip::{Form, Numbering};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// Everything the core is told at its start, and again when the configuration is read anew.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What this instance is. DIDs of other environments go to its own PBX unless it is [`Environment::Prod`].
+    pub environment: Environment,
+    /// Our sockets, in the configuration's order.
+    pub listeners: Vec<Listener>,
+    /// Host names that mean us beside the listeners' addresses: lower case, no trailing dot.
+    pub own_names: Vec<Box<str>>,
+    /// Names of interfaces that peers are tied to; [`InterfaceId`] 1 is the first.
+    pub interfaces: Vec<Box<str>>,
+    /// Trunks first, in the configuration's order, then environments.
+    pub parties: Vec<Party>,
+    /// How numbers are read and written.
+    pub numbering: Numbering,
+    /// What a number without a good row gets.
+    pub dispatch: DispatchSettings,
+    /// Until when in-dialog requests to our own address without our Route go to the local PBX (calls older than we).
+    pub adopt_until: Option<Time>,
+    /// RFC 3261's timers, and those that are ours.
+    pub timers: TimerSettings,
+    /// Numbers on tables.
+    pub limits: LimitSettings,
+}
+
+/// One socket that we listen on and send from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Listener {
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// The local address: it also stands in our Via and Record-Route.
+    pub address: SocketAddr,
+}
+
+/// One side that we talk to: a trunk or an environment.
+#[derive(Clone, Debug)]
+pub struct Party {
+    /// The configuration's name: `tata`, `prod`.
+    pub name: Box<str>,
+    /// What it is, and so which way its calls go.
+    pub role: Role,
+    /// Who may speak as this party.
+    pub sources: Vec<Source>,
+    /// Where calls to this party go: gateways or targets, in the order in which they are tried.
+    pub peers: Vec<Peer>,
+    /// How the called number is written toward this party; `None` leaves it as received.
+    pub called_number: Option<Form>,
+}
+
+/// What a party is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Role {
+    /// The carrier side: its calls are inbound.
+    Trunk,
+    /// A PBX side: its calls are outbound.
+    Environment(Environment),
+}
+
+/// An address that a party speaks from. What is `None` is not looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Source {
+    /// The source address.
+    pub ip: IpAddr,
+    /// The source port; UDP only, since a stream's client port says nothing.
+    pub port: Option<u16>,
+    /// The arrival interface.
+    pub interface: Option<InterfaceId>,
+}
+
+/// One SIP server of a party.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Peer {
+    /// How it is spoken to.
+    pub transport: Transport,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Which of our listeners its messages leave from.
+    pub listener: ListenerId,
+}
+
+/// What a number without a good row gets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DispatchSettings {
+    /// A number that no row has.
+    pub unknown_did: UnknownDid,
+    /// Status for a number that has a row and is not in service.
+    pub not_in_service_status: u16,
+}
+
+/// What a number that no row has gets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UnknownDid {
+    /// Refused with this status.
+    Refuse(u16),
+    /// Sent to this environment, with a warning.
+    Environment(Environment),
+}
+
+/// RFC 3261 17's timers and ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TimerSettings {
+    /// Round-trip estimate; RFC 3261 table 4 derives A, B, D to L from it.
+    pub t1: Duration,
+    /// Longest interval between retransmissions of non-INVITE requests and INVITE responses.
+    pub t2: Duration,
+    /// Longest time that a message stays in the network.
+    pub t4: Duration,
+    /// Longest time between 1xx of an INVITE, more than 3 minutes (16.6 item 11).
+    pub timer_c: Duration,
+    /// Longest time without any response before the next target is tried; the last target has Timer B.
+    pub hop_timeout: Duration,
+}
+
+impl Default for TimerSettings {
+    fn default() -> Self {
+        TimerSettings {
+            t1: Duration::from_millis(500),
+            t2: Duration::from_secs(4),
+            t4: Duration::from_secs(5),
+            timer_c: Duration::from_secs(181),
+            hop_timeout: Duration::from_secs(4),
+        }
+    }
+}
+
+impl TimerSettings {
+    /// 64*T1: timers B, F, H, J, L and M.
+    pub fn b(&self) -> Duration {
+        self.t1 * 64
+    }
+}
+
+/// Numbers on tables. See docs/reference/limits.md.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LimitSettings {
+    /// Open transactions; above it new INVITEs get 503 and other requests out of a dialog as well.
+    pub transactions: usize,
+    /// Retry-After of the 503s that we send, in seconds.
+    pub retry_after_secs: u32,
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        LimitSettings { transactions: crate::limits::TRANSACTIONS, retry_after_secs: 5 }
+    }
+}
+
+impl Settings {
+    /// The listener of an id. Ids come from these settings; an id of older ones may be gone.
+    pub fn listener(&self, id: ListenerId) -> Option<&Listener> {
+        self.listeners.get(usize::from(id.0))
+    }
+
+    /// The transport of a listener; UDP when it is gone.
+    pub fn transport(&self, id: ListenerId) -> Transport {
+        self.listener(id).map_or(Transport::Udp, |l| l.transport)
+    }
+
+    /// The party of an id.
+    pub fn party(&self, id: PartyId) -> Option<&Party> {
+        self.parties.get(usize::from(id.0))
+    }
+
+    /// Who speaks on this flow: the party whose source matches, the most exact source first. `None` is a stranger.
+    pub fn party_of(&self, flow: &Flow) -> Option<PartyId> {
+        let transport = self.transport(flow.listener);
+        let mut best: Option<(u8, PartyId)> = None;
+        for (id, source) in self.sources() {
+            if source.matches(flow, transport) {
+                let exactness = u8::from(source.port.is_some()) + u8::from(source.interface.is_some());
+                if best.is_none_or(|(found, _)| exactness > found) {
+                    best = Some((exactness, id));
+                }
+            }
+        }
+        best.map(|(_, id)| id)
+    }
+
+    /// The party of an environment.
+    pub fn environment_party(&self, environment: Environment) -> Option<PartyId> {
+        self.position(|party| party.role == Role::Environment(environment))
+    }
+
+    /// The trunk that outbound calls take: the first of the configuration.
+    pub fn first_trunk(&self) -> Option<PartyId> {
+        self.position(|party| party.role == Role::Trunk)
+    }
+
+    /// True when `ip` and `port` are one of our listeners.
+    pub fn is_own_address(&self, ip: IpAddr, port: u16) -> bool {
+        self.listeners.iter().any(|l| l.address.ip() == ip && l.address.port() == port)
+    }
+
+    /// True when `ip` belongs to a configured peer or source.
+    pub fn is_peer_ip(&self, ip: IpAddr) -> bool {
+        self.parties
+            .iter()
+            .any(|p| p.peers.iter().any(|x| x.address.ip() == ip) || p.sources.iter().any(|s| s.ip == ip))
+    }
+
+    /// Pairs of parties that one packet could come from: a configuration with such a pair is refused.
+    ///
+    /// Over TCP a client's port says nothing, so with a TCP listener two sources of one address cannot be told apart by
+    /// port alone.
+    pub fn ambiguities(&self) -> Vec<(PartyId, PartyId, IpAddr)> {
+        let has_tcp = self.listeners.iter().any(|l| l.transport == Transport::Tcp);
+        let sources: Vec<(PartyId, &Source)> = self.sources().collect();
+        let mut found = Vec::new();
+        for (at, (a, left)) in sources.iter().enumerate() {
+            for (b, right) in sources.iter().skip(at + 1) {
+                if a != b && left.overlaps(right, has_tcp) && !found.contains(&(*a, *b, left.ip)) {
+                    found.push((*a, *b, left.ip));
+                }
+            }
+        }
+        found
+    }
+
+    fn sources(&self) -> impl Iterator<Item = (PartyId, &Source)> {
+        let ids = (0..=u16::MAX).map(PartyId);
+        ids.zip(&self.parties).flat_map(|(id, party)| party.sources.iter().map(move |source| (id, source)))
+    }
+
+    fn position(&self, wanted: impl Fn(&Party) -> bool) -> Option<PartyId> {
+        (0..=u16::MAX).map(PartyId).zip(&self.parties).find(|(_, party)| wanted(party)).map(|(id, _)| id)
+    }
+}
+
+impl Source {
+    fn matches(&self, flow: &Flow, transport: Transport) -> bool {
+        self.ip == flow.remote.ip()
+            && (transport == Transport::Tcp || self.port.is_none_or(|port| port == flow.remote.port()))
+            && self.interface.is_none_or(|interface| interface == flow.interface)
+    }
+
+    fn overlaps(&self, other: &Source, has_tcp: bool) -> bool {
+        let same = |a: Option<u16>, b: Option<u16>| a.is_none() || b.is_none() || a == b;
+        let interface = |source: &Source| source.interface.map(|i| i.0);
+        self.ip == other.ip && (has_tcp || same(self.port, other.port)) && same(interface(self), interface(other))
+    }
+}
+
+impl Party {
+    /// The configured peer that a source belongs to: the same address and port, else the same address, else the first.
+    pub fn peer_at(&self, source: SocketAddr) -> Option<&Peer> {
+        let exact = self.peers.iter().find(|peer| peer.address == source);
+        let same_ip = || self.peers.iter().find(|peer| peer.address.ip() == source.ip());
+        exact.or_else(same_ip).or_else(|| self.peers.first())
+    }
+}
+
+impl Peer {
+    /// The peer as a dialog token keeps it.
+    pub fn hop(&self) -> crate::dialog_token::Hop {
+        crate::dialog_token::Hop { transport: self.transport, address: self.address }
+    }
+}

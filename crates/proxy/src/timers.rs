@@ -1,0 +1,172 @@
+//! Deadlines of many transactions, O(1) each: a hashed hierarchical wheel of six levels with 64 slots, one tick a
+//! millisecond. Nothing is ever scanned and nothing is taken out: an entry that came due and no longer counts is told
+//! apart by its generation, or by the transaction's own clock.
+
+use crate::flow::Time;
+
+const LEVELS: usize = 6;
+const SLOTS: u64 = 64;
+const SLOT_BITS: u32 = 6;
+/// The farthest deadline that the wheel can hold, in ticks: about two years.
+const MAX_TICKS: u64 = 1 << (SLOT_BITS * 6);
+
+/// What comes due: a table slot and the generation it had when the deadline was set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct TimerId {
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    at_tick: u64,
+    id: TimerId,
+}
+
+#[derive(Debug)]
+struct Level {
+    occupied: u64,
+    slots: Vec<Vec<Entry>>,
+}
+
+/// The wheel.
+#[derive(Debug)]
+pub(crate) struct Timers {
+    now_tick: u64,
+    levels: Vec<Level>,
+    scratch: Vec<Entry>,
+}
+
+impl Timers {
+    pub(crate) fn new() -> Timers {
+        let level = || Level { occupied: 0, slots: (0..SLOTS).map(|_| Vec::new()).collect() };
+        Timers { now_tick: 0, levels: (0..LEVELS).map(|_| level()).collect(), scratch: Vec::new() }
+    }
+
+    /// Sets a deadline. One that has passed comes due at the next call of [`Timers::expire`].
+    pub(crate) fn arm(&mut self, at: Time, id: TimerId) {
+        let at_tick = at.0.div_ceil(1_000).max(self.now_tick + 1).min(self.now_tick + MAX_TICKS - 1);
+        self.insert(Entry { at_tick, id });
+    }
+
+    /// When to call [`Timers::expire`] next. Never later than the earliest deadline; it may be earlier, when entries of
+    /// a coarse level have to be sorted into a finer one.
+    pub(crate) fn next(&self) -> Option<Time> {
+        self.next_slot().map(|(_, _, tick)| Time::from_millis(tick))
+    }
+
+    /// Moves the wheel to `now` and appends what has come due, earliest first.
+    pub(crate) fn expire(&mut self, now: Time, due: &mut Vec<TimerId>) {
+        let target = now.0 / 1_000;
+        while let Some((level, slot, tick)) = self.next_slot() {
+            if tick > target {
+                break;
+            }
+            self.now_tick = self.now_tick.max(tick);
+            let mut entries = std::mem::take(&mut self.scratch);
+            if let Some(cell) = self.levels.get_mut(level) {
+                cell.occupied &= !(1 << slot);
+                if let Some(list) = cell.slots.get_mut(slot) {
+                    std::mem::swap(list, &mut entries);
+                }
+            }
+            for entry in entries.drain(..) {
+                if entry.at_tick <= self.now_tick {
+                    due.push(entry.id);
+                } else {
+                    self.insert(entry);
+                }
+            }
+            self.scratch = entries;
+        }
+        self.now_tick = self.now_tick.max(target);
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        let differing = (self.now_tick ^ entry.at_tick) | (SLOTS - 1);
+        let level = ((63 - differing.leading_zeros()) / SLOT_BITS).min(5);
+        let slot = (entry.at_tick >> (level * SLOT_BITS)) % SLOTS;
+        if let Some(cell) = self.levels.get_mut(level as usize) {
+            cell.occupied |= 1 << slot;
+            if let Some(list) = cell.slots.get_mut(usize::try_from(slot).unwrap_or(0)) {
+                list.push(entry);
+            }
+        }
+    }
+
+    /// The occupied slot that comes first: level, slot, and the tick at which it opens.
+    fn next_slot(&self) -> Option<(usize, usize, u64)> {
+        let (level, cell) = self.levels.iter().enumerate().find(|(_, cell)| cell.occupied != 0)?;
+        let shift = u32::try_from(level).unwrap_or(0) * SLOT_BITS;
+        let here = (self.now_tick >> shift) % SLOTS;
+        let ahead = u64::from(cell.occupied.rotate_right(u32::try_from(here).unwrap_or(0)).trailing_zeros());
+        let slot = (here + ahead) % SLOTS;
+        let round = SLOTS << shift;
+        let opens = (self.now_tick & !(round - 1)) + (slot << shift);
+        let opens = if slot < here { opens + round } else { opens };
+        Some((level, usize::try_from(slot).unwrap_or(0), opens))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn id(slot: u32) -> TimerId {
+        TimerId { slot, generation: 0 }
+    }
+
+    /// Runs the wheel by its own word, and gives (time of expiry, id).
+    fn run(timers: &mut Timers, until: Time) -> Vec<(u64, u32)> {
+        let mut seen = Vec::new();
+        while let Some(at) = timers.next().filter(|at| *at <= until) {
+            let mut due = Vec::new();
+            timers.expire(at, &mut due);
+            seen.extend(due.iter().map(|d| (at.as_millis(), d.slot)));
+        }
+        seen
+    }
+
+    #[test]
+    fn deadlines_come_in_order_at_their_millisecond() {
+        let mut timers = Timers::new();
+        for (at, slot) in [(32_000, 1), (500, 2), (181_000, 3), (64, 4), (63, 5), (4_096, 6)] {
+            timers.arm(Time::from_millis(at), id(slot));
+        }
+        let seen = run(&mut timers, Time::from_millis(1_000_000));
+        assert_eq!(seen, [(63, 5), (64, 4), (500, 2), (4_096, 6), (32_000, 1), (181_000, 3)]);
+        assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn a_deadline_in_the_past_comes_due_at_the_next_tick() {
+        let mut timers = Timers::new();
+        timers.expire(Time::from_millis(1_000), &mut Vec::new());
+        timers.arm(Time::from_millis(10), id(1));
+        assert_eq!(run(&mut timers, Time::from_millis(1_001)), [(1_001, 1)]);
+    }
+
+    proptest! {
+        #[test]
+        fn never_early_never_lost(steps in proptest::collection::vec((0_u64..400_000, 0_u64..5_000), 1..200)) {
+            let mut timers = Timers::new();
+            let mut now = 0;
+            let mut wanted = Vec::new();
+            let mut seen = Vec::new();
+            for (slot, (after, pause)) in steps.iter().enumerate() {
+                let at = now + after;
+                timers.arm(Time::from_millis(at), id(u32::try_from(slot).unwrap()));
+                wanted.push(at.max(now + 1));
+                now += pause;
+                seen.extend(run(&mut timers, Time::from_millis(now)));
+                timers.expire(Time::from_millis(now), &mut Vec::new());
+            }
+            seen.extend(run(&mut timers, Time::from_millis(now + 1_000_000)));
+            prop_assert_eq!(seen.len(), wanted.len());
+            for (at, slot) in seen {
+                prop_assert_eq!(at, wanted[slot as usize]);
+            }
+        }
+    }
+}

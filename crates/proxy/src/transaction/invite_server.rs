@@ -1,0 +1,167 @@
+//! The INVITE server transaction: RFC 3261 17.2.1 (figure 7) as RFC 6026 (figure 7 there) corrects it.
+
+use crate::flow::Time;
+use crate::settings::TimerSettings;
+use std::time::Duration;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum State {
+    Proceeding,
+    Completed,
+    Confirmed,
+    Accepted,
+    Terminated,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InviteServer {
+    pub(crate) state: State,
+    reliable: bool,
+    /// Timer G.
+    again_at: Option<Time>,
+    interval: Duration,
+    /// Timer H, I or L, by state.
+    end_at: Option<Time>,
+}
+
+/// What a received INVITE or ACK asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Heard {
+    /// Send the last response again.
+    Resend,
+    /// Nothing: it was expected, or is too late to matter.
+    Absorb,
+    /// An ACK that belongs to a 2xx: it is routed like any in-dialog request.
+    PassUp,
+}
+
+/// What time asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Due {
+    Nothing,
+    Resend,
+    Ended,
+}
+
+impl InviteServer {
+    pub(crate) fn new(reliable: bool) -> InviteServer {
+        InviteServer { state: State::Proceeding, reliable, again_at: None, interval: Duration::ZERO, end_at: None }
+    }
+
+    /// The INVITE arrived again.
+    pub(crate) fn on_invite(&self) -> Heard {
+        match self.state {
+            State::Proceeding | State::Completed => Heard::Resend,
+            State::Confirmed | State::Accepted | State::Terminated => Heard::Absorb,
+        }
+    }
+
+    /// A 2xx passes: Accepted, Timer L. Every further 2xx passes as well.
+    pub(crate) fn on_success(&mut self, now: Time, timers: &TimerSettings) {
+        if self.state == State::Proceeding {
+            self.state = State::Accepted;
+            self.end_at = Some(now + timers.b());
+        }
+    }
+
+    /// A final above 2xx is sent: Completed, Timers G and H.
+    pub(crate) fn on_failure(&mut self, now: Time, timers: &TimerSettings) {
+        if self.state == State::Proceeding {
+            self.state = State::Completed;
+            self.interval = timers.t1;
+            self.again_at = (!self.reliable).then_some(now + timers.t1);
+            self.end_at = Some(now + timers.b());
+        }
+    }
+
+    /// An ACK that matches the INVITE's branch.
+    pub(crate) fn on_ack(&mut self, now: Time, timers: &TimerSettings) -> Heard {
+        match self.state {
+            State::Completed => {
+                self.again_at = None;
+                self.state = if self.reliable { State::Terminated } else { State::Confirmed };
+                self.end_at = (!self.reliable).then_some(now + timers.t4);
+                Heard::Absorb
+            }
+            State::Accepted => Heard::PassUp,
+            State::Proceeding | State::Confirmed | State::Terminated => Heard::Absorb,
+        }
+    }
+
+    pub(crate) fn on_time(&mut self, now: Time, timers: &TimerSettings) -> Due {
+        if self.end_at.is_some_and(|at| at <= now) {
+            self.state = State::Terminated;
+            self.end_at = None;
+            self.again_at = None;
+            return Due::Ended;
+        }
+        if self.again_at.is_some_and(|at| at <= now) {
+            self.interval = (self.interval * 2).min(timers.t2);
+            self.again_at = Some(now + self.interval);
+            return Due::Resend;
+        }
+        Due::Nothing
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        super::earlier(self.again_at, self.end_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T: TimerSettings = TimerSettings {
+        t1: Duration::from_millis(500),
+        t2: Duration::from_secs(4),
+        t4: Duration::from_secs(5),
+        timer_c: Duration::from_secs(181),
+        hop_timeout: Duration::from_secs(4),
+    };
+
+    fn at(ms: u64) -> Time {
+        Time::from_millis(ms)
+    }
+
+    /// Rows of timers G and H: resent at T1 doubling to T2, given up after 64*T1.
+    #[test]
+    fn timer_g_doubles_to_t2_and_h_ends() {
+        let mut server = InviteServer::new(false);
+        server.on_failure(at(0), &T);
+        let mut resent = Vec::new();
+        while let Some(next) = server.deadline() {
+            match server.on_time(next, &T) {
+                Due::Resend => resent.push(next.as_millis()),
+                Due::Ended => assert_eq!(next.as_millis(), 32_000),
+                Due::Nothing => unreachable!(),
+            }
+        }
+        assert_eq!(resent, [500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500]);
+    }
+
+    /// Row of timer I: the ACK stops G, further ACKs are absorbed for T4; a stream ends at once.
+    #[test]
+    fn timer_i_is_t4_on_udp_and_nothing_on_tcp() {
+        let mut udp = InviteServer::new(false);
+        udp.on_failure(at(0), &T);
+        assert_eq!(udp.on_ack(at(100), &T), Heard::Absorb);
+        assert_eq!((udp.state, udp.deadline()), (State::Confirmed, Some(at(5_100))));
+        let mut tcp = InviteServer::new(true);
+        tcp.on_failure(at(0), &T);
+        assert_eq!(tcp.deadline(), Some(at(32_000)));
+        tcp.on_ack(at(100), &T);
+        assert_eq!((tcp.state, tcp.deadline()), (State::Terminated, None));
+    }
+
+    /// Row of timer L, and A6: an ACK in Accepted is passed up.
+    #[test]
+    fn accepted_absorbs_invites_and_passes_acks_for_64_t1() {
+        let mut server = InviteServer::new(false);
+        server.on_success(at(10), &T);
+        assert_eq!(server.on_invite(), Heard::Absorb);
+        assert_eq!(server.on_ack(at(20), &T), Heard::PassUp);
+        assert_eq!(server.deadline(), Some(at(32_010)));
+        assert_eq!(server.on_time(at(32_010), &T), Due::Ended);
+    }
+}

@@ -1,0 +1,198 @@
+//! The response context of one request (RFC 3261 16.7): its server transaction and the client transactions of its
+//! attempts. One state machine per file; the table holds them all.
+
+pub(crate) mod invite_client;
+pub(crate) mod invite_server;
+pub(crate) mod key;
+pub(crate) mod plain_client;
+pub(crate) mod plain_server;
+pub(crate) mod table;
+
+use crate::flow::{Flow, PartyId, Time};
+use crate::rewrite::Stamp;
+use crate::settings::Peer;
+use invite_client::InviteClient;
+use invite_server::InviteServer;
+use key::Key;
+use plain_client::PlainClient;
+use plain_server::PlainServer;
+use sip::Method;
+
+/// The earlier of two deadlines.
+pub(crate) fn earlier(left: Option<Time>, right: Option<Time>) -> Option<Time> {
+    match (left, right) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// One request that we carry, from its arrival to the end of its last transaction.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) slot: u32,
+    pub(crate) key: Key,
+    pub(crate) method: Method,
+    /// The CSeq number.
+    pub(crate) number: u32,
+    /// Who sent the request.
+    pub(crate) party: PartyId,
+    /// Where its responses go.
+    pub(crate) upstream: Flow,
+    pub(crate) opened: Time,
+    pub(crate) server: Server,
+    /// The request as it was last forwarded: the one owned copy. Empty again once nothing can ask for it.
+    pub(crate) sent: Vec<u8>,
+    pub(crate) stamp: Stamp,
+    /// The last response sent upstream.
+    pub(crate) reply: Vec<u8>,
+    pub(crate) attempts: Vec<Attempt>,
+    /// Peers not tried yet, the next one last.
+    pub(crate) untried: Vec<Peer>,
+    /// Where the attempts go.
+    pub(crate) toward: PartyId,
+    /// The caller has given up.
+    pub(crate) cancelled: bool,
+    /// The Reason lines that our CANCELs carry (RFC 3326).
+    pub(crate) cancel_reason: Vec<u8>,
+    /// What an attempt without a usable final left: the best of them is answered when no attempt is left.
+    pub(crate) leftover: Option<u16>,
+    /// The earliest deadline that the wheel knows of.
+    pub(crate) armed: Option<Time>,
+}
+
+/// The side toward the one who asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Server {
+    Invite(InviteServer),
+    Plain(PlainServer),
+}
+
+/// The request at one peer: a branch (RFC 3261 16.6).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) number: u8,
+    pub(crate) key: Key,
+    pub(crate) peer: Peer,
+    pub(crate) client: Client,
+    /// When the next peer is tried, if this one has said nothing.
+    pub(crate) hop_at: Option<Time>,
+    /// The next peer was tried: this attempt stays a branch, but its failures do not count any more.
+    pub(crate) given_up: bool,
+    pub(crate) cancel: Cancel,
+}
+
+/// The side toward a peer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Client {
+    Invite(InviteClient),
+    Plain(PlainClient),
+}
+
+/// The CANCEL of an attempt: never before a provisional response, and once (RFC 3261 9.1).
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cancel {
+    None,
+    /// To be sent with the first provisional response.
+    Wanted,
+    /// Sent; when its time is over the attempt is as good as cancelled.
+    Sent {
+        client: PlainClient,
+        over_at: Time,
+    },
+}
+
+impl Context {
+    /// No final response has been sent upstream.
+    pub(crate) fn is_open(&self) -> bool {
+        match &self.server {
+            Server::Invite(server) => server.state == invite_server::State::Proceeding,
+            Server::Plain(server) => server.is_open(),
+        }
+    }
+
+    /// Every transaction of it has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        let server = match &self.server {
+            Server::Invite(server) => server.state == invite_server::State::Terminated,
+            Server::Plain(server) => server.state == plain_server::State::Terminated,
+        };
+        server && self.attempts.iter().all(Attempt::is_over)
+    }
+
+    /// The earliest deadline of all its transactions.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        let server = match &self.server {
+            Server::Invite(server) => server.deadline(),
+            Server::Plain(server) => server.deadline(),
+        };
+        self.attempts.iter().fold(server, |least, attempt| earlier(least, attempt.deadline()))
+    }
+
+    /// The request arrived again: there is a response to send again.
+    pub(crate) fn wants_reply_again(&self) -> bool {
+        let wants = match &self.server {
+            Server::Invite(server) => server.on_invite() == invite_server::Heard::Resend,
+            Server::Plain(server) => server.on_request(),
+        };
+        wants && !self.reply.is_empty()
+    }
+
+    /// The attempt that a branch names.
+    pub(crate) fn attempt_of(&self, key: Key, number: u8) -> Option<usize> {
+        self.attempts.iter().position(|attempt| attempt.key == key && attempt.number == number)
+    }
+}
+
+impl Attempt {
+    pub(crate) fn is_pending(&self) -> bool {
+        match &self.client {
+            Client::Invite(client) => client.is_pending(),
+            Client::Plain(client) => client.is_pending(),
+        }
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        match &self.client {
+            Client::Invite(client) => client.state == invite_client::State::Terminated,
+            Client::Plain(client) => client.state == plain_client::State::Terminated,
+        }
+    }
+
+    /// It has heard nothing at all.
+    pub(crate) fn is_unheard(&self) -> bool {
+        match &self.client {
+            Client::Invite(client) => client.state == invite_client::State::Calling,
+            Client::Plain(client) => client.state == plain_client::State::Trying,
+        }
+    }
+
+    /// Nothing is sent again; a late response is still recognised.
+    pub(crate) fn stop_resending(&mut self) {
+        self.hop_at = None;
+        match &mut self.client {
+            Client::Invite(client) => client.stop_resending(),
+            Client::Plain(client) => client.stop_resending(),
+        }
+    }
+
+    pub(crate) fn end(&mut self) {
+        self.hop_at = None;
+        self.cancel = Cancel::None;
+        match &mut self.client {
+            Client::Invite(client) => client.end(),
+            Client::Plain(client) => client.end(),
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        let client = match &self.client {
+            Client::Invite(client) => client.deadline(),
+            Client::Plain(client) => client.deadline(),
+        };
+        let cancel = match &self.cancel {
+            Cancel::Sent { client, over_at } if self.is_pending() => earlier(client.deadline(), Some(*over_at)),
+            _ => None,
+        };
+        earlier(earlier(client, self.hop_at), cancel)
+    }
+}
