@@ -37,7 +37,7 @@ impl Engine {
         let Some(mut context) = self.table.take(slot) else { return };
         match attempt_of(&context, &branch, flow, party, response) {
             Ok(at) if response.cseq().method == Method::Cancel => {
-                self.on_cancel_response(turn, &mut context, at, response)
+                self.on_cancel_response(turn, &mut context, at, response);
             }
             Ok(at) => self.on_attempt_response(turn, &mut context, at, response),
             Err(reason) => turn.outbox.event(Event::Dropped(reason)),

@@ -11,6 +11,7 @@ const POOL: usize = 4_096;
 const KEPT_BYTES: usize = 4_096;
 
 #[derive(Debug)]
+#[expect(clippy::vec_box, reason = "a context keeps its box between the pool and its slot: it is large, and never moved")]
 pub(crate) struct Table {
     slots: Vec<Slot>,
     free: Vec<u32>,
