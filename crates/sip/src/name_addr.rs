@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::Span;
+use crate::bytes::{find, find_of_3, is_lws, quoted_end, run_end, skip_lws, trim};
+use crate::param::{Next, Parameter, Parameters};
 
 /// A `"name" <uri>;params` or a bare `uri;params`, taken apart. All spans are into `bytes`.
 ///
@@ -43,8 +45,7 @@ impl<'a> NameAddr<'a> {
     /// Whether the URI is one is for [`crate::Uri::parse`] to say. White space inside the brackets, an open quote, and a
     /// comma outside quotes and brackets are faults: nothing is guessed (RFC 4475 sections 3.1.2.6, 3.1.2.14, 3.1.2.15).
     pub fn parse(bytes: &'a [u8]) -> Result<NameAddr<'a>, NameAddrFault> {
-        let start = skip_blank(bytes, 0);
-        let end = bytes.iter().rposition(|&byte| !is_blank(byte)).map_or(start, |last| last + 1);
+        let (start, end) = trim(bytes, 0, bytes.len());
         let bytes = bytes.get(..end).unwrap_or_default();
         let mut found = match opening(bytes, start)? {
             Some(bracket) => bracketed(bytes, start, bracket)?,
@@ -84,8 +85,7 @@ impl<'a> NameAddr<'a> {
 
     /// The parameters of the header, in order; a `;` with nothing behind it is passed over.
     pub fn params(&self) -> impl Iterator<Item = HeaderParam> + use<'a> {
-        HeaderParams { bytes: self.bytes, at: self.params.range().start }
-            .filter(|param| !param.name.is_empty() || param.value.is_some())
+        HeaderParams { bytes: self.bytes, parameters: Parameters::new(self.bytes, self.params.range().start) }
     }
 
     /// The first parameter of that name, case not regarded: its value, or `Some(None)` when it stands without `=`.
@@ -107,9 +107,9 @@ pub enum NameAddrFault {
     OpenBracket,
     /// A display name that needs quotes, or something between it and `<`.
     BadDisplay,
-    /// White space or `<` inside the URI.
+    /// White space, `<` or a quote inside the URI.
     BadUri,
-    /// Something else than parameters behind the address.
+    /// Something behind the address that is no parameter.
     Trailing,
     /// A `tag` without a value.
     EmptyTag,
@@ -124,8 +124,8 @@ impl fmt::Display for NameAddrFault {
             NameAddrFault::OpenQuote => "found a quote that does not end",
             NameAddrFault::OpenBracket => "found < without >",
             NameAddrFault::BadDisplay => "found a display name that needs quotes, expected words or a quoted string",
-            NameAddrFault::BadUri => "found white space or < inside the URI",
-            NameAddrFault::Trailing => "found something behind the address, expected parameters or nothing",
+            NameAddrFault::BadUri => "found white space, < or a quote inside the URI",
+            NameAddrFault::Trailing => "found something behind the address that is no parameter",
             NameAddrFault::EmptyTag => "found a tag without a value",
             NameAddrFault::TwoTags => "found more than one tag, expected at most one",
         })
@@ -137,149 +137,99 @@ impl std::error::Error for NameAddrFault {}
 /// Offset of the `<` that opens the URI; `None` for a bare URI.
 fn opening(bytes: &[u8], start: usize) -> Result<Option<usize>, NameAddrFault> {
     if bytes.get(start) == Some(&b'"') {
-        let bracket = skip_blank(bytes, skip_quoted(bytes, start).ok_or(NameAddrFault::OpenQuote)?);
+        let bracket = skip_lws(bytes, quoted_end(bytes, start).ok_or(NameAddrFault::OpenQuote)?);
         return match bytes.get(bracket) {
             Some(b'<') => Ok(Some(bracket)),
             Some(_) => Err(NameAddrFault::BadDisplay),
             None => Err(NameAddrFault::NoUri),
         };
     }
-    let rest = bytes.get(start..).unwrap_or_default();
-    match rest.iter().position(|byte| matches!(byte, b'<' | b';' | b',' | b'"' | b'\\')) {
-        Some(offset) if rest.get(offset) == Some(&b'<') => Ok(Some(start + offset)),
-        Some(offset) if rest.get(offset) == Some(&b';') => Ok(None),
-        Some(_) => Err(NameAddrFault::BadDisplay),
-        None => Ok(None),
+    let stop = find_of_3(*b"<;\"", bytes, start).unwrap_or(bytes.len());
+    let words = bytes.get(start..stop).unwrap_or_default();
+    match bytes.get(stop) {
+        Some(b'<') if !words.contains(&b',') => Ok(Some(stop)),
+        Some(b'<' | b'"') => Err(NameAddrFault::BadDisplay),
+        _ => Ok(None),
     }
 }
 
 fn bracketed(bytes: &[u8], start: usize, bracket: usize) -> Result<NameAddr<'_>, NameAddrFault> {
-    let uri = bytes.get(bracket + 1..).unwrap_or_default();
-    let uri_len = uri.iter().position(|&byte| byte == b'>').ok_or(NameAddrFault::OpenBracket)?;
-    let uri = uri.get(..uri_len).unwrap_or_default();
+    let close = find(b'>', bytes, bracket).ok_or(NameAddrFault::OpenBracket)?;
+    let uri = Span::new(bracket + 1, close);
     if uri.is_empty() {
         return Err(NameAddrFault::NoUri);
     }
-    if uri.iter().any(|&byte| is_blank(byte) || byte == b'<') {
+    if uri.of(bytes).iter().any(|&byte| is_lws(byte) || matches!(byte, b'<' | b'"')) {
         return Err(NameAddrFault::BadUri);
     }
-    let display = bytes.get(start..bracket).unwrap_or_default();
-    let display_len = display.iter().rposition(|&byte| !is_blank(byte)).map_or(0, |last| last + 1);
-    let addr_end = bracket + 1 + uri_len + 1;
+    let (display_start, display_end) = trim(bytes, start, bracket);
+    let display = Span::new(display_start, display_end);
     Ok(NameAddr {
         bytes,
-        display: (display_len > 0).then(|| Span::new(start, start + display_len)),
-        uri: Span::new(bracket + 1, bracket + 1 + uri_len),
+        display: (!display.is_empty()).then_some(display),
+        uri,
         bracketed: true,
-        addr: Span::new(start, addr_end),
-        params: params_from(bytes, addr_end)?,
+        addr: Span::new(start, close + 1),
+        params: params_from(bytes, close + 1),
         tag: None,
     })
 }
 
 fn bare(bytes: &[u8], start: usize) -> Result<NameAddr<'_>, NameAddrFault> {
-    let rest = bytes.get(start..).unwrap_or_default();
-    let len = rest.iter().position(|&byte| byte == b';' || is_blank(byte)).unwrap_or(rest.len());
-    if len == 0 {
+    let end = run_end(bytes, start, |byte| !is_lws(byte) && !matches!(byte, b';' | b',' | b'>'));
+    let uri = Span::new(start, end);
+    if uri.is_empty() {
         return Err(NameAddrFault::NoUri);
     }
-    let uri = Span::new(start, start + len);
-    let params = params_from(bytes, start + len).map_err(|_| NameAddrFault::BadUri)?;
+    let params = params_from(bytes, end);
     Ok(NameAddr { bytes, display: None, uri, bracketed: false, addr: uri, params, tag: None })
 }
 
-/// What follows an address: nothing, or parameters whose quotes all end and that hold no comma outside quotes.
-fn params_from(bytes: &[u8], addr_end: usize) -> Result<Span, NameAddrFault> {
-    let start = skip_blank(bytes, addr_end);
-    if !matches!(bytes.get(start), None | Some(b';')) {
-        return Err(NameAddrFault::Trailing);
-    }
-    let mut at = start;
-    while let Some(byte) = bytes.get(at) {
-        at = match byte {
-            b'"' => skip_quoted(bytes, at).ok_or(NameAddrFault::OpenQuote)?,
-            b',' => return Err(NameAddrFault::Trailing),
-            _ => at + 1,
-        };
-    }
-    Ok(Span::new(start, bytes.len()))
+fn params_from(bytes: &[u8], addr_end: usize) -> Span {
+    Span::new(skip_lws(bytes, addr_end), bytes.len())
 }
 
+/// Reads all parameters, of which at most one is a tag.
 fn sole_tag(found: &NameAddr<'_>) -> Result<Option<Span>, NameAddrFault> {
-    let is_tag = |param: &HeaderParam| param.name.of(found.bytes).eq_ignore_ascii_case(b"tag");
-    let mut tags = found.params().filter(is_tag);
-    let Some(first) = tags.next() else { return Ok(None) };
-    if tags.next().is_some() {
-        return Err(NameAddrFault::TwoTags);
-    }
-    match first.value {
-        Some(value) if !value.is_empty() => Ok(Some(value)),
-        _ => Err(NameAddrFault::EmptyTag),
-    }
-}
-
-/// Offset behind the quoted string that begins at `start`; `None` when it does not end.
-fn skip_quoted(bytes: &[u8], start: usize) -> Option<usize> {
-    let mut at = start + 1;
+    let bytes = found.bytes;
+    let mut parameters = Parameters::new(bytes, found.params.range().start);
+    let mut tag = None;
     loop {
-        match bytes.get(at)? {
-            b'"' => return Some(at + 1),
-            b'\\' => at += 2,
-            _ => at += 1,
+        match parameters.next() {
+            Next::Found(parameter) if parameter.name.of(bytes).eq_ignore_ascii_case(b"tag") => {
+                let before = tag.replace(parameter.value.ok_or(NameAddrFault::EmptyTag)?);
+                if before.is_some() {
+                    return Err(NameAddrFault::TwoTags);
+                }
+            }
+            Next::Found(_) | Next::Empty => {}
+            Next::End if skip_lws(bytes, parameters.at()) == bytes.len() => return Ok(tag),
+            Next::End | Next::Broken => return Err(NameAddrFault::Trailing),
         }
     }
 }
 
-const fn is_blank(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
-}
-
-fn skip_blank(bytes: &[u8], start: usize) -> usize {
-    let rest = bytes.get(start..).unwrap_or_default();
-    rest.iter().position(|&byte| !is_blank(byte)).map_or(bytes.len(), |offset| start + offset)
-}
-
-/// The pieces between `;` outside quotes, the empty ones too.
+/// The parameters that have a name.
 struct HeaderParams<'a> {
     bytes: &'a [u8],
-    at: usize,
+    parameters: Parameters<'a>,
 }
 
 impl Iterator for HeaderParams<'_> {
     type Item = HeaderParam;
 
     fn next(&mut self) -> Option<HeaderParam> {
-        let start = self.at;
-        self.bytes.get(start)?;
-        let mut at = start + 1;
-        let mut equals = None;
-        while let Some(&byte) = self.bytes.get(at) {
-            match byte {
-                b';' => break,
-                b'"' => at = skip_quoted(self.bytes, at).unwrap_or(self.bytes.len()),
-                _ => {
-                    if byte == b'=' && equals.is_none() {
-                        equals = Some(at);
-                    }
-                    at += 1;
+        loop {
+            let start = skip_lws(self.bytes, self.parameters.at());
+            match self.parameters.next() {
+                Next::Found(Parameter { name, value }) => {
+                    return Some(HeaderParam { name, value, span: Span::new(start, self.parameters.at()) });
                 }
+                Next::Empty => {}
+                Next::End | Next::Broken => return None,
             }
         }
-        self.at = at;
-        Some(HeaderParam {
-            name: trimmed(self.bytes, start + 1, equals.unwrap_or(at)),
-            value: equals.map(|equals| trimmed(self.bytes, equals + 1, at)),
-            span: Span::new(start, at),
-        })
     }
-}
-
-/// `start..end` without the white space at both ends.
-fn trimmed(bytes: &[u8], start: usize, end: usize) -> Span {
-    let start = skip_blank(bytes, start).min(end);
-    let text = bytes.get(start..end).unwrap_or_default();
-    let len = text.iter().rposition(|&byte| !is_blank(byte)).map_or(0, |last| last + 1);
-    Span::new(start, start + len)
 }
 
 #[cfg(test)]

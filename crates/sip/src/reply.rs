@@ -51,13 +51,14 @@ impl Reply<'_> {
         let top = self.source.map(|source| (source, request.via()));
         for header in request.all(Name::Via) {
             let Span { start, end } = header.value;
+            let value_start = out.len() + b"Via: ".len();
             match &top {
                 Some((source, via)) if start <= via.span.start && via.span.end <= end => {
                     out.extend_from_slice(b"Via: ");
                     out.extend_from_slice(Span { start, end: via.span.start }.of(bytes));
                     write_via_with_source(via, bytes, *source, out);
                     out.extend_from_slice(Span { start: via.span.end, end }.of(bytes));
-                    out.extend_from_slice(b"\r\n");
+                    end_header(value_start, out);
                 }
                 _ => write_header("Via", header.value.of(bytes), out),
             }
@@ -67,6 +68,7 @@ impl Reply<'_> {
     fn write_to(&self, request: &Message<'_>, out: &mut Vec<u8>) {
         let Some(to) = request.first(Name::To) else { return };
         out.extend_from_slice(b"To: ");
+        let start = out.len();
         out.extend_from_slice(request.value(to));
         if let Some(tag) = self.to_tag
             && self.status != 100
@@ -75,7 +77,7 @@ impl Reply<'_> {
             out.extend_from_slice(b";tag=");
             out.extend_from_slice(tag);
         }
-        out.extend_from_slice(b"\r\n");
+        end_header(start, out);
     }
 }
 
@@ -135,7 +137,25 @@ fn copy_header(request: &Message<'_>, name: Name, spelled: &str, out: &mut Vec<u
 fn write_header(name: &str, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
+    let start = out.len();
     out.extend_from_slice(value);
+    end_header(start, out);
+}
+
+/// Ends the header whose value begins at `start` of `out`. A bare CR or LF in it, which a malformed request may hold,
+/// becomes a space: nothing in a value ends its header.
+fn end_header(start: usize, out: &mut Vec<u8>) {
+    let mut rest = out.get_mut(start..).unwrap_or_default();
+    while let Some(at) = memchr::memchr2(b'\r', b'\n', rest) {
+        let len = match rest.get(at..) {
+            Some([b'\r', b'\n', b' ' | b'\t', ..]) => 2,
+            _ => 1,
+        };
+        if let ([line_end], 1) = (rest.get_mut(at..=at).unwrap_or_default(), len) {
+            *line_end = b' ';
+        }
+        rest = rest.get_mut(at + len..).unwrap_or_default();
+    }
     out.extend_from_slice(b"\r\n");
 }
 

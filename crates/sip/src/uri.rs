@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::Span;
 use crate::escape::Unescaped;
+use crate::host::port;
 
 /// The schemes we tell apart, compared without regard to case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -268,16 +269,6 @@ pub fn host_ip(host: &[u8]) -> Option<IpAddr> {
         [b'[', address @ .., b']'] => text(address)?.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
         _ => text(host)?.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
     }
-}
-
-fn port(digits: &[u8]) -> Option<u16> {
-    if digits.is_empty() {
-        return None;
-    }
-    let port = digits.iter().try_fold(0_u16, |port, digit| {
-        digit.is_ascii_digit().then(|| port.checked_mul(10)?.checked_add(u16::from(digit - b'0'))).flatten()
-    })?;
-    (port != 0).then_some(port)
 }
 
 /// Offset of the first byte from `start` on that `wanted` takes, else the length.

@@ -43,13 +43,13 @@ fn o8_parameters_behind_a_bare_uri_belong_to_the_header() {
     assert_eq!((found.tag_bytes(), found.bracketed), (Some(&b"88"[..]), false));
     let found = parsed("sip:alice@example.com?Subject=x;tag=9");
     assert_eq!((text(found.uri_bytes()), found.tag_bytes()), ("sip:alice@example.com?Subject=x", Some(&b"9"[..])));
-    assert_eq!(text(parsed("sip:a@b;x=<y>;tag=1").uri_bytes()), "sip:a@b");
+    assert_eq!(text(parsed("sip:a@b;x=\"<y>\";tag=1").uri_bytes()), "sip:a@b");
     assert_eq!(text(parsed("sip:a@b ;tag=1").uri_bytes()), "sip:a@b");
 }
 
 #[test]
 fn what_is_no_address_says_why() {
-    let cases: [(&str, NameAddrFault); 19] = [
+    let cases: [(&str, NameAddrFault); 20] = [
         ("", NameAddrFault::NoUri),
         (" ", NameAddrFault::NoUri),
         ("<>", NameAddrFault::NoUri),
@@ -57,7 +57,7 @@ fn what_is_no_address_says_why() {
         ("\"Bob\"", NameAddrFault::NoUri),
         ("\"Mr. J. User <sip:j.user@example.com>", NameAddrFault::OpenQuote),
         ("\"ends in an escape\\\"", NameAddrFault::OpenQuote),
-        ("<sip:a@b>;x=\"", NameAddrFault::OpenQuote),
+        ("<sip:a@b>;x=\"", NameAddrFault::Trailing),
         ("<sip:a@b", NameAddrFault::OpenBracket),
         ("Bell, Alexander <sip:a.g.bell@bell-tel.com>;tag=43", NameAddrFault::BadDisplay),
         ("\"Bob\" Smith <sip:a@b>", NameAddrFault::BadDisplay),
@@ -67,7 +67,8 @@ fn what_is_no_address_says_why() {
         ("<<sip:a@b>", NameAddrFault::BadUri),
         ("<sip:a@b> junk;tag=1", NameAddrFault::Trailing),
         ("<sip:a@b>, <sip:c@d>", NameAddrFault::Trailing),
-        ("<sip:a@b>;tag=", NameAddrFault::EmptyTag),
+        ("<sip:a@b>;tag=", NameAddrFault::Trailing),
+        ("<sip:a@b>;tag", NameAddrFault::EmptyTag),
         ("<sip:a@b>;tag=1;TAG=1", NameAddrFault::TwoTags),
     ];
     for (value, fault) in cases {

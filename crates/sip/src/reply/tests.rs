@@ -76,6 +76,17 @@ fn v1_a_request_without_to_is_answered_without_it() {
     assert_eq!(answer, format!("SIP/2.0 400 Bad Request\r\nVia: {via}\r\nCall-ID: x\r\nContent-Length: 0\r\n\r\n"));
 }
 
+/// Row SX6: a bare line end in a malformed request ends no header of its answer, in the top Via neither.
+#[test]
+fn sx6_bare_line_ends_do_not_pass_into_an_answer() {
+    let vias = "Via: SIP/2.0/UDP h;x=\"\nA: 1\";rport\r\nVia: SIP/2.0/UDP i\nB: 2\r\n\tz";
+    let reply = Reply { source: Some(SOURCE), ..reply(400) };
+    let answer = answer(&reply, &request(vias, "<sip:b@example.com>\n\rC: 3"));
+    assert!(answer.contains("\r\nVia: SIP/2.0/UDP h;x=\" A: 1\";rport=5062;received=10.10.10.2\r\n"), "{answer}");
+    assert!(answer.contains("\r\nVia: SIP/2.0/UDP i B: 2\r\n\tz\r\n"), "{answer}");
+    assert!(answer.contains("\r\nTo: <sip:b@example.com>  C: 3;tag=77\r\n"), "{answer}");
+}
+
 /// Row TP3: RFC 3261 section 18.2.1 and RFC 3581 section 4.
 #[test]
 fn tp3_the_top_via_says_where_the_request_came_from() {
