@@ -266,9 +266,21 @@ fn is_host(host: &[u8]) -> bool {
 pub fn host_ip(host: &[u8]) -> Option<IpAddr> {
     let text = |bytes| std::str::from_utf8(bytes).ok();
     match host {
-        [b'[', address @ .., b']'] => text(address)?.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        [b'[', address @ .., b']'] => ipv6(text(address)?).map(IpAddr::V6),
         _ => text(host)?.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
     }
+}
+
+/// An IPv6 address. The grammar of RFC 3261 puts a third colon in front of an IPv4 part that follows `::`; it is read as
+/// if it were not there (RFC 5118 section 4.10).
+fn ipv6(text: &str) -> Option<Ipv6Addr> {
+    if let Ok(address) = text.parse() {
+        return Some(address);
+    }
+    let colons = text.find(":::")?;
+    let ipv4: Ipv4Addr = text.get(colons + 3..)?.parse().ok()?;
+    let bits = text.get(..colons + 2)?.parse::<Ipv6Addr>().ok()?.to_bits();
+    (bits & u128::from(u32::MAX) == 0).then(|| Ipv6Addr::from_bits(bits | u128::from(ipv4.to_bits())))
 }
 
 /// Offset of the first byte from `start` on that `wanted` takes, else the length.
