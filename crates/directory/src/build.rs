@@ -138,19 +138,19 @@ impl<'p> Builder<'p> {
             name: named("name", &row.name).text()?.into(),
             context_prefix: named("context_prefix", &row.context_prefix).text()?.into(),
             status: named("status", &row.status).word()?,
-            limits: Limits::default(),
+            limits: None,
             kept_last_good: false,
         };
         let limits = match Limits::read(&row.limits) {
-            Ok(limits) => limits,
+            Ok(limits) => Some(limits),
             Err(fault) => {
                 let last_good = self.previous.and_then(|previous| {
                     let place = previous.organisations.find(key)?;
-                    Some(previous.organisations.facts(place)?.limits)
+                    previous.organisations.facts(place)?.limits
                 });
                 let effect = if last_good.is_some() { Effect::LastGoodKept } else { Effect::ValueIgnored };
                 self.fault(Table::Organisations, &row.id, fault, effect);
-                last_good.unwrap_or_default()
+                last_good
             }
         };
         Ok(Facts { limits, ..facts })

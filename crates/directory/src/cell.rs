@@ -3,14 +3,9 @@
 use sip::{Number, Numbering};
 
 use crate::fault::{CellFault, Reason, shown};
-use crate::row_key::ID_BYTES_MAX;
+use crate::limits::{ID_BYTES_MAX, JSON_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::rows::Cell;
 use crate::words::Words;
-
-/// The longest text read from a column that people fill. The schema's longest is VARCHAR(255).
-const TEXT_BYTES_MAX: usize = 1_024;
-/// The longest JSON text read.
-const JSON_BYTES_MAX: usize = 65_536;
 
 /// A cell with its column's name.
 #[derive(Clone, Copy)]

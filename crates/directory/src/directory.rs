@@ -212,7 +212,7 @@ impl Directory {
             name: facts.map_or("", |facts| &facts.name),
             context_prefix: facts.map_or("", |facts| &facts.context_prefix),
             status: facts.map_or(OrganisationStatus::Deleted, |facts| facts.status),
-            limits: facts.map_or(Limits::default(), |facts| facts.limits),
+            limits: facts.and_then(|facts| facts.limits).unwrap_or_default(),
             default_did: record.and_then(|record| record.default_did),
             first_assigned_did: record.and_then(|record| record.first_assigned_did),
             kept_last_good: facts.is_some_and(|facts| facts.kept_last_good),
@@ -284,7 +284,7 @@ impl Directory {
         })
     }
 
-    /// What is wrong with the rows, by table, key and column: at most [`crate::FAULTS_LISTED_MAX`].
+    /// What is wrong with the rows, by table, key and column: at most [`crate::limits::FAULTS_LISTED_MAX`].
     pub fn faults(&self) -> &[Fault] {
         self.faults.listed()
     }

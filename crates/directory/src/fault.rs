@@ -2,10 +2,7 @@
 
 use std::fmt::{self, Write};
 
-/// The most faults listed one by one; beyond it they are only counted.
-pub const FAULTS_LISTED_MAX: usize = 4_096;
-/// The most bytes of a found value that a fault repeats.
-const FOUND_BYTES_MAX: usize = 64;
+use crate::limits::{FAULTS_LISTED_MAX, FOUND_BYTES_MAX};
 
 /// One fault of one row.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -15,6 +15,7 @@ mod cell;
 mod did_table;
 mod directory;
 mod fault;
+pub mod limits;
 mod organisation;
 mod row_key;
 pub mod rows;
@@ -24,7 +25,7 @@ mod words;
 
 pub use build::{Builder, build};
 pub use directory::{Did, Directory, Generation, Organisation, OrganisationId, Service, Trunk, User};
-pub use fault::{Effect, FAULTS_LISTED_MAX, Fault, Reason, Table};
+pub use fault::{Effect, Fault, Reason, Table};
 pub use organisation::Limits;
 pub use rows::{Cell, DidRow, OrganisationRow, Rows, TrunkRow, UserRow};
 pub use words::{Environment, OrganisationStatus, PoolStates, PoolStatus, Status, Transport, UnknownWord, UserStatus};

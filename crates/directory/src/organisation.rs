@@ -51,7 +51,8 @@ pub(crate) struct Facts {
     pub(crate) name: Box<str>,
     pub(crate) context_prefix: Box<str>,
     pub(crate) status: OrganisationStatus,
-    pub(crate) limits: Limits,
+    /// The limits, or the last good ones; `None` when they never were good.
+    pub(crate) limits: Option<Limits>,
     pub(crate) kept_last_good: bool,
 }
 
@@ -111,18 +112,29 @@ impl Organisations {
         (0..).zip(&self.records).filter(|(_, record)| record.facts.is_some()).map(|(place, _)| place)
     }
 
-    /// Puts the organisations in order of their keys, so that the same rows in another order give the same places.
-    /// Returns the new place of each old one.
-    pub(crate) fn sort(&mut self) -> Vec<u32> {
-        let old_places = std::mem::take(&mut self.places);
-        self.records.sort_by_key(|record| record.key);
-        self.places = self.records.iter().map(|record| record.key).zip(0..).collect();
-        let mut moved = vec![0; old_places.len()];
-        for (key, old) in old_places {
-            let slot = usize::try_from(old).ok().and_then(|old| moved.get_mut(old));
-            if let (Some(slot), Some(&new)) = (slot, self.places.get(&key)) {
+    /// Puts the organisations in order of their keys, so that the same rows in another order give the same places, and
+    /// forgets those without a good row that none of `named` is the place of. Returns the new place of each old one.
+    pub(crate) fn sort(&mut self, named: impl Iterator<Item = u32>) -> Vec<u32> {
+        let mut is_named = vec![false; self.records.len()];
+        for place in named {
+            if let Some(slot) = usize::try_from(place).ok().and_then(|place| is_named.get_mut(place)) {
+                *slot = true;
+            }
+        }
+        let mut old_places: Vec<(u32, OrganisationRecord)> = (0..)
+            .zip(std::mem::take(&mut self.records))
+            .zip(is_named)
+            .filter_map(|((old, record), is_named)| (is_named || record.facts.is_some()).then_some((old, record)))
+            .collect();
+        old_places.sort_by_key(|(_, record)| record.key);
+        let mut moved = vec![u32::MAX; self.places.len()];
+        self.places.clear();
+        for ((old, record), new) in old_places.into_iter().zip(0..) {
+            if let Some(slot) = usize::try_from(old).ok().and_then(|old| moved.get_mut(old)) {
                 *slot = new;
             }
+            self.places.insert(record.key, new);
+            self.records.push(record);
         }
         moved
     }

@@ -2,9 +2,6 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// The longest `id` read. The schema says CHAR(36).
-pub(crate) const ID_BYTES_MAX: usize = 64;
-
 /// A row's `id`: the UUID itself, or a hash of 128 bits of any other text.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub(crate) struct RowKey(u128);

@@ -211,7 +211,7 @@ impl fmt::Display for NumberFault {
             NumberFault::Empty => "found no digit, expected a telephone number",
             NumberFault::NotDigits => "found something else than digits and - . ( ) space, expected a telephone number",
             NumberFault::TooShort => "found too few digits, expected a whole national or international number",
-            NumberFault::TooLong => "found too many digits, expected at most 15 (E.164)",
+            NumberFault::TooLong => "found too many digits, expected a number of at most 15 (E.164)",
             NumberFault::LeadingZero => "found an international number that begins with 0, expected a country code",
             NumberFault::NotNational => {
                 "found the trunk prefix before a wrong count of digits, expected a national number"

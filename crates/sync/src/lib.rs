@@ -14,6 +14,7 @@
 
 mod backoff;
 mod fault;
+pub mod limits;
 mod published;
 pub mod schema;
 mod settings;

@@ -29,9 +29,12 @@ impl Published {
         Reader { cache: Cache::new(Arc::clone(&self.current)) }
     }
 
-    /// A bell that rings after every publication, and holds its generation. Generation 0 is the empty directory.
+    /// A bell that rings after every publication from now on, and holds its generation. Generation 0 is the empty
+    /// directory. Who needs every change subscribes first and loads then.
     pub fn subscribe(&self) -> watch::Receiver<Generation> {
-        self.generations.clone()
+        let mut generations = self.generations.clone();
+        generations.mark_unchanged();
+        generations
     }
 }
 

@@ -8,13 +8,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::backoff::Backoff;
 use crate::fault::SyncFault;
+use crate::limits::REQUESTS_WAITING_MAX;
 use crate::published::{Published, Publisher};
 use crate::settings::{Settings, masked_url};
 use crate::source::Source;
 use crate::status::{Looks, Status};
-
-/// Requests that may wait for the writer; who comes after them waits to be let in.
-const REQUESTS_WAITING_MAX: usize = 64;
 
 /// Starts the writer on a thread of its own and waits for its first look, which may well fail: a database that is not
 /// there, or cannot be read, is looked for again and again, and meanwhile the directory is empty and not loaded.

@@ -20,8 +20,9 @@ impl Builder<'_> {
     pub fn finish(mut self, generation: Generation) -> Directory {
         self.keep_last_good();
         self.set_unknown_users_aside();
+        self.settle_numbers();
         self.sort_places();
-        let dids = self.settle_numbers();
+        let dids = std::mem::take(&mut self.dids);
         self.settle_organisations(&dids);
         let dids = DidTable::from_ascending(dids.into_iter());
         self.settle_users(&dids);
@@ -51,19 +52,17 @@ impl Builder<'_> {
                 self.faults.set_effect(place, Effect::LastGoodKept);
             }
         }
-        let bad_dids = std::mem::take(&mut self.bad_dids);
-        if !bad_dids.is_empty() {
+        if !self.bad_dids.is_empty() {
             for (number, record) in previous.dids.iter() {
-                if let Some(&place) = bad_dids.get(&record.key) {
+                if let Some(&place) = self.bad_dids.get(&record.key) {
                     let record = self.carry_did(previous, record);
                     self.dids.push((number, record));
                     self.faults.set_effect(place, Effect::LastGoodKept);
                 }
             }
         }
-        let bad_users = std::mem::take(&mut self.bad_users);
         for user in previous.users.records() {
-            let Some(&place) = bad_users.get(&user.key) else { continue };
+            let Some(&place) = self.bad_users.get(&user.key) else { continue };
             let Some(organisation) = previous.organisations.at(user.organisation) else { continue };
             let organisation = self.organisations.place(organisation.key);
             self.users.push(UserRecord { organisation, kept_last_good: true, ..user.clone() });
@@ -88,6 +87,10 @@ impl Builder<'_> {
         for user in std::mem::take(&mut self.users) {
             if self.organisations.facts(user.organisation).is_some() {
                 self.users.push(user);
+            } else if user.kept_last_good {
+                // Its row is listed already, and what it said last is now forgotten.
+                let place = self.bad_users.get(&user.key).copied().flatten();
+                self.faults.set_effect(place, Effect::RowAbsent);
             } else {
                 let organisation = self.organisations.at(user.organisation).map(|record| record.key);
                 let fault = self.unknown_organisation(organisation);
@@ -98,17 +101,12 @@ impl Builder<'_> {
 
     /// Numbers organisations and providers by their own order, not by that of the rows.
     fn sort_places(&mut self) {
-        let moved = self.organisations.sort();
+        let of_dids = self.dids.iter().filter_map(|(_, did)| did.organisation.checked_sub(1));
+        let of_users = self.users.iter().map(|user| user.organisation);
+        let of_trunks = self.trunks.iter().filter_map(|trunk| trunk.organisation);
+        let moved = self.organisations.sort(of_dids.chain(of_users).chain(of_trunks));
         let place = |old: u32| usize::try_from(old).ok().and_then(|old| moved.get(old)).copied().unwrap_or(u32::MAX);
-        let mut providers: Vec<(Box<str>, u16)> = std::mem::take(&mut self.provider_places).into_iter().collect();
-        providers.sort();
-        let mut provider_moved = vec![0_u16; self.providers.len() + 1];
-        for ((_, old), new) in providers.iter().zip(1..) {
-            if let Some(slot) = provider_moved.get_mut(usize::from(*old)) {
-                *slot = new;
-            }
-        }
-        self.providers = providers.into_iter().map(|(provider, _)| provider).collect();
+        let provider_moved = self.sort_providers();
         for (_, record) in &mut self.dids {
             record.organisation = record.organisation.checked_sub(1).map_or(0, |old| place(old).saturating_add(1));
             record.provider = provider_moved.get(usize::from(record.provider)).copied().unwrap_or(0);
@@ -117,28 +115,56 @@ impl Builder<'_> {
             user.organisation = place(user.organisation);
         }
         for trunk in &mut self.trunks {
-            trunk.organisation = trunk.organisation.map(place);
+            trunk.organisation = trunk.organisation.map(&place);
         }
     }
 
-    /// The DIDs by number, one row each.
-    fn settle_numbers(&mut self) -> Vec<(Number, DidRecord)> {
+    /// Sorts the providers and forgets those that no DID names. Returns the new place plus one of each old place plus one.
+    fn sort_providers(&mut self) -> Vec<u16> {
+        let mut moved = vec![0_u16; self.providers.len() + 1];
+        for (_, record) in &self.dids {
+            if let Some(slot) = moved.get_mut(usize::from(record.provider)) {
+                *slot = 1;
+            }
+        }
+        let is_named = |old: u16| moved.get(usize::from(old)) == Some(&1);
+        let places = std::mem::take(&mut self.provider_places).into_iter();
+        let mut providers: Vec<(Box<str>, u16)> = places.filter(|(_, old)| is_named(*old)).collect();
+        providers.sort();
+        for ((_, old), new) in providers.iter().zip(1..) {
+            if let Some(slot) = moved.get_mut(usize::from(*old)) {
+                *slot = new;
+            }
+        }
+        self.providers = providers.into_iter().map(|(provider, _)| provider).collect();
+        moved.first_mut().into_iter().for_each(|none| *none = 0);
+        moved
+    }
+
+    /// Puts the DIDs in order of their numbers, one row each.
+    fn settle_numbers(&mut self) {
         let mut dids = std::mem::take(&mut self.dids);
         dids.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| self.did_order(&a.1, &b.1)));
-        let mut lost: Vec<(Number, RowKey, RowKey)> = Vec::new();
+        let mut lost: Vec<(Number, DidRecord, RowKey)> = Vec::new();
         dids.dedup_by(|later, first| {
             let is_lost = later.0 == first.0;
             if is_lost {
-                lost.push((later.0, later.1.key, first.1.key));
+                lost.push((later.0, later.1, first.1.key));
             }
             is_lost
         });
         for (number, loser, winner) in lost {
+            if loser.marks.is_kept() {
+                // Its row is listed already, and what it said last is now forgotten.
+                let place = self.bad_dids.get(&loser.key).copied().flatten();
+                self.faults.set_effect(place, Effect::RowAbsent);
+                continue;
+            }
             let expected = format!("a number of its own: row {} has it", self.id_text(winner));
             let fault = CellFault { column: "number", found: number.to_string(), expected, reason: Reason::Duplicate };
-            self.faults.push(Table::Dids, &self.id_text(loser), fault, Effect::OtherRowInEffect);
+            self.faults.push(Table::Dids, &self.id_text(loser.key), fault, Effect::OtherRowInEffect);
         }
-        dids
+        self.dids = dids;
     }
 
     /// Of two rows of one number, the lesser is in effect.

@@ -1,0 +1,4 @@
+//! Every number that bounds what the writer takes on.
+
+/// Requests that may wait for the writer; who comes after them waits to be let in.
+pub const REQUESTS_WAITING_MAX: usize = 64;
