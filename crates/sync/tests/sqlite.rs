@@ -1,4 +1,5 @@
 //! A real SQLite file, changed by other connections while the writer looks at it.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failure of the bench fails the test")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

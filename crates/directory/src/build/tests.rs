@@ -370,7 +370,7 @@ fn d5_bad_peerings_are_set_aside() {
     for port in [None, text("0"), text("70000"), text("-1"), text("sip")] {
         rows.trunks.push(TrunkRow { id: text("t2"), port, ..good.clone() });
     }
-    rows.trunks.push(TrunkRow { transport: text("sctp"), ..good.clone() });
+    rows.trunks.push(TrunkRow { transport: text("sctp"), ..good });
     let directory = built(rows);
     let trunk = directory.trunks().next().unwrap();
     assert_eq!((trunk.name, trunk.host, trunk.port), ("head office", "pbx.asha.example", 5060));
@@ -380,9 +380,8 @@ fn d5_bad_peerings_are_set_aside() {
 
 #[test]
 fn beyond_the_limit_bad_rows_are_counted_and_no_longer_listed() {
-    let mut rows = Rows::default();
-    rows.dids = (0..5_000).map(|last| did(last, "no number", Environment::Prod)).collect();
-    let directory = built(rows);
+    let dids = (0..5_000).map(|last| did(last, "no number", Environment::Prod)).collect();
+    let directory = built(Rows { dids, ..Rows::default() });
     assert_eq!(directory.faults().len(), crate::limits::FAULTS_LISTED_MAX);
     assert_eq!((directory.fault_count(), directory.faults_of(Reason::BadNumber)), (5_000, 5_000));
 }
@@ -575,9 +574,8 @@ proptest! {
     fn every_spelling_of_one_number_is_one_key(last in 0_u32..10_000, form in 0_usize..5) {
         let last = format!("{last:04}");
         let spelling = spelled(8000, form).replace("8000", &last);
-        let mut rows = Rows::default();
-        rows.dids = vec![did(1, &spelling, Environment::Oss)];
-        let directory = built(rows);
+        let dids = vec![did(1, &spelling, Environment::Oss)];
+        let directory = built(Rows { dids, ..Rows::default() });
         let key = number(&format!("+91806597{last}"));
         prop_assert_eq!(directory.did(key).map(|did| did.environment), Some(Environment::Oss));
     }
