@@ -170,7 +170,7 @@ impl Engine {
             Method::Cancel => self.on_stray_cancel(turn, &arrival),
             _ => match admission::check(&self.settings, request, &way, loop_part) {
                 Err(refusal) => self.answer_without_state(turn, &arrival.asked(), refusal),
-                Ok(()) if request.to_tag().is_some() => self.on_in_dialog(turn, &arrival),
+                Ok(()) if request.to_tag().is_some() || way.has_token() => self.on_in_dialog(turn, &arrival),
                 Ok(()) => self.on_new(turn, &arrival),
             },
         }

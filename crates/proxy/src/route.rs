@@ -22,6 +22,14 @@ pub(crate) struct Way<'a> {
     pub(crate) next_is_strict: bool,
 }
 
+impl Way<'_> {
+    /// True when its Route or request-URI carries what looks like a token of ours: it belongs to a dialog, even where a
+    /// caller of RFC 2543 without tags leaves none in To.
+    pub(crate) fn has_token(&self) -> bool {
+        self.token.is_some_and(Token::looks_like_one)
+    }
+}
+
 /// Reads a request's way. `None`: its request-URI, or a Route that counts, cannot be read.
 pub(crate) fn read<'a>(settings: &Settings, request: &Request<'a>) -> Option<Way<'a>> {
     let bytes = request.bytes();

@@ -25,7 +25,10 @@ impl Engine {
         if !is_own_via(&self.settings, &via) {
             return turn.outbox.event(Event::Dropped(DropReason::NotOurVia));
         }
-        if let Err(reason) = next_via(response) {
+        let to_our_cancel = response.cseq().method == Method::Cancel;
+        if let Err(reason) = next_via(response)
+            && !(to_our_cancel && reason == DropReason::ForUs)
+        {
             return turn.outbox.event(Event::Dropped(reason));
         }
         let Some(branch) = via.branch.and_then(Branch::parse) else {
