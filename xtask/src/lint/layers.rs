@@ -67,8 +67,8 @@ fn breach(layer: &Layer, section: &str, name: &str) -> Option<String> {
 pub(super) fn one_table(tree: &Tree) -> Vec<Finding> {
     let mut found = Vec::new();
     for (path, manifest) in manifests(tree) {
-        // The root is the table itself; a fuzz package is a workspace of its own.
-        if manifest.contains_key("workspace") {
+        // The root is the table itself; a fuzz package stands outside the workspace.
+        if manifest.contains_key("workspace") || is_fuzz(&manifest) {
             continue;
         }
         for (section, name) in dependencies(&manifest) {
@@ -86,6 +86,11 @@ pub(super) fn one_table(tree: &Tree) -> Vec<Finding> {
         }
     }
     found
+}
+
+fn is_fuzz(manifest: &Table) -> bool {
+    let metadata = manifest.get("package").and_then(|package| package.get("metadata"));
+    is_true(metadata.and_then(|metadata| metadata.get("cargo-fuzz")))
 }
 
 fn is_true(value: Option<&toml::Value>) -> bool {
@@ -145,6 +150,7 @@ mod tests {
         assert_eq!(count("[dependencies]\nmemchr = \"2\"\n[lints]\nworkspace = true"), 1);
         assert_eq!(count("[dependencies]\nmemchr = { workspace = true, features = [] }"), 1);
         assert_eq!(count("[dependencies]\nmemchr.workspace = true\n[lints]\nworkspace = true"), 0);
+        assert_eq!(count("[package.metadata]\ncargo-fuzz = true\n[dependencies]\nlibfuzzer-sys = \"0.4\""), 0);
         assert_eq!(count("[workspace]\n[dependencies]\nlibfuzzer-sys = \"0.4\""), 0);
     }
 }
