@@ -1,0 +1,74 @@
+//! Rows of a directory in the texts' own notation, built by the directory crate like a database's.
+
+use directory::rows::text;
+use directory::{DidRow, Directory, Generation, OrganisationRow, Policy};
+use std::path::Path;
+
+/// The rows of one file, in the order in which they stand there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rows {
+    rows: directory::Rows,
+}
+
+impl Rows {
+    pub(crate) fn read(file: &Path) -> Result<Rows, String> {
+        let text = std::fs::read_to_string(file).map_err(|fault| format!("{}: {fault}", file.display()))?;
+        let mut rows = Rows::default();
+        for (at, line) in text.lines().enumerate() {
+            rows.line(line).map_err(|fault| format!("{}: line {}: {fault}", file.display(), at + 1))?;
+        }
+        Ok(rows)
+    }
+
+    /// `organisation NAME [status]`, `did NUMBER ENVIRONMENT ORGANISATION [status=x] [pool=x]`, `remove NUMBER`. A `did`
+    /// whose number is there in the same spelling replaces it.
+    pub(crate) fn line(&mut self, line: &str) -> Result<(), String> {
+        let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
+        match words.as_slice() {
+            [] => {}
+            ["organisation", name] => self.organisation(name, "active"),
+            ["organisation", name, status] => self.organisation(name, status),
+            ["did", number, environment, organisation, more @ ..] => {
+                self.did(number, environment, organisation, more)?;
+            }
+            ["remove", number] => self.rows.dids.retain(|row| row.number != text(number)),
+            other => return Err(format!("found {other:?}, expected `organisation`, `did` or `remove`")),
+        }
+        Ok(())
+    }
+
+    fn organisation(&mut self, name: &str, status: &str) {
+        let prefix = format!("org_{name}_");
+        let row = OrganisationRow { status: text(status), ..OrganisationRow::active(name, name, &prefix) };
+        self.rows.organisations.retain(|old| old.id != row.id);
+        self.rows.organisations.push(row);
+    }
+
+    fn did(&mut self, number: &str, environment: &str, organisation: &str, more: &[&str]) -> Result<(), String> {
+        let mut row = DidRow {
+            id: text(&format!("did-{number}")),
+            org_id: (organisation != "-").then(|| organisation.as_bytes().to_vec()),
+            number: text(number),
+            status: text("active"),
+            pool_status: text("assigned"),
+            routing_environment: text(environment),
+            ..DidRow::default()
+        };
+        for word in more {
+            match word.split_once('=') {
+                Some(("status", status)) => row.status = text(status),
+                Some(("pool", pool)) => row.pool_status = text(pool),
+                _ => return Err(format!("found {word:?}, expected status= or pool=")),
+            }
+        }
+        self.rows.dids.retain(|old| old.number != row.number);
+        self.rows.dids.push(row);
+        Ok(())
+    }
+
+    /// The directory after `before`: bad rows keep their last good values, and the generation counts on.
+    pub(crate) fn build(&self, before: Option<&Directory>) -> Directory {
+        let generation = before.map_or(0, |directory| directory.generation().0) + 1;
+        directory::build(Generation(generation), self.rows.clone(), &Policy::default(), before)
+    }
+}

@@ -1,0 +1,276 @@
+//! Who takes part: the standard topology and what a file's head changes of it.
+
+use crate::rows::Rows;
+use crate::text::{Setting, duration};
+use directory::Environment;
+use proxy::settings::{DispatchSettings, LimitSettings, TimerSettings, UnknownDid};
+use proxy::{InterfaceId, Listener, ListenerId, Party, Peer, Role, Settings, Source, Time, Transport};
+use sip::{Form, Numbering};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+/// Names, addresses, settings and rows of one file.
+pub(crate) struct Scene {
+    pub(crate) rows_held: Vec<String>,
+    pub(crate) settings: Settings,
+    pub(crate) parties: BTreeMap<String, Endpoint>,
+    /// `us` and further listeners `us.x`.
+    pub(crate) listeners: BTreeMap<String, ListenerId>,
+    /// `None`: no directory was ever loaded.
+    pub(crate) rows: Option<Rows>,
+    has_rows: bool,
+    has_title: bool,
+}
+
+/// A party's address, and where its packets arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub(crate) address: SocketAddr,
+    pub(crate) interface: InterfaceId,
+}
+
+const STANDARD: [(&str, &str); 5] = [
+    ("tata", "10.10.10.2:5060"),
+    ("prod", "10.10.10.1:5070"),
+    ("staging", "10.10.10.3:5080"),
+    ("oss", "10.10.10.4:5080"),
+    ("stranger", "203.0.113.9:5060"),
+];
+
+const OWN_ADDRESS: &str = "10.10.10.1:5060";
+
+impl Scene {
+    /// The standard topology with a head's lines applied in their order. `folder` has the files of rows.
+    pub(crate) fn new(head: &[Setting], folder: &Path) -> Result<Scene, String> {
+        let mut scene = Scene::standard()?;
+        for setting in head {
+            scene
+                .apply(&setting.key, &setting.value, folder)
+                .map_err(|fault| format!("line {}: {}: {fault}", setting.line, setting.key))?;
+        }
+        if !scene.has_title {
+            return Err("found no title, expected `title: ...`".into());
+        }
+        if scene.rows_held.is_empty() {
+            return Err("found no rows, expected `rows: ` with the ids that the text holds".into());
+        }
+        if !scene.has_rows {
+            scene.rows = Some(Rows::read(&folder.join("standard.rows"))?);
+        }
+        Ok(scene)
+    }
+
+    fn standard() -> Result<Scene, String> {
+        let mut parties = BTreeMap::new();
+        for (name, address) in STANDARD {
+            parties.insert(name.to_owned(), Endpoint { address: socket(address)?, interface: InterfaceId::OTHER });
+        }
+        let listener = Listener { transport: Transport::Udp, address: socket(OWN_ADDRESS)? };
+        let mut settings = Settings {
+            environment: Environment::Prod,
+            listeners: vec![listener],
+            own_names: Vec::new(),
+            interfaces: Vec::new(),
+            parties: Vec::new(),
+            numbering: Numbering::default(),
+            dispatch: DispatchSettings { unknown_did: UnknownDid::Refuse(404), not_in_service_status: 404 },
+            adopt_until: None,
+            timers: TimerSettings::default(),
+            limits: LimitSettings::default(),
+        };
+        for (name, address) in STANDARD {
+            if let Some(role) = role_of(name) {
+                settings.parties.push(party(name, role, socket(address)?));
+            }
+        }
+        Ok(Scene {
+            rows_held: Vec::new(),
+            settings,
+            parties,
+            listeners: BTreeMap::from([("us".to_owned(), ListenerId(0))]),
+            rows: None,
+            has_rows: false,
+            has_title: false,
+        })
+    }
+
+    /// One setting, from the head or from a `set` step.
+    pub(crate) fn apply(&mut self, key: &str, value: &str, folder: &Path) -> Result<(), String> {
+        match key {
+            "title" => self.has_title = true,
+            "about" => {}
+            "rows" => self.rows_held.extend(value.split_whitespace().map(str::to_owned)),
+            "environment" => self.settings.environment = environment(value)?,
+            "directory" => self.directory(value, folder)?,
+            "row" => self.row(value, folder)?,
+            "unknown_did" => self.settings.dispatch.unknown_did = unknown_did(value)?,
+            "not_in_service" => self.settings.dispatch.not_in_service_status = number(value)?,
+            "adopt_for" => self.settings.adopt_until = Some(Time(0) + duration(value)?),
+            "hop_timeout" => self.settings.timers.hop_timeout = duration(value)?,
+            "timer_c" => self.settings.timers.timer_c = duration(value)?,
+            "transactions" => self.settings.limits.transactions = number(value)?,
+            "own_names" => self.settings.own_names = value.split_whitespace().map(Box::from).collect(),
+            _ => return self.apply_pair(key, value),
+        }
+        Ok(())
+    }
+
+    /// The settings of the form `key: name = value`.
+    fn apply_pair(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let (name, value) = value.split_once('=').ok_or("expected a known key, or `key: name = value`")?;
+        let (name, value) = (name.trim(), value.trim());
+        match key {
+            "party" => {
+                let endpoint = self.endpoint(value)?;
+                self.parties.insert(name.into(), endpoint);
+            }
+            "listen" => {
+                let id = ListenerId(u16::try_from(self.settings.listeners.len()).map_err(|e| e.to_string())?);
+                self.settings.listeners.push(Listener { transport: Transport::Udp, address: socket(value)? });
+                self.listeners.insert(name.into(), id);
+            }
+            "peers" => {
+                let peers = value.split_whitespace().map(|peer| self.peer(peer)).collect::<Result<_, _>>()?;
+                self.party_mut(name)?.peers = peers;
+            }
+            "sources" => {
+                let sources = value.split(',').map(|source| self.source(source)).collect::<Result<_, _>>()?;
+                self.party_mut(name)?.sources = sources;
+            }
+            "leaves_by" => {
+                let id = *self.listeners.get(value).ok_or_else(|| format!("found {value}, expected a listener"))?;
+                self.party_mut(name)?.peers.iter_mut().for_each(|peer| peer.listener = id);
+            }
+            "called_number" => self.party_mut(name)?.called_number = form(value)?,
+            "trunk" => {
+                let address = self.parties.get(value).ok_or("expected a party")?.address;
+                self.settings.parties.insert(1, party(name, Role::Trunk, address));
+            }
+            _ => return Err(format!("found {key:?}, expected a key of fixtures/calls/README.md")),
+        }
+        Ok(())
+    }
+
+    fn directory(&mut self, value: &str, folder: &Path) -> Result<(), String> {
+        self.has_rows = true;
+        self.rows = match value {
+            "none" => None,
+            name => Some(Rows::read(&folder.join(format!("{name}.rows")))?),
+        };
+        Ok(())
+    }
+
+    /// A row beside those of the directory.
+    fn row(&mut self, value: &str, folder: &Path) -> Result<(), String> {
+        if !self.has_rows {
+            self.directory("standard", folder)?;
+        }
+        self.rows.get_or_insert_default().line(value)
+    }
+
+    /// An address by a party's name or written out.
+    pub(crate) fn endpoint_of(&self, name: &str) -> Result<Endpoint, String> {
+        match self.parties.get(name) {
+            Some(endpoint) => Ok(*endpoint),
+            None => self.endpoint(name).map_err(|_| format!("found {name:?}, expected a party or an address")),
+        }
+    }
+
+    /// A name for an address, for the ladder.
+    pub(crate) fn name_of(&self, address: SocketAddr) -> String {
+        let found = self.parties.iter().find(|(_, endpoint)| endpoint.address == address);
+        found.map_or_else(|| address.to_string(), |(name, _)| name.clone())
+    }
+
+    /// `10.10.10.2:5060` or `10.10.10.2:5060 on wg0`; between quotes of the arrow `10.10.10.2:5060%wg0`.
+    fn endpoint(&self, text: &str) -> Result<Endpoint, String> {
+        let (address, interface) = match text.split_once('%') {
+            Some((address, interface)) => (address, Some(interface)),
+            None => text.split_once(" on ").map_or((text, None), |(address, name)| (address, Some(name))),
+        };
+        let interface = interface.map_or(InterfaceId::OTHER, |name| self.interface(name.trim()));
+        Ok(Endpoint { address: socket(address.trim())?, interface })
+    }
+
+    fn source(&self, text: &str) -> Result<Source, String> {
+        let (address, interface) = match text.trim().split_once(" on ") {
+            Some((address, name)) => (address, Some(self.interface(name.trim()))),
+            None => (text.trim(), None),
+        };
+        match (address.parse::<IpAddr>(), address.parse::<SocketAddr>()) {
+            (Ok(ip), _) => Ok(Source { ip, port: None, interface }),
+            (_, Ok(socket)) => Ok(Source { ip: socket.ip(), port: Some(socket.port()), interface }),
+            _ => Err(format!("found {text:?}, expected an address with or without a port")),
+        }
+    }
+
+    /// The id of a name, as [`Settings::interfaces`] has them. `wg0` and `eth0` are known everywhere.
+    fn interface(&self, name: &str) -> InterfaceId {
+        let at = INTERFACES.iter().position(|known| *known == name);
+        at.and_then(|at| u16::try_from(at + 1).ok()).map_or(InterfaceId::OTHER, InterfaceId)
+    }
+
+    fn peer(&self, name: &str) -> Result<Peer, String> {
+        let address = self.parties.get(name).ok_or_else(|| format!("found {name:?}, expected a party"))?.address;
+        Ok(Peer { transport: Transport::Udp, address, listener: ListenerId(0) })
+    }
+
+    fn party_mut(&mut self, name: &str) -> Result<&mut Party, String> {
+        let parties = &mut self.settings.parties;
+        parties.iter_mut().find(|party| &*party.name == name).ok_or_else(|| format!("found {name:?}, expected a party"))
+    }
+}
+
+const INTERFACES: [&str; 2] = ["wg0", "eth0"];
+
+fn role_of(name: &str) -> Option<Role> {
+    match name {
+        "tata" => Some(Role::Trunk),
+        other => environment(other).ok().map(Role::Environment),
+    }
+}
+
+fn party(name: &str, role: Role, address: SocketAddr) -> Party {
+    Party {
+        name: name.into(),
+        role,
+        sources: vec![Source { ip: address.ip(), port: None, interface: None }],
+        peers: vec![Peer { transport: Transport::Udp, address, listener: ListenerId(0) }],
+        called_number: None,
+    }
+}
+
+pub(crate) fn environment(name: &str) -> Result<Environment, String> {
+    match name {
+        "prod" => Ok(Environment::Prod),
+        "staging" => Ok(Environment::Staging),
+        "oss" => Ok(Environment::Oss),
+        _ => Err(format!("found {name:?}, expected prod, staging or oss")),
+    }
+}
+
+fn unknown_did(value: &str) -> Result<UnknownDid, String> {
+    match value.parse() {
+        Ok(status) => Ok(UnknownDid::Refuse(status)),
+        Err(_) => environment(value).map(UnknownDid::Environment),
+    }
+}
+
+fn form(value: &str) -> Result<Option<Form>, String> {
+    match value {
+        "as_received" => Ok(None),
+        "+e164" => Ok(Some(Form::PlusE164)),
+        "e164" => Ok(Some(Form::E164)),
+        "national" => Ok(Some(Form::National)),
+        _ => Err(format!("found {value:?}, expected as_received, +e164, e164 or national")),
+    }
+}
+
+fn number<T: std::str::FromStr>(value: &str) -> Result<T, String> {
+    value.parse().map_err(|_| format!("found {value:?}, expected a number"))
+}
+
+fn socket(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("found {text:?}, expected address:port"))
+}
