@@ -47,7 +47,8 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let seconds = u64::from(options.minutes) * 60;
     // The fuzzed crates forbid unsafe code, so the address sanitizer would only halve the pace.
     let mut command = CARGO_FUZZ.program(&["fuzz", "run", "--sanitizer", "none", "--fuzz-dir"])?;
-    command.arg(&target.package).arg(&target.name).arg(&found).arg(&kept).arg("--");
+    command.arg(&target.package).arg("--target-dir").arg(tool::target_dir().join("fuzz"));
+    command.arg(&target.name).arg(&found).arg(&kept).arg("--");
     command.arg(format!("-max_total_time={seconds}")).arg(format!("-max_len={INPUT_BYTES}")).arg("-timeout=5");
     // cargo-fuzz passes compiler flags that a stable compiler takes only with this.
     tool::succeeds(command.env("RUSTC_BOOTSTRAP", "1"))
