@@ -135,13 +135,13 @@ impl Judge<'_> {
             (true, false) => match self.source_of_request(got) {
                 Some(received) => self.forwarded_request(wanted, received, got, out),
                 None => {
-                    out.push("expected a request that was received: none has its branch second, or its method".into())
+                    out.push("expected a request that was received: none has its branch second, or its method".into());
                 }
             },
             (true, true) => match self.source_of_response(got) {
                 Some(received) => self.forwarded_response(&received.wire, got, out),
                 None => {
-                    out.push("expected a response that was received: none has its branch second, or its status".into())
+                    out.push("expected a response that was received: none has its branch second, or its status".into());
                 }
             },
             (false, false) => self.own_request(got, out),

@@ -23,7 +23,7 @@ const TEXTS_MIN: usize = 40;
 fn main() {
     let arguments = Arguments::from_args();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut trials = trials(&root.join("../../fixtures/calls"), "", |file| run::run_file(file));
+    let mut trials = trials(&root.join("../../fixtures/calls"), "", run::run_file);
     let enough = trials.len();
     trials.push(Trial::test("there_are_enough_texts", move || {
         if enough >= TEXTS_MIN { Ok(()) } else { Err(format!("found {enough}, expected {TEXTS_MIN} or more").into()) }

@@ -212,7 +212,7 @@ impl Run {
             differences.push(format!("it left from listener {}, expected {from}", left.flow.listener.0));
         }
         let told = told_message(&left.bytes);
-        self.keep(left);
+        self.keep(&left);
         if differences.is_empty() {
             return Ok(());
         }
@@ -262,12 +262,12 @@ impl Run {
     fn settled(&mut self) -> Result<(), String> {
         while let Some(left) = self.waiting.pop_front() {
             if self.skips_again && self.is_again(&left) {
-                self.keep(left);
+                self.keep(&left);
                 continue;
             }
             let to = self.scene.name_of(left.flow.remote);
             let (time, told) = (left.time.as_millis(), told_message(&left.bytes));
-            self.keep(left);
+            self.keep(&left);
             return Err(format!("at {time} ms something left for {to} that no step asks for:\n{told}"));
         }
         match self.events.iter().find(|event| event.starts_with("dropped ")) {
@@ -296,7 +296,7 @@ impl Run {
         Ok(())
     }
 
-    fn keep(&mut self, left: Left) {
+    fn keep(&mut self, left: &Left) {
         let party = self.scene.name_of(left.flow.remote);
         let endpoint = Endpoint { address: left.flow.remote, interface: InterfaceId::OTHER };
         self.ladder.add(left.time, &party, endpoint, false, &left.bytes);
