@@ -43,7 +43,8 @@ pub enum AskFault {
 /// Asks the process whose state folder this is.
 pub async fn fetch_status(state_dir: &Path) -> Result<Status, AskFault> {
     let path = state_dir.join(SOCKET_NAME);
-    let stream = UnixStream::connect(&path).await.map_err(|source| AskFault::NotRunning { path: path.clone(), source })?;
+    let stream =
+        UnixStream::connect(&path).await.map_err(|source| AskFault::NotRunning { path: path.clone(), source })?;
     match tokio::time::timeout(PATIENCE, ask(stream)).await {
         Ok(Ok(status)) => Ok(status),
         Ok(Err(found)) => Err(AskFault::Unexpected { path, found }),
@@ -64,7 +65,8 @@ async fn ask(stream: UnixStream) -> Result<Status, String> {
         if response.status() != StatusCode::OK {
             return Err(format!("HTTP {}", response.status()));
         }
-        let body = Limited::new(response.into_body(), ANSWER_BYTES).collect().await.map_err(|error| error.to_string())?;
+        let body =
+            Limited::new(response.into_body(), ANSWER_BYTES).collect().await.map_err(|error| error.to_string())?;
         serde_json::from_slice(&body.to_bytes()).map_err(|error| error.to_string())
     };
     tokio::pin!(exchange);

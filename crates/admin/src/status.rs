@@ -28,7 +28,7 @@ pub struct Status {
 }
 
 /// The table of numbers, and how fresh it is.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct DirectoryStatus {
     /// False until a first table has been read.
     pub loaded: bool,
@@ -80,8 +80,8 @@ pub struct Count {
 
 impl From<&Sample> for Count {
     fn from(sample: &Sample) -> Count {
-        let label = (!sample.family.label.is_empty())
-            .then(|| (sample.family.label.to_owned(), sample.label_value.to_owned()));
+        let label =
+            (!sample.family.label.is_empty()).then(|| (sample.family.label.to_owned(), sample.label_value.to_owned()));
         Count { name: sample.family.name.to_owned(), label, value: sample.value }
     }
 }
@@ -105,8 +105,12 @@ impl fmt::Display for Status {
             writeln!(f, "  {name:width$}  {role:11}  calls go to {peers}; speaks from {}", sources.join(", "))?;
         }
         writeln!(f, "\ncounted since the start")?;
-        let counted: Vec<(String, u64)> =
-            self.counters.iter().filter(|count| count.value > 0).map(|count| (count.to_string(), count.value)).collect();
+        let counted: Vec<(String, u64)> = self
+            .counters
+            .iter()
+            .filter(|count| count.value > 0)
+            .map(|count| (count.to_string(), count.value))
+            .collect();
         let width = counted.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
         for (name, value) in &counted {
             writeln!(f, "  {name:width$}  {value}")?;

@@ -10,12 +10,13 @@ mod send;
 
 pub use open::{Notice, OpenFault, open};
 pub use receive::{Batch, Interfaces, Unreachable};
-pub use send::{SendFault, Sent};
+pub use send::{Failed, SendFault, Sent};
 
 use proxy::ListenerId;
 use send::Outgoing;
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use tokio::io::{Interest, Ready};
 
 /// Datagrams that one system call takes in. More than 8 gains nothing measurable, 16 leaves room for bursts.
@@ -31,7 +32,7 @@ pub const BUFFER_BYTES: usize = 4 << 20;
 #[derive(Debug)]
 pub struct UdpSocket {
     listener: ListenerId,
-    socket: tokio::net::UdpSocket,
+    socket: Rc<tokio::net::UdpSocket>,
     outgoing: Outgoing,
     /// The kernel's own count of what it dropped for want of room, as last seen: it wraps.
     overflow_seen: u32,
@@ -40,7 +41,7 @@ pub struct UdpSocket {
 impl UdpSocket {
     /// Takes an opened socket into the current runtime.
     pub fn new(listener: ListenerId, socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
-        let socket = tokio::net::UdpSocket::from_std(socket)?;
+        let socket = Rc::new(tokio::net::UdpSocket::from_std(socket)?);
         Ok(UdpSocket { listener, socket, outgoing: Outgoing::default(), overflow_seen: 0 })
     }
 
@@ -54,10 +55,15 @@ impl UdpSocket {
         self.socket.local_addr()
     }
 
-    /// Resolves when there is something to receive, or an error to read.
-    pub async fn ready(&self) -> io::Result<Ready> {
-        self.socket.ready(Interest::READABLE | Interest::ERROR).await
+    /// The socket to wait on, beside the one that sends.
+    pub fn waiting(&self) -> Rc<tokio::net::UdpSocket> {
+        Rc::clone(&self.socket)
     }
+}
+
+/// Resolves when there is something to receive, or an error to read.
+pub async fn ready(socket: Rc<tokio::net::UdpSocket>) -> io::Result<Ready> {
+    socket.ready(Interest::READABLE | Interest::ERROR).await
 }
 
 #[cfg(test)]

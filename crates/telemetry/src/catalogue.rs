@@ -163,31 +163,26 @@ pub static FAILOVERS: Family = counter(
 pub static WARNINGS: Family = counter(
     "switchyard_warnings_total",
     "warning",
-    &[
-        "stays_here",
-        "last_good",
-        "unknown_to",
-        "adopted",
-        "untokened",
-        "stateless",
-        "token_refused",
-        "timed_out",
-    ],
+    &["stays_here", "last_good", "unknown_to", "adopted", "untokened", "stateless", "token_refused", "timed_out"],
     "Messages that were served with something that the operator should know.",
 );
 /// Limits.
 pub static LIMITS: Family = counter(
     "switchyard_limits_reached_total",
     "limit",
-    &["transactions", "attempts", "own_routes", "token_bytes"],
+    &["transactions", "paused_peers"],
     "Times that a table or list was at its limit.",
 );
 /// Things that cannot be.
 pub static IMPOSSIBLE: Family =
     counter("switchyard_impossible_total", "", &[], "States that cannot be: each one is a fault of this program.");
 /// Panics that were survived.
-pub static PANICS: Family =
-    counter("switchyard_panics_total", "", &[], "Messages that the core panicked on: each one is a fault of this program.");
+pub static PANICS: Family = counter(
+    "switchyard_panics_total",
+    "",
+    &[],
+    "Messages that the core panicked on: each one is a fault of this program.",
+);
 /// Datagrams in.
 pub static RECEIVED: Family = counter("switchyard_udp_received_total", "", &[], "Datagrams that arrived.");
 /// Bytes in.
@@ -203,7 +198,8 @@ pub static OVERFLOWED: Family = counter(
 /// Datagrams out.
 pub static SENT: Family = counter("switchyard_udp_sent_total", "", &[], "Datagrams that left.");
 /// Bytes out.
-pub static SENT_BYTES: Family = counter("switchyard_udp_sent_bytes_total", "", &[], "Bytes of the datagrams that left.");
+pub static SENT_BYTES: Family =
+    counter("switchyard_udp_sent_bytes_total", "", &[], "Bytes of the datagrams that left.");
 /// Datagrams that did not leave.
 pub static SEND_FAILED: Family = counter(
     "switchyard_send_failed_total",

@@ -165,7 +165,11 @@ impl Counters {
     /// One value; 0 for a word that the family does not have.
     pub fn value(&self, family: &Family, label_value: &str) -> u64 {
         let cells = self.all().into_iter().filter(|cells| cells.family.name == family.name);
-        cells.flat_map(Cells::samples).filter(|sample| sample.label_value == label_value).map(|sample| sample.value).sum()
+        cells
+            .flat_map(Cells::samples)
+            .filter(|sample| sample.label_value == label_value)
+            .map(|sample| sample.value)
+            .sum()
     }
 
     fn all(&self) -> [&Cells; FAMILY_COUNT] {
@@ -208,9 +212,8 @@ pub fn total<'c>(all: impl IntoIterator<Item = &'c Counters>) -> Vec<Sample> {
     let mut sum: Vec<Sample> = Vec::new();
     for counters in all {
         for sample in counters.samples() {
-            let same = |seen: &&mut Sample| {
-                seen.family.name == sample.family.name && seen.label_value == sample.label_value
-            };
+            let same =
+                |seen: &&mut Sample| seen.family.name == sample.family.name && seen.label_value == sample.label_value;
             match sum.iter_mut().find(same) {
                 Some(seen) => seen.value += sample.value,
                 None => sum.push(sample),

@@ -14,8 +14,9 @@ use tokio::io::Interest;
 
 /// Errors that one call reads from the error queue; the rest waits for the next.
 const ERRORS: usize = 64;
-/// Bytes of the failed datagram that come with an ICMP error; nothing is read from them.
-const ERROR_BYTES: usize = 64;
+/// Bytes of the failed datagram that are kept of an ICMP error. A Linux host returns about 500, other hosts up to what
+/// fits an Ethernet frame, some only 8: enough or not for the branch in the top Via.
+const ERROR_BYTES: usize = 1_500;
 /// RFC 792 and RFC 4443, as far as RFC 3261 18.4 asks.
 const ICMP_UNREACHABLE: u8 = 3;
 const ICMP_FRAGMENTATION_NEEDED: u8 = 4;
@@ -46,10 +47,12 @@ pub struct Interfaces {
 }
 
 /// An address that our datagrams do not reach, by ICMP.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Unreachable {
     /// The destination of the datagram that failed.
     pub remote: SocketAddr,
+    /// The beginning of that datagram, as much as came back.
+    pub returned: Vec<u8>,
 }
 
 impl Batch {
@@ -156,10 +159,12 @@ impl UdpSocket {
                 let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
                 let message = recvmsg::<SockaddrStorage>(fd, &mut slices, Some(&mut space), flags)?;
                 let remote = message.address.as_ref().and_then(socket_addr);
-                Ok(remote.filter(|_| is_failure(&message)))
+                let remote = remote.filter(|_| is_failure(&message));
+                let len = message.bytes;
+                Ok(remote.map(|remote| Unreachable { remote, returned: bytes.get(..len).unwrap_or_default().to_vec() }))
             });
             match read {
-                Ok(Some(remote)) => found.push(Unreachable { remote }),
+                Ok(Some(unreachable)) => found.push(unreachable),
                 Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if is_quiet(&error) => {}
@@ -212,7 +217,8 @@ fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
 /// True for what a datagram socket reports about an earlier datagram, or about nothing at all.
 fn is_quiet(error: &io::Error) -> bool {
     use Errno::{
-        EAGAIN, ECONNREFUSED, EHOSTDOWN, EHOSTUNREACH, EINTR, EMSGSIZE, ENETDOWN, ENETUNREACH, ENOPROTOOPT, EOPNOTSUPP, EPROTO,
+        EAGAIN, ECONNREFUSED, EHOSTDOWN, EHOSTUNREACH, EINTR, EMSGSIZE, ENETDOWN, ENETUNREACH, ENOPROTOOPT, EOPNOTSUPP,
+        EPROTO,
     };
     let known = [
         EAGAIN,

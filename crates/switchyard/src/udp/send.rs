@@ -29,8 +29,19 @@ pub struct Sent {
     pub bytes: u64,
     /// Datagrams that wait for room.
     pub waiting: u64,
-    /// Datagrams that it refused, each with its reason.
-    pub failed: Vec<(SocketAddr, SendFault)>,
+    /// Datagrams that it refused.
+    pub failed: Vec<Failed>,
+}
+
+/// A datagram that did not leave.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failed {
+    /// Where it should have gone.
+    pub to: SocketAddr,
+    /// Why it did not.
+    pub fault: SendFault,
+    /// The datagram.
+    pub bytes: Vec<u8>,
 }
 
 /// Why a datagram did not leave.
@@ -101,7 +112,7 @@ impl UdpSocket {
             let taken = if self.outgoing.backlog.is_empty() { self.send_group(&group, sent) } else { 0 };
             for (to, bytes) in group.iter().skip(taken) {
                 if let Err(fault) = self.outgoing.wait(*to, bytes) {
-                    sent.failed.push((*to, fault));
+                    sent.failed.push(Failed { to: *to, fault, bytes: bytes.to_vec() });
                 }
             }
         }
@@ -116,7 +127,8 @@ impl UdpSocket {
     fn send_waiting(&mut self, sent: &mut Sent) {
         while !self.outgoing.backlog.is_empty() {
             let backlog = std::mem::take(&mut self.outgoing.backlog);
-            let group: Vec<(SocketAddr, &[u8])> = backlog.iter().take(GROUP).map(|(to, b)| (*to, b.as_slice())).collect();
+            let group: Vec<(SocketAddr, &[u8])> =
+                backlog.iter().take(GROUP).map(|(to, b)| (*to, b.as_slice())).collect();
             let offered = group.len();
             let taken = self.send_group(&group, sent);
             self.outgoing.backlog = backlog;
@@ -145,7 +157,12 @@ impl UdpSocket {
                 Err(errno) => {
                     tries += 1;
                     if tries == TRIES {
-                        sent.failed.extend(rest.first().map(|(to, _)| (*to, SendFault::of(errno))));
+                        let fault = SendFault::of(errno);
+                        sent.failed.extend(rest.first().map(|(to, bytes)| Failed {
+                            to: *to,
+                            fault,
+                            bytes: bytes.to_vec(),
+                        }));
                         done += 1;
                         tries = 0;
                     }

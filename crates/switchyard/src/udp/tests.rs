@@ -15,7 +15,7 @@ fn opened(address: &str) -> UdpSocket {
 }
 
 async fn ready(socket: &UdpSocket) -> Ready {
-    tokio::time::timeout(PATIENCE, socket.ready()).await.expect("nothing arrived").unwrap()
+    tokio::time::timeout(PATIENCE, super::ready(socket.waiting())).await.expect("nothing arrived").unwrap()
 }
 
 /// Everything that arrives until `count` datagrams are there.
@@ -81,7 +81,7 @@ fn tp2_the_largest_datagram_arrives_whole_and_a_larger_one_is_refused_alone() {
         let (largest, too_large) = (vec![b'a'; 65_507], vec![b'b'; 65_508]);
         let sent = send(&mut left, &[(to, b"before"), (to, &too_large), (to, &largest)]);
         assert_eq!(sent.datagrams, 2);
-        assert_eq!(sent.failed, [(to, SendFault::TooLarge)]);
+        assert_eq!(sent.failed, [Failed { to, fault: SendFault::TooLarge, bytes: too_large }]);
         let all = received(&mut right, &Interfaces::default(), 2).await;
         assert_eq!(all[0].1, b"before");
         assert_eq!(all[1].1, largest);
@@ -112,7 +112,8 @@ fn tp7_icmp_names_its_destination_and_costs_no_other_datagram() {
             assert!(ready(&left).await.is_error());
             left.unreachable(&mut found).unwrap();
         }
-        assert!(found.iter().all(|unreachable| unreachable.remote == dead), "{found:?}");
+        let expected = Unreachable { remote: dead, returned: b"nobody".to_vec() };
+        assert!(found.iter().all(|unreachable| *unreachable == expected), "{found:?}");
         // The pending error is neither an arrival nor a failure of the socket.
         let mut batch = Batch::new();
         left.receive(&mut batch, &Interfaces::default()).unwrap();
@@ -132,7 +133,7 @@ fn w8_sending_from_an_address_that_is_gone_is_a_failure_of_the_transport() {
         let mut socket = opened("192.0.2.77:0");
         let to: SocketAddr = "127.0.0.3:9".parse().unwrap();
         let sent = send(&mut socket, &[(to, b"x")]);
-        assert_eq!(sent.failed, [(to, SendFault::NoWay)]);
+        assert_eq!(sent.failed, [Failed { to, fault: SendFault::NoWay, bytes: b"x".to_vec() }]);
         assert!(SendFault::NoWay.is_unreachable());
     });
 }
@@ -149,7 +150,7 @@ fn a_port_in_use_is_told_with_its_address() {
 fn h8_what_the_kernel_drops_for_want_of_room_is_counted() {
     runtime().block_on(async {
         let (mut left, mut right) = (opened("127.0.0.2:0"), opened("127.0.0.3:0"));
-        socket2::SockRef::from(&right.socket).set_recv_buffer_size(4_096).unwrap();
+        socket2::SockRef::from(&*right.waiting()).set_recv_buffer_size(4_096).unwrap();
         let to = right.local_addr().unwrap();
         let datagrams: Vec<(SocketAddr, &[u8])> = (0..50).map(|_| (to, [b'x'; 1_000].as_slice())).collect();
         assert_eq!(send(&mut left, &datagrams).datagrams, 50);
@@ -195,7 +196,7 @@ fn what_the_kernel_had_no_room_for_leaves_first_and_in_order() {
 
 #[test]
 fn what_waits_for_the_kernel_has_a_limit() {
-    let mut outgoing = send::Outgoing::default();
+    let mut outgoing = Outgoing::default();
     let to: SocketAddr = "127.0.0.3:9".parse().unwrap();
     assert!((0..BACKLOG).all(|_| outgoing.wait(to, b"x").is_ok()));
     assert_eq!(outgoing.wait(to, b"x"), Err(SendFault::NoRoom));

@@ -3,7 +3,7 @@ use crate::catalogue::FAMILIES;
 use directory::{Directory, Environment};
 use proxy::outbox::{Absorbed, FailoverReason};
 use proxy::{DropReason, PartyId, Refusal, Settings, Warning, decide};
-use proxy::{Peer, Party, Question, Role, Source, Transport};
+use proxy::{Party, Peer, Question, Role, Source, Transport};
 use std::collections::HashSet;
 
 #[test]
@@ -42,6 +42,7 @@ fn every_reason_of_the_core_is_listed() {
         DropReason::Late,
     ];
     assert!(drops.iter().all(|reason| catalogue::DROPPED.values.contains(&reason.name())));
+    assert!(sip::Hopeless::ALL.iter().all(|noise| catalogue::DROPPED.values.contains(&noise.name())));
     let refusals = [
         Refusal::SecureScheme,
         Refusal::UnknownScheme,
@@ -133,7 +134,6 @@ fn a_decision_counts_by_its_deciding_rule_and_an_invite_as_a_call() {
     let span = sip::Span::default();
     let counters = Counters::new();
     for method in [Method::Invite, Method::Message] {
-        let decision = Box::new(decision.clone());
         counters.record(&Event::Decided { call_id: span, called: span, method, decision });
     }
     assert_eq!(counters.value(&catalogue::DECISIONS, "no_table"), 2);
@@ -161,9 +161,8 @@ fn the_total_of_two_workers_is_their_sum() {
     right.note(Fact::Overflowed(3));
     right.note(Fact::SendFailed("surprise"));
     let sum = total([&left, &right]);
-    let value = |name: &str, label: &str| {
-        sum.iter().find(|s| s.family.name == name && s.label_value == label).map(|s| s.value)
-    };
+    let value =
+        |name: &str, label: &str| sum.iter().find(|s| s.family.name == name && s.label_value == label).map(|s| s.value);
     assert_eq!(value("switchyard_udp_overflowed_total", ""), Some(5));
     assert_eq!(value("switchyard_send_failed_total", OTHER), Some(1));
     assert_eq!(value("switchyard_panics_total", ""), Some(0));

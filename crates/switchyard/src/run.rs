@@ -1,0 +1,130 @@
+//! `switchyard run`: the service between its signals.
+
+use crate::config::{self, Configuration};
+use crate::keys_file;
+use crate::service::{Ended, Service};
+use crate::signals::{Signal, Signals};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+use tracing_subscriber::EnvFilter;
+
+/// What is logged unless `RUST_LOG` says otherwise.
+const LOG_FILTER: &str = "info";
+
+/// Runs the proxy of the configuration at `path` until SIGTERM or SIGINT. 0 is a good end, also when transactions were
+/// cut off at the limit of draining; 1 says that it did not start, or that its worker failed.
+pub fn run(path: &Path) -> ExitCode {
+    let _log = start_log();
+    log_panics();
+    let configuration = match config::load(path) {
+        Ok(configuration) => configuration,
+        Err(faults) => {
+            tracing::error!("the configuration is refused\n{faults}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "the runtime cannot be started");
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(serve(path, configuration))
+}
+
+async fn serve(path: &Path, configuration: Configuration) -> ExitCode {
+    let drain_limit = configuration.drain_limit;
+    let started = async {
+        let signals = Signals::new()?;
+        let keys = keys_file::open(&configuration.state_dir)?;
+        Ok::<_, anyhow::Error>((signals, Service::start(configuration, keys, None).await?))
+    };
+    let (mut signals, mut service) = match started.await {
+        Ok(started) => started,
+        Err(fault) => {
+            tracing::error!("cannot start: {fault}");
+            return ExitCode::FAILURE;
+        }
+    };
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "switchyard serves");
+    loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::Reload => reload(path, &service).await,
+                Signal::End => break,
+            },
+            ended = service.ended() => {
+                tracing::error!(?ended, "the worker has ended by itself");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    drain(path, service, &mut signals, drain_limit).await
+}
+
+/// No new calls; the open transactions finish, within a limit and until a second signal.
+async fn drain(path: &Path, mut service: Service, signals: &mut Signals, limit: Duration) -> ExitCode {
+    let open = service.open_transactions();
+    tracing::info!(open, limit_s = limit.as_secs(), "draining: new calls get 503; a second signal ends at once");
+    service.drain().await;
+    let deadline = tokio::time::sleep(limit);
+    tokio::pin!(deadline);
+    loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::Reload => reload(path, &service).await,
+                Signal::End => break,
+            },
+            _ended = service.ended() => break,
+            () = &mut deadline => break,
+        }
+    }
+    match service.stop().await {
+        Ended::Drained => tracing::info!("ended, nothing was cut off"),
+        Ended::CutOff(open) => tracing::warn!(open, "ended with transactions still open"),
+    }
+    ExitCode::SUCCESS
+}
+
+/// Reads the configuration again. A bad one changes nothing (row H3).
+async fn reload(path: &Path, service: &Service) {
+    let read = config::load(path).map_err(|faults| faults.to_string()).and_then(|configuration| {
+        let keys = keys_file::open(&configuration.state_dir).map_err(|fault| fault.to_string())?;
+        Ok((configuration, keys))
+    });
+    match read {
+        Ok((configuration, keys)) => {
+            service.apply(configuration, keys).await;
+            tracing::info!("the configuration was read again and is in force");
+        }
+        Err(faults) => tracing::error!("the new configuration is refused, the old one stays\n{faults}"),
+    }
+}
+
+/// Logs go to stderr from a thread of its own: a reader that stands still costs lines, never calls (row H9).
+fn start_log() -> tracing_appender::non_blocking::WorkerGuard {
+    // Its own way to stderr, without the lock that the command line may hold on it.
+    let errors = std::io::stderr().as_fd().try_clone_to_owned();
+    let sink: Box<dyn Write + Send> = match errors {
+        Ok(errors) => Box::new(File::from(errors)),
+        Err(_) => Box::new(std::io::sink()),
+    };
+    let (writer, guard) = tracing_appender::non_blocking(sink);
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
+    // A subscriber that is there already is that of a test.
+    let _set = subscriber.try_init();
+    guard
+}
+
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let backtrace = std::backtrace::Backtrace::force_capture();
+        tracing::error!("{panic}\n{backtrace}");
+    }));
+}

@@ -1,0 +1,298 @@
+//! The running proxy as one value: sockets, one worker on its thread, the directory's writer, the status socket.
+//! `run` keeps one alive between signals, `demo` puts one between simulated neighbours.
+
+use crate::clock::Clock;
+use crate::config::Configuration;
+use crate::udp::{self, Interfaces, OpenFault};
+use crate::worker::{self, Command, Parts, Seen};
+use admin::{BindFault, Count, DirectoryStatus, ListenerStatus, PartyStatus, Status};
+use arc_swap::ArcSwap;
+use directory::Policy;
+use proxy::{KeyRing, Listener, ListenerId, Party, Role, Settings, Transport};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+use sync::{SyncFault, Watcher};
+use telemetry::{Counters, catalogue};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+/// How often interface names are looked up again: a tunnel may come, go and come back with another number.
+const INTERFACES_EVERY: Duration = Duration::from_secs(3);
+/// Commands that may wait for a worker.
+const COMMANDS: usize = 16;
+
+/// The proxy, running.
+pub struct Service {
+    told: Arc<Told>,
+    commands: mpsc::Sender<Command>,
+    ended: oneshot::Receiver<io::Result<()>>,
+    watcher: Watcher,
+    tasks: Vec<JoinHandle<()>>,
+    socket: Option<PathBuf>,
+}
+
+/// What the status is told from; shared with the tasks.
+#[derive(Debug)]
+struct Told {
+    clock: Clock,
+    settings: ArcSwap<Settings>,
+    policy: ArcSwap<Policy>,
+    listeners: Vec<Listener>,
+    counters: Arc<Counters>,
+    draining: AtomicBool,
+}
+
+/// Why it does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartFault {
+    /// A listener.
+    #[error(transparent)]
+    Open(#[from] OpenFault),
+    /// The directory's writer.
+    #[error(transparent)]
+    Sync(#[from] SyncFault),
+    /// The status socket.
+    #[error(transparent)]
+    Bind(#[from] BindFault),
+    /// The worker's thread.
+    #[error("the worker cannot be started: {0}")]
+    Worker(io::Error),
+}
+
+/// How the service ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// Every open transaction came to its end.
+    Drained,
+    /// This many transactions were cut off.
+    CutOff(u64),
+}
+
+impl Service {
+    /// Starts everything that `configuration` says. `keys` come from the state folder; `watch` sees each call.
+    pub async fn start(
+        configuration: Configuration,
+        keys: KeyRing,
+        watch: Option<SyncSender<Seen>>,
+    ) -> Result<Service, StartFault> {
+        let Configuration { core, state_dir, database, .. } = configuration;
+        let settings = Arc::new(core);
+        let sockets = open_listeners(&settings.listeners)?;
+        let api = admin::bind(&state_dir).await?;
+        let watcher = sync::start(sync::Settings {
+            poll_interval: database.poll_interval,
+            ..sync::Settings::new(database.url.expose(), database.policy.clone())
+        })
+        .await?;
+        let told = Arc::new(Told {
+            clock: Clock::start(),
+            settings: ArcSwap::new(Arc::clone(&settings)),
+            policy: ArcSwap::from_pointee(database.policy),
+            listeners: settings.listeners.clone(),
+            counters: Arc::new(Counters::new()),
+            draining: AtomicBool::new(false),
+        });
+        let interfaces = Arc::new(ArcSwap::from_pointee(Interfaces::resolve(&settings.interfaces)));
+        let (commands, orders) = mpsc::channel(COMMANDS);
+        let parts = Parts {
+            keys: Arc::new(keys),
+            directory: watcher.published().clone(),
+            interfaces: Arc::clone(&interfaces),
+            sockets,
+            clock: told.clock,
+            counters: Arc::clone(&told.counters),
+            watch,
+            settings,
+        };
+        let ended = spawn_worker(parts, orders).map_err(StartFault::Worker)?;
+        let asked = (Arc::clone(&told), watcher.clone());
+        let answer = admin::serve(api, move || asked.0.status(&asked.1), std::future::pending());
+        let tasks = vec![
+            tokio::spawn(async {
+                if let Err(error) = answer.await {
+                    tracing::error!(%error, "the status socket is closed");
+                }
+            }),
+            tokio::spawn(follow_interfaces(Arc::clone(&told), interfaces)),
+        ];
+        Ok(Service { told, commands, ended, watcher, tasks, socket: Some(state_dir.join(admin::SOCKET_NAME)) })
+    }
+
+    /// Takes a configuration that has been read again. Listeners are sockets: they stay as they are until a restart.
+    pub async fn apply(&self, configuration: Configuration, keys: KeyRing) {
+        let Configuration { mut core, database, .. } = configuration;
+        if core.listeners != self.told.listeners {
+            tracing::warn!("sip.listen has changed: listeners change with a restart only, the old ones stay");
+            keep_listeners(&mut core, &self.told.listeners);
+        }
+        let policy = database.policy;
+        if **self.told.policy.load() != policy {
+            self.told.policy.store(Arc::new(policy.clone()));
+            if let Err(fault) = self.watcher.set_policy(policy).await {
+                tracing::warn!(%fault, "the rules for rows have changed, and the directory could not be read by them yet");
+            }
+        }
+        let settings = Arc::new(core);
+        self.told.settings.store(Arc::clone(&settings));
+        self.command(Command::Apply(settings, Arc::new(keys))).await;
+    }
+
+    /// Refuses new calls from now on; the worker ends with its last transaction.
+    pub async fn drain(&self) {
+        self.told.draining.store(true, Ordering::Relaxed);
+        self.command(Command::Drain).await;
+    }
+
+    /// Resolves when the worker has ended: after [`Service::drain`], or because it failed. Cancel-safe.
+    pub async fn ended(&mut self) -> io::Result<()> {
+        match (&mut self.ended).await {
+            Ok(result) => result,
+            Err(_) => Err(io::Error::other("the worker's thread is gone")),
+        }
+    }
+
+    /// Ends at once, or clears up after the worker has ended.
+    pub async fn stop(mut self) -> Ended {
+        let open = self.told.counters.value(&catalogue::OPEN_TRANSACTIONS, "");
+        // A worker that has ended takes no command, and has nothing left to wait for.
+        if self.commands.send(Command::Stop).await.is_ok() && !self.ended.is_terminated() {
+            let _ended = (&mut self.ended).await;
+        }
+        for task in &self.tasks {
+            task.abort();
+        }
+        self.watcher.stop().await;
+        if let Some(Err(error)) = self.socket.take().map(std::fs::remove_file) {
+            tracing::warn!(%error, "the status socket could not be removed");
+        }
+        if open == 0 { Ended::Drained } else { Ended::CutOff(open) }
+    }
+
+    /// What `switchyard status` shows.
+    pub fn status(&self) -> Status {
+        self.told.status(&self.watcher)
+    }
+
+    /// The directory's writer.
+    pub fn watcher(&self) -> &Watcher {
+        &self.watcher
+    }
+
+    /// What is counted.
+    pub fn counters(&self) -> &Counters {
+        &self.told.counters
+    }
+
+    /// Transactions that are open now.
+    pub fn open_transactions(&self) -> u64 {
+        self.told.counters.value(&catalogue::OPEN_TRANSACTIONS, "")
+    }
+
+    async fn command(&self, command: Command) {
+        if self.commands.send(command).await.is_err() {
+            tracing::error!("the worker has ended and takes no command");
+        }
+    }
+}
+
+impl Told {
+    fn status(&self, watcher: &Watcher) -> Status {
+        let settings = self.settings.load();
+        let sync = watcher.status();
+        let directory = DirectoryStatus {
+            loaded: sync.is_loaded,
+            generation: sync.generation.0,
+            dids: u64::try_from(sync.did_count).unwrap_or(u64::MAX),
+            faults: sync.fault_count,
+            table_age_s: sync.age.map(|age| age.as_secs_f64()),
+            trouble: sync.fault.map(|fault| fault.to_string()),
+        };
+        let listeners = self.listeners.iter().map(|listener| ListenerStatus {
+            transport: listener.transport.to_string(),
+            address: listener.address.to_string(),
+        });
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            environment: settings.environment.to_string(),
+            uptime_s: self.clock.now().as_millis() / 1_000,
+            draining: self.draining.load(Ordering::Relaxed),
+            open_transactions: self.counters.value(&catalogue::OPEN_TRANSACTIONS, ""),
+            directory,
+            listeners: listeners.collect(),
+            parties: settings.parties.iter().map(party_status).collect(),
+            counters: self.counters.samples().map(|sample| Count::from(&sample)).collect(),
+        }
+    }
+}
+
+fn party_status(party: &Party) -> PartyStatus {
+    let role = match party.role {
+        Role::Trunk => "trunk",
+        Role::Environment(_) => "environment",
+    };
+    let sources = party.sources.iter().map(|source| match source.port {
+        Some(port) => format!("{}:{port}", source.ip),
+        None => source.ip.to_string(),
+    });
+    PartyStatus {
+        name: party.name.to_string(),
+        role: role.to_owned(),
+        peers: party.peers.iter().map(|peer| format!("{}:{}", peer.transport, peer.address)).collect(),
+        sources: sources.collect(),
+    }
+}
+
+fn open_listeners(listeners: &[Listener]) -> Result<Vec<(ListenerId, std::net::UdpSocket)>, OpenFault> {
+    let mut sockets = Vec::new();
+    for (id, listener) in (0..=u16::MAX).map(ListenerId).zip(listeners) {
+        if listener.transport != Transport::Udp {
+            tracing::warn!(address = %listener.address, "this release does not listen on TCP yet");
+            continue;
+        }
+        let (socket, notices) = udp::open(listener.address)?;
+        for notice in notices {
+            tracing::warn!(address = %listener.address, "{notice}");
+        }
+        tracing::info!(transport = %listener.transport, address = %listener.address, "listening");
+        sockets.push((id, socket));
+    }
+    Ok(sockets)
+}
+
+/// Peers name their listener by its place; with the old sockets they get the old place of the same address.
+fn keep_listeners(settings: &mut Settings, old: &[Listener]) {
+    let new = std::mem::replace(&mut settings.listeners, old.to_vec());
+    for peer in settings.parties.iter_mut().flat_map(|party| party.peers.iter_mut()) {
+        let wanted = new.get(usize::from(peer.listener.0));
+        let same = old.iter().position(|listener| Some(listener) == wanted);
+        let fit = same.or_else(|| old.iter().position(|listener| listener.transport == peer.transport));
+        peer.listener = ListenerId(fit.and_then(|place| u16::try_from(place).ok()).unwrap_or_default());
+    }
+}
+
+fn spawn_worker(parts: Parts, orders: mpsc::Receiver<Command>) -> io::Result<oneshot::Receiver<io::Result<()>>> {
+    let (ending, ended) = oneshot::channel();
+    std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
+        // Nobody waits any more when the service has been dropped.
+        let _told = ending.send(worker::run(parts, orders));
+    })?;
+    Ok(ended)
+}
+
+async fn follow_interfaces(told: Arc<Told>, interfaces: Arc<ArcSwap<Interfaces>>) {
+    let mut every = tokio::time::interval(INTERFACES_EVERY);
+    loop {
+        every.tick().await;
+        let settings = told.settings.load_full();
+        let found = Interfaces::resolve(&settings.interfaces);
+        if **interfaces.load() != found {
+            let (there, named) = (found.len(), settings.interfaces.len());
+            tracing::info!(there, named, "the interfaces that peers are tied to have changed");
+            interfaces.store(Arc::new(found));
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! One worker: an OS thread that owns an engine and its sockets, and sleeps until one of them has something to do.
+//!
+//! A turn is a straight line: receive a batch, one `now` and one directory for all of it, the engine, one flush, the
+//! facts to telemetry. Nothing in it waits and nothing is locked.
+
+mod log;
+mod readiness;
+mod transports;
+mod turn;
+
+pub use turn::Seen;
+
+use crate::clock::Clock;
+use crate::udp::{Batch, Interfaces, Unreachable, ready};
+use arc_swap::ArcSwap;
+use proxy::{Engine, Flow, KeyRing, ListenerId, Settings};
+use readiness::Readiness;
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+use sync::{Published, Reader};
+use telemetry::{Counters, Fact};
+use tokio::io::Ready;
+use tokio::sync::mpsc;
+use transports::Transports;
+use turn::Turns;
+
+/// How soon a full socket is offered again what waits for it.
+const OFFER_AGAIN: Duration = Duration::from_millis(2);
+/// How long the worker sleeps when nothing at all is due.
+const IDLE: Duration = Duration::from_secs(3_600);
+
+/// What a worker is made from.
+pub struct Parts {
+    /// What the core is told.
+    pub settings: Arc<Settings>,
+    /// The keys behind branches and tokens.
+    pub keys: Arc<KeyRing>,
+    /// The table of numbers; a new one is picked up between two batches.
+    pub directory: Published,
+    /// The kernel's numbers of the interfaces that peers are tied to, kept fresh by somebody else.
+    pub interfaces: Arc<ArcSwap<Interfaces>>,
+    /// The sockets, each with its listener.
+    pub sockets: Vec<(ListenerId, std::net::UdpSocket)>,
+    /// The process's clock.
+    pub clock: Clock,
+    /// Where this worker counts.
+    pub counters: Arc<Counters>,
+    /// Who watches each call, if anybody; one who does not keep up misses some.
+    pub watch: Option<SyncSender<Seen>>,
+}
+
+/// What a worker is told while it runs.
+#[derive(Debug)]
+pub enum Command {
+    /// New settings and keys. The listeners stay: they are the sockets.
+    Apply(Arc<Settings>, Arc<KeyRing>),
+    /// No new calls; end when no transaction is open.
+    Drain,
+    /// End now.
+    Stop,
+}
+
+struct Worker {
+    turns: Turns,
+    transports: Transports,
+    batch: Batch,
+    unreachable: Vec<Unreachable>,
+    directory: Reader,
+    interfaces: Arc<ArcSwap<Interfaces>>,
+    clock: Clock,
+    counters: Arc<Counters>,
+    draining: bool,
+}
+
+/// Runs a worker on the calling thread until it has drained or is told to stop.
+pub fn run(parts: Parts, commands: mpsc::Receiver<Command>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut worker = Worker::new(parts)?;
+        worker.serve(commands).await;
+        Ok(())
+    })
+}
+
+impl Worker {
+    fn new(parts: Parts) -> io::Result<Worker> {
+        let Parts { settings, keys, directory, interfaces, sockets, clock, counters, watch } = parts;
+        let transports = Transports::new(sockets, Arc::clone(&counters))?;
+        let turns = Turns::new(Engine::new(Arc::clone(&settings), keys), settings, Arc::clone(&counters), watch);
+        Ok(Worker {
+            turns,
+            transports,
+            batch: Batch::new(),
+            unreachable: Vec::new(),
+            directory: directory.reader(),
+            interfaces,
+            clock,
+            counters,
+            draining: false,
+        })
+    }
+
+    async fn serve(&mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut sockets = Readiness::new(self.transports.waiting(), ready);
+        let timer = tokio::time::sleep(IDLE);
+        tokio::pin!(timer);
+        while !self.is_drained() {
+            timer.as_mut().reset(self.wake_up().into());
+            tokio::select! {
+                biased;
+                command = commands.recv() => match command {
+                    None | Some(Command::Stop) => return,
+                    Some(command) => self.obey(command),
+                },
+                () = &mut timer => {}
+                (position, readiness) = sockets.next() => self.serve_socket(position, readiness),
+            }
+            self.serve_timers();
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.draining && self.turns.engine().open_transactions() == 0
+    }
+
+    /// When there is something to do even if nothing arrives.
+    fn wake_up(&self) -> Instant {
+        let due = self.turns.engine().poll_timeout().map(|time| self.clock.instant(time));
+        let now = Instant::now();
+        let offer = self.transports.is_waiting().then(|| now + OFFER_AGAIN);
+        due.into_iter().chain(offer).min().unwrap_or(now + IDLE)
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Apply(settings, keys) => self.turns.apply(settings, keys),
+            Command::Drain => {
+                self.draining = true;
+                self.turns.drain();
+            }
+            Command::Stop => {}
+        }
+    }
+
+    fn serve_socket(&mut self, position: usize, readiness: Ready) {
+        if readiness.is_error() {
+            self.serve_errors(position);
+        }
+        if readiness.is_readable() {
+            self.serve_batch(position);
+        }
+    }
+
+    fn serve_batch(&mut self, position: usize) {
+        let received = match self.transports.socket(position) {
+            Some(socket) => socket.receive(&mut self.batch, &self.interfaces.load()),
+            None => return,
+        };
+        if let Err(error) = received {
+            self.turns.log().warn_socket("receive", &error);
+        }
+        if self.batch.overflowed > 0 {
+            self.counters.note(Fact::Overflowed(self.batch.overflowed.into()));
+        }
+        if self.batch.is_empty() {
+            return;
+        }
+        let (now, directory) = (self.clock.now(), Arc::clone(self.directory.latest()));
+        let mut bytes_total: usize = 0;
+        for (flow, bytes) in self.batch.datagrams() {
+            bytes_total += bytes.len();
+            self.turns.take(now, &mut self.transports, |engine, outbox| {
+                engine.handle_datagram(now, flow, bytes, &directory, outbox);
+            });
+        }
+        self.counters.note(Fact::Received { datagrams: count(self.batch.len()), bytes: count(bytes_total) });
+        self.turns.flush(now, &directory, &mut self.transports);
+    }
+
+    /// ICMP: whom our datagrams do not reach (RFC 3261 18.4).
+    fn serve_errors(&mut self, position: usize) {
+        self.unreachable.clear();
+        let Some(socket) = self.transports.socket(position) else { return };
+        let listener = socket.listener();
+        if let Err(error) = socket.unreachable(&mut self.unreachable) {
+            self.turns.log().warn_socket("error queue", &error);
+        }
+        if self.unreachable.is_empty() {
+            return;
+        }
+        let (now, directory) = (self.clock.now(), Arc::clone(self.directory.latest()));
+        for Unreachable { remote, returned } in &self.unreachable {
+            self.counters.note(Fact::Unreachable);
+            let flow = Flow::to(listener, *remote);
+            self.turns.take(now, &mut self.transports, |engine, outbox| {
+                engine.handle_failure(now, flow, returned, &directory, outbox);
+            });
+        }
+        self.turns.flush(now, &directory, &mut self.transports);
+    }
+
+    /// Timers that are due, and what waits for room in a socket.
+    fn serve_timers(&mut self) {
+        let now = self.clock.now();
+        if self.turns.engine().poll_timeout().is_some_and(|due| due <= now) {
+            let directory = Arc::clone(self.directory.latest());
+            self.turns.take(now, &mut self.transports, |engine, outbox| {
+                engine.handle_timeout(now, &directory, outbox);
+            });
+            self.turns.flush(now, &directory, &mut self.transports);
+        } else if self.transports.is_waiting() {
+            let directory = Arc::clone(self.directory.latest());
+            self.turns.flush(now, &directory, &mut self.transports);
+        }
+    }
+}
+
+fn count(value: usize) -> u64 {
+    u64::try_from(value).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

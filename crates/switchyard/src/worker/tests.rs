@@ -1,0 +1,238 @@
+use super::*;
+use directory::{Builder, Generation, Policy};
+use proxy::settings::{DispatchSettings, LimitSettings, TimerSettings, UnknownDid};
+use proxy::{Key, Listener, Party, Peer, Role, Source, Transport};
+use std::net::{SocketAddr, UdpSocket};
+use std::thread::JoinHandle;
+use telemetry::catalogue;
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A worker on a thread, between a gateway and a PBX that a test plays by hand.
+struct Bench {
+    proxy: SocketAddr,
+    gateway: UdpSocket,
+    pbx: UdpSocket,
+    commands: mpsc::Sender<Command>,
+    counters: Arc<Counters>,
+    settings: Arc<Settings>,
+    keys: Arc<KeyRing>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Bench {
+    fn new(unknown_did: UnknownDid) -> Bench {
+        let bound = |ip: &str| {
+            let socket = UdpSocket::bind((ip, 0)).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            socket
+        };
+        let (gateway, pbx) = (bound("127.0.0.21"), bound("127.0.0.22"));
+        let (socket, _) = crate::udp::open("127.0.0.23:0".parse().unwrap()).unwrap();
+        let proxy = socket.local_addr().unwrap();
+        let settings = Arc::new(settings(proxy, &gateway, &pbx, unknown_did));
+        let keys = Arc::new(KeyRing::new(&Key { id: 1, secret: [7; 32] }, &[]));
+        let counters = Arc::new(Counters::new());
+        let (commands, orders) = mpsc::channel(4);
+        let parts = Parts {
+            settings: Arc::clone(&settings),
+            keys: Arc::clone(&keys),
+            directory: Published::fixed(Builder::new(&Policy::default(), None).finish(Generation(1))),
+            interfaces: Arc::new(ArcSwap::from_pointee(Interfaces::default())),
+            sockets: vec![(ListenerId(0), socket)],
+            clock: Clock::start(),
+            counters: Arc::clone(&counters),
+            watch: None,
+        };
+        let thread = std::thread::spawn(move || run(parts, orders));
+        Bench { proxy, gateway, pbx, commands, counters, settings, keys, thread }
+    }
+
+    fn send(&self, from: &UdpSocket, text: &str) {
+        from.send_to(text.as_bytes(), self.proxy).unwrap();
+    }
+
+    fn invite(&self, branch: &str) -> String {
+        request(&self.gateway, self.proxy, "INVITE", branch)
+    }
+}
+
+fn settings(proxy: SocketAddr, gateway: &UdpSocket, pbx: &UdpSocket, unknown_did: UnknownDid) -> Settings {
+    let party = |name: &str, role, socket: &UdpSocket| {
+        let address = socket.local_addr().unwrap();
+        Party {
+            name: name.into(),
+            role,
+            sources: vec![Source { ip: address.ip(), port: None, interface: None }],
+            peers: vec![Peer { transport: Transport::Udp, address, listener: ListenerId(0) }],
+            called_number: None,
+        }
+    };
+    Settings {
+        environment: directory::Environment::Prod,
+        listeners: vec![Listener { transport: Transport::Udp, address: proxy }],
+        own_names: Vec::new(),
+        interfaces: Vec::new(),
+        parties: vec![
+            party("tata", Role::Trunk, gateway),
+            party("prod", Role::Environment(directory::Environment::Prod), pbx),
+        ],
+        numbering: sip::Numbering::default(),
+        dispatch: DispatchSettings { unknown_did, not_in_service_status: 404 },
+        adopt_until: None,
+        timers: TimerSettings::default(),
+        limits: LimitSettings::default(),
+    }
+}
+
+fn request(from: &UdpSocket, to: SocketAddr, method: &str, branch: &str) -> String {
+    let local = from.local_addr().unwrap();
+    format!(
+        "{method} sip:+918065978000@{to} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{branch}\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:+447700900123@{local}>;tag=1\r\nTo: <sip:+918065978000@{to}>\r\n\
+         Call-ID: {branch}@test\r\nCSeq: 1 {method}\r\nContact: <sip:{local}>\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+fn heard(socket: &UdpSocket) -> String {
+    let mut slot = [0; 4_096];
+    let (len, _) = socket.recv_from(&mut slot).expect("nothing arrived");
+    String::from_utf8_lossy(&slot[..len]).into_owned()
+}
+
+/// The answer to `request` as its receiver would give it: its Vias, From, To, Call-ID and CSeq.
+fn reply(request: &str, status: &str) -> String {
+    let kept = ["Via:", "From:", "To:", "Call-ID:", "CSeq:", "Record-Route:"];
+    let lines = request.lines().filter(|line| kept.iter().any(|name| line.starts_with(name)));
+    let lines: String = lines
+        .map(|line| {
+            if line.starts_with("To:") && !line.contains("tag=") {
+                format!("{line};tag=2\r\n")
+            } else {
+                format!("{line}\r\n")
+            }
+        })
+        .collect();
+    format!("SIP/2.0 {status}\r\n{lines}Contact: <sip:127.0.0.22>\r\nContent-Length: 0\r\n\r\n")
+}
+
+#[test]
+fn a_call_passes_and_garbage_from_anybody_ends_nothing() {
+    let bench = Bench::new(UnknownDid::Environment(directory::Environment::Prod));
+    let stranger = UdpSocket::bind("127.0.0.24:0").unwrap();
+    let garbage: [&[u8]; 7] = [
+        b"",
+        b"\r\n\r\n",
+        b"\0\0\0\0",
+        &[0xff; 1_400],
+        b"INVITE",
+        b"INVITE sip:x SIP/2.0\r\nVia: ,;=\"\r\n\r\n",
+        b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 127.0.0.23;branch=z9hG4bK\r\n\r\n",
+    ];
+    for round in 0..20 {
+        for bytes in garbage {
+            bench.gateway.send_to(bytes, bench.proxy).unwrap();
+            stranger.send_to(bytes, bench.proxy).unwrap();
+        }
+        stranger.send_to(&vec![round; 65_507], bench.proxy).unwrap();
+    }
+    bench.send(&bench.gateway, &bench.invite("call"));
+    let forwarded = heard(&bench.pbx);
+    assert!(forwarded.starts_with("INVITE sip:+918065978000@"), "{forwarded}");
+    assert!(forwarded.contains(&format!("Via: SIP/2.0/UDP {};branch=z9hG4bK", bench.proxy)), "{forwarded}");
+    bench.send(&bench.pbx, &reply(&forwarded, "200 OK"));
+    let answer = std::iter::repeat_with(|| heard(&bench.gateway))
+        .find(|text| text.contains("call@test\r\n") && !text.contains(" 100 "));
+    assert!(answer.unwrap().starts_with("SIP/2.0 200 OK\r\n"));
+
+    bench.commands.blocking_send(Command::Stop).unwrap();
+    bench.thread.join().unwrap().unwrap();
+    assert_eq!(bench.counters.value(&catalogue::RECEIVED, ""), 20 * 15 + 2);
+    assert_eq!(bench.counters.value(&catalogue::PANICS, ""), 0);
+    assert_eq!(bench.counters.value(&catalogue::DROPPED, "stranger"), 20 * 8);
+    assert_eq!(bench.counters.value(&catalogue::CALLS, "inbound"), 1);
+}
+
+/// Rows P12 and W2: a PBX whose port is closed costs the caller no waiting.
+#[test]
+fn p12_icmp_ends_an_attempt_at_once() {
+    let bench = Bench::new(UnknownDid::Environment(directory::Environment::Prod));
+    let Bench { proxy, gateway, pbx, commands, counters, thread, .. } = bench;
+    drop(pbx);
+    let asked = Instant::now();
+    gateway.send_to(request(&gateway, proxy, "INVITE", "dead").as_bytes(), proxy).unwrap();
+    let answer = std::iter::repeat_with(|| heard(&gateway)).find(|text| !text.contains(" 100 ")).unwrap();
+    let after = asked.elapsed();
+    assert!(answer.starts_with("SIP/2.0 5") || answer.starts_with("SIP/2.0 4"), "{answer}");
+    assert!(after < Duration::from_millis(100), "{after:?}");
+    commands.blocking_send(Command::Stop).unwrap();
+    thread.join().unwrap().unwrap();
+    assert_eq!(counters.value(&catalogue::ICMP, ""), 1);
+}
+
+#[test]
+fn draining_refuses_new_calls_and_ends_with_the_last_transaction() {
+    let mut settings_of_timers = TimerSettings::default();
+    settings_of_timers.t1 = Duration::from_millis(1);
+    let bench = Bench::new(UnknownDid::Environment(directory::Environment::Prod));
+    let quick = Settings { timers: settings_of_timers, ..Settings::clone(&bench.settings) };
+    bench.commands.blocking_send(Command::Apply(Arc::new(quick), Arc::clone(&bench.keys))).unwrap();
+    bench.send(&bench.gateway, &bench.invite("before"));
+    let forwarded = heard(&bench.pbx);
+    bench.commands.blocking_send(Command::Drain).unwrap();
+    let refused = std::iter::repeat_with(|| {
+        bench.send(&bench.gateway, &bench.invite("after"));
+        heard(&bench.gateway)
+    });
+    // The order may reach the worker a moment after the next call: what counts is that it refuses from then on.
+    let refused = refused.take(50).find(|text| text.starts_with("SIP/2.0 503 ")).expect("no call was refused");
+    assert!(refused.contains("Retry-After: "), "{refused}");
+    assert!(!bench.thread.is_finished());
+
+    // The call that was being set up is carried to its end, and then the worker ends by itself.
+    bench.send(&bench.pbx, &reply(&forwarded, "486 Busy Here"));
+    let answer =
+        std::iter::repeat_with(|| heard(&bench.gateway)).find(|text| text.starts_with("SIP/2.0 486 ")).unwrap();
+    assert!(answer.contains("before@test"), "{answer}");
+    bench.thread.join().unwrap().unwrap();
+    assert_eq!(bench.counters.value(&catalogue::OPEN_TRANSACTIONS, ""), 0);
+}
+
+/// Row H7: a panic costs the message that it happened on, and what was written before it leaves.
+#[test]
+fn h7_a_panic_costs_one_message() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let receiver = UdpSocket::bind("127.0.0.21:0").unwrap();
+        let pbx = UdpSocket::bind("127.0.0.22:0").unwrap();
+        receiver.set_read_timeout(Some(PATIENCE)).unwrap();
+        let (socket, _) = crate::udp::open("127.0.0.23:0".parse().unwrap()).unwrap();
+        let proxy = socket.local_addr().unwrap();
+        let settings = Arc::new(settings(proxy, &receiver, &pbx, UnknownDid::Refuse(404)));
+        let keys = Arc::new(KeyRing::new(&Key { id: 1, secret: [7; 32] }, &[]));
+        let counters = Arc::new(Counters::new());
+        let mut transports = Transports::new(vec![(ListenerId(0), socket)], Arc::clone(&counters)).unwrap();
+        let engine = Engine::new(Arc::clone(&settings), keys);
+        let mut turns = Turns::new(engine, settings, Arc::clone(&counters), None);
+        let directory = Builder::new(&Policy::default(), None).finish(Generation(1));
+        let now = proxy::Time::from_millis(1);
+        let flow = Flow::to(ListenerId(0), receiver.local_addr().unwrap());
+        let options = |branch: &str| request(&receiver, proxy, "OPTIONS", branch);
+
+        turns.take(now, &mut transports, |engine, outbox| {
+            engine.handle_datagram(now, flow, options("first").as_bytes(), &directory, outbox);
+        });
+        turns.take(now, &mut transports, |engine, outbox| {
+            engine.handle_datagram(now, flow, options("lost").as_bytes(), &directory, outbox);
+            panic!("injected by the test");
+        });
+        turns.take(now, &mut transports, |engine, outbox| {
+            engine.handle_datagram(now, flow, options("third").as_bytes(), &directory, outbox);
+        });
+        turns.flush(now, &directory, &mut transports);
+        let answers = [heard(&receiver), heard(&receiver)];
+        assert!(answers[0].contains("first@test") && answers[1].contains("third@test"), "{answers:?}");
+        assert_eq!(counters.value(&catalogue::PANICS, ""), 1);
+        assert_eq!(counters.value(&catalogue::REQUESTS, "OPTIONS"), 2);
+    });
+}

@@ -1,0 +1,74 @@
+//! The way out: each message to the socket of its listener.
+
+use crate::udp::{Failed, Sent, UdpSocket};
+use proxy::{Flow, ListenerId};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use telemetry::{Counters, Fact};
+
+/// A message that found no way out.
+#[derive(Debug)]
+pub(super) struct Undelivered {
+    pub(super) flow: Flow,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// The sockets of one worker.
+pub(super) struct Transports {
+    udp: Vec<UdpSocket>,
+    sent: Sent,
+    counters: Arc<Counters>,
+}
+
+impl Transports {
+    pub(super) fn new(
+        sockets: Vec<(ListenerId, std::net::UdpSocket)>,
+        counters: Arc<Counters>,
+    ) -> io::Result<Transports> {
+        let udp = sockets.into_iter().map(|(listener, socket)| UdpSocket::new(listener, socket));
+        Ok(Transports { udp: udp.collect::<io::Result<_>>()?, sent: Sent::default(), counters })
+    }
+
+    /// The sockets to wait on, in the order in which [`Transports::socket`] counts.
+    pub(super) fn waiting(&self) -> Vec<Rc<tokio::net::UdpSocket>> {
+        self.udp.iter().map(UdpSocket::waiting).collect()
+    }
+
+    pub(super) fn socket(&mut self, position: usize) -> Option<&mut UdpSocket> {
+        self.udp.get_mut(position)
+    }
+
+    /// True when a socket had no room for everything: flush again soon.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.udp.iter().any(UdpSocket::is_waiting)
+    }
+
+    /// Sends `messages`, for each socket in their order, and adds what found no way out to `failed`.
+    pub(super) fn send<'o, M>(&mut self, messages: impl Fn() -> M, failed: &mut Vec<Undelivered>)
+    where
+        M: Iterator<Item = (&'o Flow, &'o [u8])>,
+    {
+        for socket in &mut self.udp {
+            let listener = socket.listener();
+            let own = messages().filter(|(flow, _)| flow.listener == listener);
+            socket.send(own.map(|(flow, bytes)| (flow.remote, bytes)), &mut self.sent);
+            for Failed { to, fault, bytes } in self.sent.failed.drain(..) {
+                self.counters.note(Fact::SendFailed(fault.name()));
+                if fault.is_unreachable() {
+                    failed.push(Undelivered { flow: Flow::to(listener, to), bytes });
+                }
+            }
+        }
+        if self.sent.datagrams > 0 {
+            self.counters.note(Fact::Sent { datagrams: self.sent.datagrams, bytes: self.sent.bytes });
+        }
+        self.sent = Sent { failed: std::mem::take(&mut self.sent.failed), ..Sent::default() };
+        for (flow, bytes) in messages() {
+            if !self.udp.iter().any(|socket| socket.listener() == flow.listener) {
+                self.counters.note(Fact::SendFailed("no_stream"));
+                failed.push(Undelivered { flow: *flow, bytes: bytes.to_vec() });
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! One turn of the core: called, guarded, flushed, counted.
+
+use super::log::Log;
+use super::transports::{Transports, Undelivered};
+use directory::Directory;
+use proxy::{Decision, Engine, Event, KeyRing, Outbox, Settings, Time};
+use sip::Method;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use telemetry::{Counters, Fact};
+
+/// A failure of a send is told to the core, which may send elsewhere, which may fail too. So often in one flush.
+const FAILURE_ROUNDS: usize = 4;
+
+/// What one who watches sees of a call.
+#[derive(Clone, Debug)]
+pub enum Seen {
+    /// A request out of a dialog was dispatched.
+    Decided {
+        /// The Call-ID, as it arrived.
+        call_id: Box<[u8]>,
+        /// The request-URI's user part, as it arrived.
+        called: Box<[u8]>,
+        /// The request's method.
+        method: Method,
+        /// Where it goes, and why.
+        decision: Box<Decision>,
+    },
+    /// An INVITE ended.
+    Final {
+        /// The Call-ID, as it arrived.
+        call_id: Box<[u8]>,
+        /// The final status.
+        status: u16,
+        /// Microseconds from the INVITE to this response.
+        after_us: u64,
+    },
+}
+
+/// The engine with all that a turn needs beside the sockets.
+#[derive(Debug)]
+pub(super) struct Turns {
+    engine: Engine,
+    settings: Arc<Settings>,
+    outbox: Outbox,
+    failed: Vec<Undelivered>,
+    counters: Arc<Counters>,
+    watch: Option<SyncSender<Seen>>,
+    log: Log,
+}
+
+/// How much of the outbox is good.
+#[derive(Clone, Copy)]
+struct Good {
+    transmits: usize,
+    events: usize,
+}
+
+const ALL: Good = Good { transmits: usize::MAX, events: usize::MAX };
+
+impl Turns {
+    /// Turns of this engine.
+    pub(super) fn new(
+        engine: Engine,
+        settings: Arc<Settings>,
+        counters: Arc<Counters>,
+        watch: Option<SyncSender<Seen>>,
+    ) -> Turns {
+        Turns { engine, settings, outbox: Outbox::new(), failed: Vec::new(), counters, watch, log: Log::default() }
+    }
+
+    /// The engine, to ask.
+    pub(super) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(super) fn log(&mut self) -> &mut Log {
+        &mut self.log
+    }
+
+    /// New settings and keys from the next turn on.
+    pub(super) fn apply(&mut self, settings: Arc<Settings>, keys: Arc<KeyRing>) {
+        self.settings = Arc::clone(&settings);
+        self.engine.apply(settings, keys);
+    }
+
+    /// From the next turn on, new calls are refused.
+    pub(super) fn drain(&mut self) {
+        self.engine.set_draining(true);
+    }
+
+    /// Calls the core with one message. A panic costs this message and no more (row H7): what it wrote is dropped, what
+    /// was in the outbox before leaves at once.
+    pub(super) fn take(&mut self, now: Time, transports: &mut Transports, call: impl FnOnce(&mut Engine, &mut Outbox)) {
+        let good = Good { transmits: self.outbox.transmits().size_hint().0, events: self.outbox.events().len() };
+        let (engine, outbox) = (&mut self.engine, &mut self.outbox);
+        if catch_unwind(AssertUnwindSafe(|| call(engine, outbox))).is_err() {
+            self.counters.note(Fact::Panicked);
+            self.log.panicked();
+            self.send(now, transports, good);
+        }
+    }
+
+    /// Sends what the turns before it left in the outbox, counts the facts, and tells the core what found no way out.
+    pub(super) fn flush(&mut self, now: Time, directory: &Directory, transports: &mut Transports) {
+        for _ in 0..FAILURE_ROUNDS {
+            self.send(now, transports, ALL);
+            if self.failed.is_empty() {
+                break;
+            }
+            for Undelivered { flow, bytes } in std::mem::take(&mut self.failed) {
+                self.take(now, transports, |engine, outbox| {
+                    engine.handle_failure(now, flow, &bytes, directory, outbox);
+                });
+            }
+        }
+        self.failed.clear();
+        let open = u64::try_from(self.engine.open_transactions()).unwrap_or(u64::MAX);
+        self.counters.note(Fact::OpenTransactions(open));
+    }
+
+    fn send(&mut self, now: Time, transports: &mut Transports, good: Good) {
+        transports.send(|| self.outbox.transmits().take(good.transmits), &mut self.failed);
+        for event in self.outbox.events().iter().take(good.events) {
+            self.counters.record(event);
+            self.log.tell(now, event, &self.outbox, &self.settings);
+            if let Some(watch) = &self.watch
+                && let Some(seen) = Seen::of(event, &self.outbox)
+            {
+                // One who watches and does not keep up misses this one: calls come first.
+                let _sent = watch.try_send(seen);
+            }
+        }
+        self.outbox.clear();
+    }
+}
+
+impl Seen {
+    fn of(event: &Event, outbox: &Outbox) -> Option<Seen> {
+        match event {
+            Event::Decided { call_id, called, method, decision } => Some(Seen::Decided {
+                call_id: outbox.text(*call_id).into(),
+                called: outbox.text(*called).into(),
+                method: *method,
+                decision: Box::new(decision.clone()),
+            }),
+            Event::Final { call_id, status, after_us } => {
+                Some(Seen::Final { call_id: outbox.text(*call_id).into(), status: *status, after_us: *after_us })
+            }
+            _ => None,
+        }
+    }
+}
