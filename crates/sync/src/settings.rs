@@ -45,22 +45,23 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// A database URL as it may be shown: its password and its parameters are replaced by `***`.
+/// A database URL as it may be shown: its password and its parameters are replaced by `***`. What is no URL is hidden
+/// whole.
 pub fn masked_url(url: &str) -> String {
-    let (rest, parameters) = match url.split_once('?') {
-        Some((rest, _)) => (rest, "?***"),
-        None => (url, ""),
+    let Some((scheme, rest)) = url.split_once("://") else {
+        let is_file = url.starts_with("sqlite:") && !url.contains('?');
+        return if is_file { url.to_owned() } else { "***".to_owned() };
     };
-    let Some((scheme, rest)) = rest.split_once("://") else { return format!("{rest}{parameters}") };
-    // A password may hold `/` or `@` that should have been escaped: everything up to the last `@` is taken for secret.
-    let masked = match rest.rsplit_once('@') {
-        Some((secret, place)) => match secret.split_once(':') {
-            Some((user, _)) => format!("{user}:***@{place}"),
-            None => format!("{secret}@{place}"),
-        },
-        None => rest.to_owned(),
-    };
-    format!("{scheme}://{masked}{parameters}")
+    // A password may hold `/`, `?` or `@` that should have been escaped: between the user's name and the last `@`
+    // everything is taken for secret.
+    let (user, place) = rest.rsplit_once('@').map_or((None, rest), |(user, place)| (Some(user), place));
+    let user = user.map_or(String::new(), |user| {
+        let name = user.split([':', '/', '?', '@']).next().unwrap_or_default();
+        let password = if name.len() < user.len() { ":***" } else { "" };
+        format!("{name}{password}@")
+    });
+    let (place, parameters) = place.split_once('?').map_or((place, ""), |(place, _)| (place, "?***"));
+    format!("{scheme}://{user}{place}{parameters}")
 }
 
 #[cfg(test)]
@@ -78,8 +79,11 @@ mod tests {
             ("mysql://switchyard:a/b@c:d@db/pbx_api_db", "mysql://switchyard:***@db/pbx_api_db"),
             ("postgres://db/pbx?user=a&password=s3cret", "postgres://db/pbx?***"),
             ("postgres://switchyard@db/pbx", "postgres://switchyard@db/pbx"),
-            ("mysql:s3cret?s3cret", "mysql:s3cret?***"),
-            ("", ""),
+            ("mysql://switchyard:a?b@db/x?c=d", "mysql://switchyard:***@db/x?***"),
+            ("mysql://switchyard@db/x?password=a@b", "mysql://switchyard:***@b"),
+            ("mysql:s3cret?s3cret", "***"),
+            ("s3cret", "***"),
+            ("sqlite:/var/lib/switchyard/directory.db", "sqlite:/var/lib/switchyard/directory.db"),
         ];
         for (url, shown) in cases {
             assert_eq!(masked_url(url), shown);

@@ -1,0 +1,134 @@
+//! The command line: what can be asked of the program, and who answers.
+
+mod check;
+pub mod explain;
+
+use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Where the configuration is unless `--config` or this variable says otherwise.
+const CONFIG_VARIABLE: &str = "SWITCHYARD_CONFIG";
+const CONFIG_PATH: &str = "/etc/switchyard/switchyard.toml";
+
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SWITCHYARD_TARGET"), ")");
+
+const EXAMPLES: &str = "\
+Examples:
+  switchyard demo                                        see it work, on loopback alone
+  switchyard check --config switchyard.toml              every fault of a configuration, before it is used
+  switchyard run --config switchyard.toml                the proxy itself
+  switchyard explain --from 10.10.10.2 +918065978021     where a call would go, and by which rules
+  switchyard status                                      what the running proxy has counted
+
+Every command takes --help.";
+
+const CHECK_HELP: &str = "\
+Prints every fault at once, each as FILE:LINE: KEY: found .., expected ..
+Exit code: 0 the file is good, 1 it has faults.
+
+Example:
+  switchyard check --config /etc/switchyard/switchyard.toml";
+
+const RUN_HELP: &str = "\
+Signals:
+  SIGTERM, SIGINT  no new calls (503); open transactions finish, within limits.drain_limit
+  SIGHUP           reads the configuration again; a bad one is refused and the old one stays
+
+Logs go to stderr; RUST_LOG chooses what is logged (RUST_LOG=debug).
+Exit code: 0 a good end, 1 it did not start or it failed.";
+
+/// A real-time SIP dispatch proxy: each call goes to the environment of its number.
+#[derive(Parser)]
+#[command(name = "switchyard", version = VERSION, after_help = EXAMPLES, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the proxy until it is told to end.
+    #[command(after_help = RUN_HELP)]
+    Run(ConfigOption),
+    /// Check a configuration and say what it means.
+    #[command(after_help = CHECK_HELP)]
+    Check(ConfigOption),
+    /// Say where a call would go, with every rule tried.
+    #[command(after_help = explain::HELP)]
+    Explain(explain::Options),
+    /// Show what the running proxy has counted.
+    Status(StatusOptions),
+    /// See it work: the proxy, a gateway and three PBXs on loopback, with calls between them.
+    Demo(DemoOptions),
+}
+
+/// The option that every command with a configuration has.
+#[derive(Args, Debug)]
+struct ConfigOption {
+    /// The configuration file.
+    #[arg(long, short, value_name = "FILE", env = CONFIG_VARIABLE, default_value = CONFIG_PATH)]
+    config: PathBuf,
+}
+
+#[derive(Args)]
+struct StatusOptions {
+    #[command(flatten)]
+    config: ConfigOption,
+    /// How the answer is printed.
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Args)]
+struct DemoOptions {
+    /// End after the first round of calls: exit code 0 if all went as they should, else 1.
+    #[arg(long)]
+    once: bool,
+}
+
+/// How an answer is printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For programs: field names are stable.
+    Json,
+}
+
+/// Does what the process was asked for.
+pub fn main() -> ExitCode {
+    answer(std::env::args_os(), &mut io::stdout().lock(), &mut io::stderr().lock())
+}
+
+/// Does what `arguments` ask for; the first of them is the program's name.
+///
+/// A wrong command line ends with 1, as any error does: 2 is the answer of `explain` for a refused call.
+pub fn answer(
+    arguments: impl IntoIterator<Item = OsString>,
+    out: &mut impl Write,
+    faults: &mut impl Write,
+) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are asked for; anything else is a mistake. A closed pipe is the reader's choice.
+            let _printed = error.print();
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    match arguments.command {
+        Command::Run(options) => crate::run::run(&options.config),
+        Command::Check(options) => check::check(&options.config, out, faults),
+        Command::Explain(options) => explain::explain(&options, out, faults),
+        Command::Status(options) => crate::status::status(&options.config.config, options.output == Output::Json),
+        Command::Demo(options) => crate::demo::demo(crate::demo::Options { once: options.once }),
+    }
+}
+
+/// Prints an answer. Nobody reads on after a closed pipe, so only the exit code is left to say.
+fn print(to: &mut impl Write, text: &str) {
+    let _written = writeln!(to, "{text}").and_then(|()| to.flush());
+}

@@ -1,0 +1,22 @@
+//! The numbers on what a configuration may hold. docs/reference/limits.md lists them.
+
+/// Bytes of a configuration file.
+pub const FILE_BYTES: u64 = 1_048_576;
+/// Faults reported of one file.
+pub const FAULTS: usize = 100;
+/// Listeners of one instance.
+pub const LISTENERS: usize = 16;
+/// Trunks of one instance.
+pub const TRUNKS: usize = 16;
+/// Sources of one trunk or environment.
+pub const SOURCES: usize = 64;
+/// Bytes of a trunk's name.
+pub const NAME_BYTES: usize = 32;
+/// Bytes of an interface's name (Linux: IFNAMSIZ without its final zero).
+pub const INTERFACE_BYTES: usize = 15;
+/// Keys of a ring, the active one among them.
+pub const KEYS: usize = 16;
+/// The least that the key `limits.transactions` may say.
+pub const TRANSACTIONS_MIN: usize = 100;
+/// The most that the key `limits.transactions` may say.
+pub const TRANSACTIONS_MAX: usize = 16_000_000;

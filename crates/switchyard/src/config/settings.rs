@@ -1,0 +1,263 @@
+//! What the file says: one struct for each table of the TOML, every key with its default.
+//!
+//! Strings stay strings here; `resolve` says what they mean. docs/reference/config.md lists every key.
+
+use serde::Deserialize;
+use std::fmt;
+use std::path::PathBuf;
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// What this instance is: `prod`, `staging` or `oss`.
+    pub environment: String,
+    /// The folder of keys, snapshot and journals.
+    pub state_dir: PathBuf,
+    /// Our own sockets and names.
+    pub sip: SipSettings,
+    /// How numbers are read.
+    pub numbering: NumberingSettings,
+    /// What a number without a good row gets.
+    pub dispatch: DispatchSettings,
+    /// The carrier sides.
+    pub trunk: Vec<TrunkSettings>,
+    /// The PBX sides.
+    pub environments: EnvironmentsSettings,
+    /// Where the directory comes from.
+    pub database: DatabaseSettings,
+    /// RFC 3261's timers, and ours.
+    pub timers: TimersSettings,
+    /// Numbers on tables.
+    pub limits: LimitsSettings,
+}
+
+/// `[sip]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SipSettings {
+    /// Addresses that we listen on and send from: `udp:IP:PORT` or `tcp:IP:PORT`.
+    pub listen: Vec<String>,
+    /// Host names that mean us beside the listeners' addresses.
+    pub names: Vec<String>,
+    /// How long dialogs older than the proxy find their way to the local PBX.
+    pub adopt_for: String,
+}
+
+/// `[numbering]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NumberingSettings {
+    /// The country's code, without `+`.
+    pub country_code: String,
+    /// What stands before a national number.
+    pub trunk_prefix: String,
+    /// Digits of a national number, the trunk prefix not counted.
+    pub national_length: u8,
+}
+
+/// `[dispatch]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DispatchSettings {
+    /// A number that no row has: a status, or the name of an environment.
+    pub unknown_did: String,
+    /// A number that has a row and is not in service: a status.
+    pub not_in_service: String,
+    /// The pool states in which a number is in service: `available`, `pending`, `assigned`, `reserved`.
+    pub pool_states: Vec<String>,
+}
+
+/// `[[trunk]]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrunkSettings {
+    /// The trunk's name in logs, counters and traces.
+    pub name: String,
+    /// Where outbound calls go, in the order in which they are tried.
+    pub gateways: Vec<String>,
+    /// Addresses that speak as this trunk; the gateways' addresses unless given.
+    pub sources: Option<Vec<String>>,
+    /// The interface that the sources must arrive on.
+    pub interface: Option<String>,
+    /// Which of our listeners messages to this trunk leave from.
+    pub listener: Option<String>,
+    /// How the called number is written toward this trunk.
+    pub called_number: Option<String>,
+    /// The caller ID of a call for which no other is valid.
+    pub fallback_did: Option<String>,
+}
+
+/// `[environments]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EnvironmentsSettings {
+    /// The production PBX.
+    pub prod: Option<EnvironmentSettings>,
+    /// The staging PBX.
+    pub staging: Option<EnvironmentSettings>,
+    /// The open-source PBX.
+    pub oss: Option<EnvironmentSettings>,
+}
+
+/// `[environments.NAME]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EnvironmentSettings {
+    /// Where calls to this environment go, in the order in which they are tried.
+    pub targets: Vec<String>,
+    /// Addresses that place calls as this environment; the targets' addresses unless given.
+    pub sources: Option<Vec<String>>,
+    /// The interface that the sources must arrive on.
+    pub interface: Option<String>,
+    /// Which of our listeners messages to this environment leave from.
+    pub listener: Option<String>,
+    /// How the called number is written toward this environment.
+    pub called_number: Option<String>,
+}
+
+/// `[database]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DatabaseSettings {
+    /// Which database holds the directory.
+    pub url: Secret,
+    /// How often it is asked for changes.
+    pub poll_interval: String,
+}
+
+/// `[timers]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TimersSettings {
+    /// Round-trip estimate (RFC 3261 17.1.1.1).
+    pub t1: String,
+    /// Longest interval between retransmissions.
+    pub t2: String,
+    /// Longest time that a message stays in the network.
+    pub t4: String,
+    /// Longest ringing without a sign of life (RFC 3261 16.6 item 11).
+    pub timer_c: String,
+    /// Longest silence of a target before the next one is tried.
+    pub hop_timeout: String,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitsSettings {
+    /// Open transactions; above it new calls get 503.
+    pub transactions: u64,
+    /// Retry-After of our 503s.
+    pub retry_after: String,
+    /// Longest time that open transactions get to finish after SIGTERM.
+    pub drain_limit: String,
+}
+
+/// A string that may hold a password: it prints as `(masked)`.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a string into custody.
+    pub fn new(text: impl Into<String>) -> Secret {
+        Secret(text.into())
+    }
+
+    /// The string itself, for the one who needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(masked)")
+    }
+}
+
+impl Default for Settings {
+    /// The instance of the reference topology: prod, one trunk, three environments.
+    fn default() -> Self {
+        Settings {
+            environment: "prod".into(),
+            state_dir: "/var/lib/switchyard".into(),
+            sip: SipSettings::default(),
+            numbering: NumberingSettings::default(),
+            dispatch: DispatchSettings::default(),
+            trunk: vec![TrunkSettings {
+                name: "tata".into(),
+                gateways: vec!["udp:10.10.10.2:5060".into()],
+                ..TrunkSettings::default()
+            }],
+            environments: EnvironmentsSettings {
+                prod: Some(EnvironmentSettings::at("udp:10.10.10.1:5070")),
+                staging: Some(EnvironmentSettings::at("udp:10.10.10.3:5080")),
+                oss: Some(EnvironmentSettings::at("udp:10.10.10.4:5080")),
+            },
+            database: DatabaseSettings::default(),
+            timers: TimersSettings::default(),
+            limits: LimitsSettings::default(),
+        }
+    }
+}
+
+impl EnvironmentSettings {
+    fn at(target: &str) -> EnvironmentSettings {
+        EnvironmentSettings { targets: vec![target.into()], ..EnvironmentSettings::default() }
+    }
+}
+
+impl Default for SipSettings {
+    fn default() -> Self {
+        SipSettings {
+            listen: vec!["udp:10.10.10.1:5060".into(), "tcp:10.10.10.1:5060".into()],
+            names: Vec::new(),
+            adopt_for: "2h".into(),
+        }
+    }
+}
+
+impl Default for NumberingSettings {
+    fn default() -> Self {
+        NumberingSettings { country_code: "91".into(), trunk_prefix: "0".into(), national_length: 10 }
+    }
+}
+
+impl Default for DispatchSettings {
+    fn default() -> Self {
+        DispatchSettings {
+            unknown_did: "404".into(),
+            not_in_service: "404".into(),
+            pool_states: vec!["assigned".into()],
+        }
+    }
+}
+
+impl Default for DatabaseSettings {
+    fn default() -> Self {
+        DatabaseSettings {
+            url: Secret::new("sqlite:///var/lib/switchyard/directory.db"),
+            poll_interval: "250ms".into(),
+        }
+    }
+}
+
+impl Default for TimersSettings {
+    fn default() -> Self {
+        TimersSettings {
+            t1: "500ms".into(),
+            t2: "4s".into(),
+            t4: "5s".into(),
+            timer_c: "181s".into(),
+            hop_timeout: "4s".into(),
+        }
+    }
+}
+
+impl Default for LimitsSettings {
+    fn default() -> Self {
+        LimitsSettings { transactions: 2_000_000, retry_after: "5s".into(), drain_limit: "60s".into() }
+    }
+}

@@ -1,0 +1,136 @@
+//! The small languages of the file's strings: addresses, sources, durations.
+
+use proxy::Transport;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// What [`endpoint`] reads.
+pub(crate) const ENDPOINT: &str = "udp:IP:PORT or tcp:IP:PORT";
+/// What [`source`] reads.
+pub(crate) const SOURCE: &str = "IP or IP:PORT";
+/// What [`duration`] reads.
+pub(crate) const DURATION: &str = "a whole number and a unit: ms, s, m, h or d";
+
+/// `udp:10.10.10.1:5060`, `tcp:[fd00::1]:5060`. `None` is anything else, port 0 too.
+pub fn endpoint(text: &str) -> Option<(Transport, SocketAddr)> {
+    let (transport, address) = text.split_once(':')?;
+    let transport = match transport {
+        "udp" => Transport::Udp,
+        "tcp" => Transport::Tcp,
+        _ => return None,
+    };
+    let address: SocketAddr = address.parse().ok()?;
+    (address.port() != 0).then_some((transport, address))
+}
+
+/// `10.10.10.2`, `10.10.10.2:5060`, `fd00::2`, `[fd00::2]:5060`. `None` is anything else, port 0 too.
+pub fn source(text: &str) -> Option<(IpAddr, Option<u16>)> {
+    if let Ok(ip) = text.parse() {
+        return Some((ip, None));
+    }
+    let address: SocketAddr = text.parse().ok()?;
+    (address.port() != 0).then_some((address.ip(), Some(address.port())))
+}
+
+/// `500ms`, `4s`, `3m`, `2h`, `1d`. `None` is anything else, a number without a unit too.
+pub fn duration(text: &str) -> Option<Duration> {
+    let unit_at = text.find(|c: char| !c.is_ascii_digit())?;
+    let (digits, unit) = text.split_at(unit_at);
+    let count: u64 = digits.parse().ok()?;
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    count.checked_mul(unit_ms).map(Duration::from_millis)
+}
+
+/// A duration as the file writes it, in the greatest unit that divides it: `90s`, `2h`.
+pub fn written(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    let unit = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")]
+        .into_iter()
+        .find(|(unit_ms, _)| ms >= *unit_ms && ms.is_multiple_of(*unit_ms));
+    let (unit_ms, name) = unit.unwrap_or((1, "ms"));
+    format!("{}{name}", ms / unit_ms)
+}
+
+/// True for addresses that no packet from the public network can rightly carry as its source: loopback, private
+/// (RFC 1918, RFC 4193), shared (RFC 6598) and link-local ones.
+pub fn is_private(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => {
+            let shared = matches!(v4.octets(), [100, 64..=127, _, _]);
+            v4.is_private() || v4.is_loopback() || v4.is_link_local() || shared
+        }
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
+/// Why no SIP server can be at this address; `None` when one can.
+pub(crate) fn not_a_host(ip: IpAddr) -> Option<&'static str> {
+    let broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
+    match ip {
+        _ if ip.is_unspecified() => Some("a wildcard address is nobody's"),
+        _ if ip.is_multicast() || broadcast => Some("an address of many hosts is nobody's"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints() {
+        let v4 = endpoint("udp:10.10.10.1:5060").unwrap();
+        assert_eq!(v4, (Transport::Udp, "10.10.10.1:5060".parse().unwrap()));
+        let v6 = endpoint("tcp:[fd00::1]:5060").unwrap();
+        assert_eq!(v6, (Transport::Tcp, "[fd00::1]:5060".parse().unwrap()));
+        for wrong in ["10.10.10.1:5060", "udp:10.10.10.1", "udp:10.10.10.1:0", "udp:10.10.10.1:70000", "tls:1.2.3.4:5"]
+        {
+            assert_eq!(endpoint(wrong), None, "{wrong}");
+        }
+        for wrong in ["UDP:10.10.10.1:5060", "udp://10.10.10.1:5060", "udp:pbx:5060", "udp:fd00::1:5060", "", "udp:"] {
+            assert_eq!(endpoint(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sources() {
+        assert_eq!(source("10.10.10.2"), Some(("10.10.10.2".parse().unwrap(), None)));
+        assert_eq!(source("10.10.10.2:5070"), Some(("10.10.10.2".parse().unwrap(), Some(5070))));
+        assert_eq!(source("fd00::2"), Some(("fd00::2".parse().unwrap(), None)));
+        assert_eq!(source("[fd00::2]:5070"), Some(("fd00::2".parse().unwrap(), Some(5070))));
+        for wrong in ["", "10.10.10", "10.10.10.2:0", "10.10.10.0/24", "udp:10.10.10.2:5060", "gateway"] {
+            assert_eq!(source(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn durations_are_read_and_written() {
+        for text in ["500ms", "4s", "181s", "3m", "2h", "7d", "0ms"] {
+            assert_eq!(written(duration(text).unwrap()), text);
+        }
+        assert_eq!(duration("120s"), duration("2m"));
+        for wrong in ["", "5", "s", "1.5s", "-1s", "1 s", "2hours", "99999999999999999999s", "18446744073709551615d"] {
+            assert_eq!(duration(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn private_addresses() {
+        let is_private = |ip: &str| is_private(ip.parse().unwrap());
+        for ip in
+            ["10.10.10.1", "192.168.1.1", "172.16.0.1", "127.0.0.2", "100.64.0.1", "169.254.1.1", "fd00::1", "::1"]
+        {
+            assert!(is_private(ip), "{ip}");
+        }
+        for ip in ["203.0.113.1", "8.8.8.8", "100.128.0.1", "172.32.0.1", "2001:db8::1", "::ffff:203.0.113.1"] {
+            assert!(!is_private(ip), "{ip}");
+        }
+    }
+}

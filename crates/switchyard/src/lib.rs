@@ -1,0 +1,18 @@
+//! The program: the only place with sockets, threads, signals and `main`.
+//!
+//! A tour: [`cli`] is what can be asked, [`config`] what the file says and means, [`keys_file`] the secrets that
+//! survive a restart. [`run`] keeps a [`service`] alive between signals; a service is a [`worker`] on its own thread with
+//! its [`udp`] sockets, and the directory's writer beside it. [`status`] asks the running process, [`demo`] puts a service
+//! between simulated neighbours.
+
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod demo;
+pub mod keys_file;
+pub mod run;
+pub mod service;
+pub mod signals;
+pub mod status;
+pub mod udp;
+pub mod worker;
