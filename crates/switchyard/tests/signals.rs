@@ -1,0 +1,227 @@
+//! The program itself, as a process: its start, its signals and its end.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A running `switchyard`, between a gateway and a PBX that a test plays by hand.
+struct Running {
+    child: Child,
+    log: BufReader<ChildStderr>,
+    proxy: SocketAddr,
+    gateway: UdpSocket,
+    pbx: UdpSocket,
+    config: PathBuf,
+    folder: tempfile::TempDir,
+}
+
+impl Running {
+    fn start(drain_limit: &str) -> Running {
+        let bound = |ip: &str| {
+            let socket = UdpSocket::bind((ip, 0)).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            socket
+        };
+        let (gateway, pbx) = (bound("127.0.0.31"), bound("127.0.0.32"));
+        let proxy = bound("127.0.0.33").local_addr().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("switchyard.toml");
+        let text = config_text(&folder, proxy, &gateway, &pbx, drain_limit);
+        std::fs::write(&config, text).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let scripts = [sync::schema::SQLITE_TABLES, sync::schema::ROWS];
+        runtime.block_on(sync::schema::run(&folder.path().join("directory.db"), &scripts)).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_switchyard"))
+            .args(["run", "--config"])
+            .arg(&config)
+            .env_remove("RUST_LOG")
+            .env_remove("ASTRADIAL_ENV")
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let mut running = Running { child, log, proxy, gateway, pbx, config, folder };
+        running.said("switchyard serves");
+        running
+    }
+
+    /// Reads the log until a line has `text`, and returns that line.
+    fn said(&mut self, text: &str) -> String {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            assert!(self.log.read_line(&mut line).unwrap() > 0, "the log ended without {text:?}");
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
+    fn ended(&mut self) -> (ExitStatus, String) {
+        let mut rest = String::new();
+        self.log.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap(), rest)
+    }
+
+    fn call(&self, branch: &str) {
+        let (local, proxy) = (self.gateway.local_addr().unwrap(), self.proxy);
+        let invite = format!(
+            "INVITE sip:+918065978000@{proxy} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{branch}\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:+447700900123@{local}>;tag=1\r\nTo: <sip:+918065978000@{proxy}>\r\n\
+             Call-ID: {branch}@test\r\nCSeq: 1 INVITE\r\nContact: <sip:{local}>\r\nContent-Length: 0\r\n\r\n"
+        );
+        self.gateway.send_to(invite.as_bytes(), proxy).unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // A test that failed leaves its process behind.
+        let _killed = self.child.kill();
+        let _waited = self.child.wait();
+    }
+}
+
+fn config_text(
+    folder: &tempfile::TempDir,
+    proxy: SocketAddr,
+    gateway: &UdpSocket,
+    pbx: &UdpSocket,
+    drain_limit: &str,
+) -> String {
+    let (state, gateway, pbx) = (folder.path().display(), gateway.local_addr().unwrap(), pbx.local_addr().unwrap());
+    format!(
+        "state_dir = \"{state}\"\n[sip]\nlisten = [\"udp:{proxy}\"]\n\
+         [[trunk]]\nname = \"tata\"\ngateways = [\"udp:{gateway}\"]\n\
+         [environments.prod]\ntargets = [\"udp:{pbx}\"]\n\
+         [database]\nurl = \"sqlite://{state}/directory.db\"\n\
+         [limits]\ndrain_limit = \"{drain_limit}\"\n"
+    )
+}
+
+fn heard(socket: &UdpSocket) -> String {
+    let mut slot = [0; 4_096];
+    let (len, _) = socket.recv_from(&mut slot).expect("nothing arrived");
+    String::from_utf8_lossy(&slot[..len]).into_owned()
+}
+
+/// Row H3.
+#[test]
+fn h3_a_bad_configuration_is_refused_on_sighup_and_the_old_one_stays() {
+    let mut running = Running::start("1s");
+    let good = std::fs::read_to_string(&running.config).unwrap();
+    std::fs::write(&running.config, good.replace("udp:", "carrier-pigeon:")).unwrap();
+    running.signal(Signal::SIGHUP);
+    running.said("the new configuration is refused, the old one stays");
+    running.call("kept");
+    assert!(heard(&running.pbx).starts_with("INVITE sip:+918065978000@"));
+
+    // A good one is taken: from now on the environment has another address.
+    let moved = UdpSocket::bind("127.0.0.34:0").unwrap();
+    moved.set_read_timeout(Some(PATIENCE)).unwrap();
+    let old = running.pbx.local_addr().unwrap().to_string();
+    std::fs::write(&running.config, good.replace(&old, &moved.local_addr().unwrap().to_string())).unwrap();
+    running.signal(Signal::SIGHUP);
+    running.said("the configuration was read again and is in force");
+    running.call("moved");
+    assert!(heard(&moved).starts_with("INVITE sip:+918065978000@"));
+}
+
+#[test]
+fn listeners_that_changed_are_said_to_need_a_restart() {
+    let mut running = Running::start("1s");
+    let good = std::fs::read_to_string(&running.config).unwrap();
+    std::fs::write(&running.config, good.replace(&running.proxy.to_string(), "127.0.0.35:5999")).unwrap();
+    running.signal(Signal::SIGHUP);
+    running.said("listeners change with a restart only");
+    running.said("the configuration was read again and is in force");
+    running.call("old-socket");
+    assert!(heard(&running.pbx).starts_with("INVITE "));
+}
+
+#[test]
+fn sigterm_refuses_new_calls_and_ends_with_0_at_its_limit() {
+    let mut running = Running::start("1500ms");
+    running.call("open");
+    assert!(heard(&running.pbx).starts_with("INVITE "));
+    let asked = Instant::now();
+    running.signal(Signal::SIGTERM);
+    running.said("draining: new calls get 503");
+    let refused = std::iter::repeat_with(|| {
+        running.call("late");
+        heard(&running.gateway)
+    });
+    assert!(refused.take(100).any(|text| text.starts_with("SIP/2.0 503 ")));
+    let (status, rest) = running.ended();
+    assert_eq!(status.code(), Some(0), "{rest}");
+    assert!(rest.contains("ended with transactions still open"), "{rest}");
+    assert!(asked.elapsed() >= Duration::from_millis(1_500));
+    assert!(!running.folder.path().join("switchyard.sock").exists());
+}
+
+#[test]
+fn sigterm_with_nothing_open_ends_at_once() {
+    let mut running = Running::start("60s");
+    let asked = Instant::now();
+    running.signal(Signal::SIGTERM);
+    let (status, rest) = running.ended();
+    assert_eq!(status.code(), Some(0), "{rest}");
+    assert!(rest.contains("ended, nothing was cut off"), "{rest}");
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+}
+
+#[test]
+fn a_second_sigterm_ends_at_once() {
+    let mut running = Running::start("60s");
+    running.call("open");
+    assert!(heard(&running.pbx).starts_with("INVITE "));
+    running.signal(Signal::SIGTERM);
+    running.said("draining: new calls get 503");
+    running.signal(Signal::SIGTERM);
+    let (status, rest) = running.ended();
+    assert_eq!(status.code(), Some(0), "{rest}");
+    assert!(rest.contains("ended with transactions still open"), "{rest}");
+}
+
+#[test]
+fn status_tells_what_the_running_process_says() {
+    let mut running = Running::start("1s");
+    let status = |more: &[&str]| {
+        let asked = Command::new(env!("CARGO_BIN_EXE_switchyard"))
+            .args(["status", "--config"])
+            .arg(&running.config)
+            .args(more)
+            .output()
+            .unwrap();
+        (asked.status.code(), String::from_utf8(asked.stdout).unwrap(), String::from_utf8(asked.stderr).unwrap())
+    };
+    let (code, table, _) = status(&[]);
+    assert_eq!(code, Some(0));
+    assert!(table.contains("directory          generation 1, 55 DIDs, 0 faulty values"), "{table}");
+    let (_, json, _) = status(&["-o", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["listeners"][0]["address"], running.proxy.to_string());
+    assert_eq!(json["directory"]["dids"], 55);
+
+    running.signal(Signal::SIGTERM);
+    running.said("ended");
+    running.child.wait().unwrap();
+    let asked = Command::new(env!("CARGO_BIN_EXE_switchyard"))
+        .args(["status", "--config"])
+        .arg(&running.config)
+        .output()
+        .unwrap();
+    assert_eq!(asked.status.code(), Some(1));
+    assert!(String::from_utf8(asked.stderr).unwrap().contains("no switchyard answers here"));
+}
