@@ -1,6 +1,6 @@
 //! From and To as far as the scanner reads them: whether they can be read at all, and their tag (RFC 3261 20.20, 20.39).
 
-use crate::bytes::{find, find_of_3, is_lws, quoted_end, run_end, skip_lws};
+use crate::bytes::{find_of_3, is_bracketed, is_lws, quoted_end, run_end, skip_lws};
 use crate::param::{Next, Parameters};
 use crate::span::Span;
 
@@ -52,9 +52,8 @@ fn bracketed_end(bytes: &[u8], open: usize) -> Result<usize, Unreadable> {
     if bytes.get(open) != Some(&b'<') {
         return Err(Unreadable);
     }
-    let close = find(b'>', bytes, open).ok_or(Unreadable)?;
-    let uri = bytes.get(open + 1..close).unwrap_or_default();
-    if uri.is_empty() || uri.iter().any(|&byte| is_lws(byte) || byte == b'<' || byte == b'"') {
+    let close = run_end(bytes, open + 1, is_bracketed);
+    if close == open + 1 || bytes.get(close) != Some(&b'>') {
         return Err(Unreadable);
     }
     Ok(close + 1)

@@ -1,28 +1,56 @@
 //! The steps that the scanner takes over bytes, each of which says in tests how many bytes it visited.
 
-/// True for a byte of a token (RFC 3261 25.1).
-pub(crate) const fn is_token(byte: u8) -> bool {
-    matches!(
-        byte,
-        b'a'..=b'z'
-            | b'A'..=b'Z'
-            | b'0'..=b'9'
-            | b'-'
-            | b'.'
-            | b'!'
-            | b'%'
-            | b'*'
-            | b'_'
-            | b'+'
-            | b'`'
-            | b'\''
-            | b'~'
-    )
+/// The kinds of bytes, a bit each.
+const TOKEN: u8 = 1;
+const LWS: u8 = 2;
+const VALUE: u8 = 4;
+const BRACKETED: u8 = 8;
+
+/// The kinds of every byte.
+static KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut byte = 0_u8;
+    let mut rest: &mut [u8] = &mut kinds;
+    while let Some((first, others)) = rest.split_first_mut() {
+        *first = kinds_of(byte);
+        byte = byte.wrapping_add(1);
+        rest = others;
+    }
+    kinds
+};
+
+const fn kinds_of(byte: u8) -> u8 {
+    let is_mark = matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~');
+    let token = if is_mark || byte.is_ascii_alphanumeric() { TOKEN } else { 0 };
+    let lws = if matches!(byte, b' ' | b'\t' | b'\r' | b'\n') { LWS } else { 0 };
+    let value = if matches!(byte, 0..=b' ' | b';' | b',' | b'"' | b'<' | b'>') { 0 } else { VALUE };
+    let bracketed = if lws != 0 || matches!(byte, b'<' | b'>' | b'"') { 0 } else { BRACKETED };
+    token | lws | value | bracketed
 }
 
-/// White space, and the line ends of folds: inside a header value every CRLF is one.
-pub(crate) const fn is_lws(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+fn is(byte: u8, kind: u8) -> bool {
+    KINDS.get(usize::from(byte)).is_some_and(|kinds| kinds & kind != 0)
+}
+
+/// True for a byte of a token (RFC 3261 25.1).
+pub(crate) fn is_token(byte: u8) -> bool {
+    is(byte, TOKEN)
+}
+
+/// True for white space, and for the line ends of folds: inside a header value every CRLF is one.
+pub(crate) fn is_lws(byte: u8) -> bool {
+    is(byte, LWS)
+}
+
+/// True for what a bare value of a parameter is made of: more than the grammar's tokens and hosts, but nothing that ends
+/// a parameter.
+pub(crate) fn is_value(byte: u8) -> bool {
+    is(byte, VALUE)
+}
+
+/// True for what may stand between `<` and `>`.
+pub(crate) fn is_bracketed(byte: u8) -> bool {
+    is(byte, BRACKETED)
 }
 
 /// The first offset from `at` on that is not white space.
@@ -58,10 +86,51 @@ pub(crate) fn trim(bytes: &[u8], mut start: usize, mut end: usize) -> (usize, us
 
 /// Where `byte` stands first, from `at` on.
 pub(crate) fn find(byte: u8, bytes: &[u8], at: usize) -> Option<usize> {
+    let wanted = u64::from(byte) * LOW;
+    find_in_words(bytes, at, |found| found == byte, |word| zero_bytes(word ^ wanted))
+}
+
+/// Where the first NUL, LF or CR stands, from `at` on.
+pub(crate) fn find_line_byte(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut at = at;
+    loop {
+        // Header lines are short: words in registers cost less than the set-up of a vector search.
+        at = find_in_words(bytes, at, |found| found <= b'\r', |word| bytes_below(word, b'\r' + 1))?;
+        if matches!(bytes.get(at), Some(0 | b'\n' | b'\r')) {
+            return Some(at);
+        }
+        at += 1;
+    }
+}
+
+/// The lowest bit, and the highest bit, of each byte of a word.
+const LOW: u64 = u64::from_le_bytes([1; 8]);
+const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
+
+/// The highest bits of the bytes that are 0. Above the first of them, others may be marked as well.
+const fn zero_bytes(word: u64) -> u64 {
+    bytes_below(word, 1)
+}
+
+/// The highest bits of the bytes below `limit`, 128 at most. Above the first of them, others may be marked as well.
+const fn bytes_below(word: u64, limit: u8) -> u64 {
+    word.wrapping_sub(LOW * limit as u64) & !word & HIGH
+}
+
+/// The first offset from `at` on whose byte is wanted; `marks` does the same to eight bytes at a time.
+fn find_in_words(bytes: &[u8], at: usize, wanted: impl Fn(u8) -> bool, marks: impl Fn(u64) -> u64) -> Option<usize> {
     let rest = bytes.get(at..)?;
-    let found = memchr::memchr(byte, rest);
-    visited(found.unwrap_or(rest.len()) + 1);
-    found.map(|len| at + len)
+    let (words, tail) = rest.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let marked = marks(u64::from_le_bytes(*word));
+        if marked != 0 {
+            let len = index * 8 + marked.trailing_zeros() as usize / 8;
+            visited(len + 1);
+            return Some(at + len);
+        }
+    }
+    visited(rest.len() + 1);
+    tail.iter().position(|&byte| wanted(byte)).map(|len| at + words.len() * 8 + len)
 }
 
 /// Where one of three bytes stands first, from `at` on.
@@ -71,12 +140,6 @@ pub(crate) fn find_of_3(set: [u8; 3], bytes: &[u8], at: usize) -> Option<usize> 
     let found = memchr::memchr3(a, b, c, rest);
     visited(found.unwrap_or(rest.len()) + 1);
     found.map(|len| at + len)
-}
-
-/// How often `byte` stands in `bytes`.
-pub(crate) fn count(byte: u8, bytes: &[u8]) -> usize {
-    visited(bytes.len());
-    memchr::memchr_iter(byte, bytes).count()
 }
 
 /// The offset just after the quoted string that begins at `at` with its `"`; `None` when it does not end.
@@ -146,6 +209,26 @@ mod tests {
         }
         assert_eq!(token_end(b"ab c", 0), 2);
         assert_eq!(token_end(b"ab c", 9), 9);
+    }
+
+    #[test]
+    fn words_are_searched_like_bytes() {
+        let mut bytes = [0x80_u8; 40];
+        for at in 0..bytes.len() {
+            for byte in 0..=u8::MAX {
+                // The byte after it differs from it by one: what a borrow would mark.
+                bytes[at] = byte;
+                if let Some(next) = bytes.get_mut(at + 1) {
+                    *next = byte ^ 1;
+                }
+                let first = |wanted: &dyn Fn(u8) -> bool| bytes.iter().position(|&byte| wanted(byte));
+                assert_eq!(find(byte, &bytes, 0), first(&|found| found == byte), "{byte} at {at}");
+                assert_eq!(find_line_byte(&bytes, 0), first(&|found| b"\0\r\n".contains(&found)), "{byte} at {at}");
+                assert_eq!(find(byte, &bytes, at), Some(at));
+            }
+            bytes = [0x80; 40];
+        }
+        assert_eq!((find(b'a', b"a", 1), find(b'a', b"a", 2), find_line_byte(b"", 0)), (None, None, None));
     }
 
     #[test]

@@ -114,7 +114,7 @@ impl Name {
             (20, b'p') => (Name::PPreferredIdentity, b"P-Preferred-Identity"),
             _ => return Name::Other,
         };
-        if bytes.eq_ignore_ascii_case(long) { name } else { Name::Other }
+        if bytes == long || bytes.eq_ignore_ascii_case(long) { name } else { Name::Other }
     }
 
     const fn from_compact(letter: u8) -> Name {

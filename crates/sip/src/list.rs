@@ -81,10 +81,8 @@ impl<'a> Iterator for List<'a> {
 
     fn next(&mut self) -> Option<Item<'a>> {
         loop {
-            if let Some(line) = self.line.take() {
-                if let Some(item) = self.next_in(line) {
-                    return Some(item);
-                }
+            if let Some(item) = self.line.take().and_then(|line| self.next_in(line)) {
+                return Some(item);
             }
             let header = self.headers.find(|header| header.name == self.name)?;
             self.line = Some(Line { header, at: header.value.range().start, is_first: true });

@@ -31,7 +31,6 @@ impl Default for Index {
 
 /// The three answers to bytes that arrived.
 #[derive(Clone, Copy, Debug)]
-#[expect(clippy::large_enum_variant, reason = "the large ones are the usual ones, and nothing is allocated")]
 pub enum Parsed<'a> {
     /// A request that can be worked on.
     Request(Request<'a>),

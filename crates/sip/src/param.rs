@@ -1,6 +1,6 @@
 //! `;name[=value]`, as it stands behind a Via's sent-by and behind a name-addr (RFC 3261 25.1).
 
-use crate::bytes::{quoted_end, run_end, skip_lws, token_end};
+use crate::bytes::{is_value, quoted_end, run_end, skip_lws, token_end};
 use crate::span::Span;
 
 /// One parameter.
@@ -83,11 +83,6 @@ impl<'a> Parameters<'a> {
             Some(_) => Next::Broken,
         }
     }
-}
-
-/// What a bare value is made of: more than the grammar's tokens and hosts, but nothing that ends a parameter.
-const fn is_value(byte: u8) -> bool {
-    !matches!(byte, 0..=b' ' | b';' | b',' | b'"' | b'<' | b'>')
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! One pass over a message: its lines, and of each header what routing needs.
 
-use crate::bytes::{count, find, is_token, trim, visited};
+use crate::bytes::{find, find_line_byte, token_end, trim, visited};
 use crate::error::Fault;
 use crate::header::{Header, Name};
 use crate::limits;
@@ -12,8 +12,6 @@ pub(crate) struct Scan<'a, 'i> {
     bytes: &'a [u8],
     headers: &'i mut Vec<Header>,
     found: Found,
-    /// CRLFs that were passed.
-    line_ends: usize,
     vias: usize,
     routes: usize,
     record_routes: usize,
@@ -47,7 +45,7 @@ impl<'a, 'i> Scan<'a, 'i> {
     /// A pass over `bytes`, which begin with the start line. The headers go into the table, which is emptied first.
     pub(crate) fn new(bytes: &'a [u8], headers: &'i mut Vec<Header>) -> Scan<'a, 'i> {
         headers.clear();
-        Scan { bytes, headers, found: Found::default(), line_ends: 0, vias: 0, routes: 0, record_routes: 0 }
+        Scan { bytes, headers, found: Found::default(), vias: 0, routes: 0, record_routes: 0 }
     }
 
     /// Ends the pass.
@@ -60,16 +58,18 @@ impl<'a, 'i> Scan<'a, 'i> {
         self.found.note(fault);
     }
 
-    /// Where the line that begins at `at` ends, just after its CRLF. A CR without LF ends nothing.
+    /// Where the line that begins at `at` ends, just after its CRLF. Nothing else ends a line: a CR or an LF of its own is
+    /// a fault, and so is a NUL that no `\` escapes.
     pub(crate) fn line_end(&mut self, mut at: usize) -> Option<usize> {
         loop {
-            let cr = find(b'\r', self.bytes, at)?;
-            if self.bytes.get(cr + 1) == Some(&b'\n') {
-                self.line_ends += 1;
-                return Some(cr + 2);
+            let stop = find_line_byte(self.bytes, at)?;
+            match (self.bytes.get(stop), self.bytes.get(stop + 1)) {
+                (Some(b'\r'), Some(b'\n')) => return Some(stop + 2),
+                (Some(b'\r'), None) => return None,
+                (Some(0), _) if is_escaped(self.bytes, stop) => {}
+                _ => self.note(Fault::LineEnd),
             }
-            self.note(Fault::LineEnd);
-            at = cr + 1;
+            at = stop + 1;
         }
     }
 
@@ -78,8 +78,6 @@ impl<'a, 'i> Scan<'a, 'i> {
     pub(crate) fn headers(&mut self, mut at: usize) -> usize {
         loop {
             if self.bytes.get(at..at + 2) == Some(b"\r\n") {
-                self.line_ends += 1;
-                self.check_line_ends(at + 2);
                 return at + 2;
             }
             let Some(end) = self.header_end(at) else {
@@ -107,46 +105,19 @@ impl<'a, 'i> Scan<'a, 'i> {
         Some(end)
     }
 
-    /// No LF stands outside a CRLF before `end`, and no NUL but as the second half of an escape.
-    fn check_line_ends(&mut self, end: usize) {
-        let section = self.bytes.get(..end).unwrap_or_default();
-        if count(b'\n', section) != self.line_ends {
-            self.note(Fault::LineEnd);
-        }
-        let mut at = 0;
-        while let Some(nul) = find(0, section, at) {
-            let before = section.get(at..nul).unwrap_or_default();
-            let backslashes = before.iter().rev().take_while(|&&byte| byte == b'\\').count();
-            visited(backslashes);
-            if backslashes % 2 == 0 {
-                return self.note(Fault::LineEnd);
-            }
-            at = nul + 1;
-        }
-    }
-
-    /// Takes in the header that stands at `at..end`.
+    /// Takes in the header that stands at `at..end`, where `end` is just after its CRLF.
     fn header(&mut self, at: usize, end: usize) {
-        let line = self.bytes.get(..end).unwrap_or_default();
+        let line = self.bytes.get(..end - 2).unwrap_or_default();
         let Some(colon) = find(b':', line, at) else {
             return self.note(Fault::HeaderName);
         };
-        let name_len = line
-            .get(at..colon)
-            .unwrap_or_default()
-            .iter()
-            .rposition(|byte| !matches!(byte, b' ' | b'\t'))
-            .map_or(0, |last| last + 1);
-        let name_span = Span::new(at, at + name_len);
-        let name_bytes = name_span.of(line);
-        let name = Name::from_bytes(name_bytes);
-        if name == Name::Other {
-            visited(name_len);
-            if name_len == 0 || !name_bytes.iter().copied().all(is_token) {
-                return self.note(Fault::HeaderName);
-            }
+        let name_end = without_blanks(line, at, colon);
+        let name_span = Span::new(at, name_end);
+        let name = Name::from_bytes(name_span.of(line));
+        if name == Name::Other && (name_end == at || token_end(line, at) < name_end) {
+            return self.note(Fault::HeaderName);
         }
-        let (value_start, value_end) = trim(line, colon + 1, end);
+        let (value_start, value_end) = trim(line, colon + 1, line.len());
         let value = Span::new(value_start, value_end);
         self.headers.push(Header { name, name_span, value, line: Span::new(at, end) });
         self.found.present |= name.bit();
@@ -189,4 +160,21 @@ impl<'a, 'i> Scan<'a, 'i> {
             self.note(fault);
         }
     }
+}
+
+/// The end of `start..end` without the blanks before it.
+fn without_blanks(bytes: &[u8], start: usize, mut end: usize) -> usize {
+    while end > start && matches!(bytes.get(end - 1), Some(b' ' | b'\t')) {
+        end -= 1;
+        visited(1);
+    }
+    end
+}
+
+/// True when an odd count of `\` stands before `at`: `\` escapes any byte but CR and LF (RFC 3261 25.1).
+fn is_escaped(bytes: &[u8], at: usize) -> bool {
+    let before = bytes.get(..at).unwrap_or_default();
+    let backslashes = before.iter().rev().take_while(|&&byte| byte == b'\\').count();
+    visited(backslashes);
+    backslashes % 2 == 1
 }

@@ -121,7 +121,7 @@ impl<'a> Via<'a> {
         let mut parameters = Parameters::new(bytes, at);
         loop {
             match parameters.next() {
-                Next::Found(parameter) => self.set(bytes, parameter)?,
+                Next::Found(parameter) => self.set(bytes, &parameter)?,
                 Next::End => return Some(parameters.at()),
                 Next::Empty | Next::Broken => return None,
             }
@@ -129,7 +129,7 @@ impl<'a> Via<'a> {
     }
 
     /// Takes over a parameter that says where answers go, once.
-    fn set(&mut self, bytes: &'a [u8], Parameter { name, value }: Parameter) -> Option<()> {
+    fn set(&mut self, bytes: &'a [u8], &Parameter { name, value }: &Parameter) -> Option<()> {
         let name_bytes = name.of(bytes);
         let text = value.map(|value| value.of(bytes));
         match name_bytes.len() {
@@ -162,7 +162,7 @@ impl<'a> Via<'a> {
 }
 
 /// A parameter that may stand there once.
-fn once<T>(before: Option<T>, value: T) -> Option<Option<T>> {
+fn once<T: Copy>(before: Option<T>, value: T) -> Option<Option<T>> {
     before.is_none().then_some(Some(value))
 }
 
