@@ -1,4 +1,10 @@
 //! The program itself, as a process: its start, its signals and its end.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "the lint's leave for tests does not reach the functions they share"
+)]
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

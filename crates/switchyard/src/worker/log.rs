@@ -47,9 +47,11 @@ impl Log {
             Event::Warned(warning) if self.has_breath(now) => {
                 tracing::warn!(warning = warning.name(), "served, with a warning");
             }
-            Event::LimitReached(limit) if self.has_breath(now) => tracing::error!(limit, "a limit is reached"),
+            Event::LimitReached(limit) if self.has_breath(now) => {
+                tracing::error!(limit, "a limit is reached");
+            }
             Event::Impossible(what) if self.has_breath(now) => {
-                tracing::error!(what, "this cannot be: please report it")
+                tracing::error!(what, "this cannot be: please report it");
             }
             _ => {}
         }

@@ -172,10 +172,9 @@ fn p12_icmp_ends_an_attempt_at_once() {
 
 #[test]
 fn draining_refuses_new_calls_and_ends_with_the_last_transaction() {
-    let mut settings_of_timers = TimerSettings::default();
-    settings_of_timers.t1 = Duration::from_millis(1);
+    let timers = TimerSettings { t1: Duration::from_millis(1), ..TimerSettings::default() };
     let bench = Bench::new(UnknownDid::Environment(directory::Environment::Prod));
-    let quick = Settings { timers: settings_of_timers, ..Settings::clone(&bench.settings) };
+    let quick = Settings { timers, ..Settings::clone(&bench.settings) };
     bench.commands.blocking_send(Command::Apply(Arc::new(quick), Arc::clone(&bench.keys))).unwrap();
     bench.send(&bench.gateway, &bench.invite("before"));
     let forwarded = heard(&bench.pbx);

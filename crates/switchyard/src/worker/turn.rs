@@ -143,7 +143,7 @@ impl Seen {
                 call_id: outbox.text(*call_id).into(),
                 called: outbox.text(*called).into(),
                 method: *method,
-                decision: Box::new(decision.clone()),
+                decision: Box::new(*decision),
             }),
             Event::Final { call_id, status, after_us } => {
                 Some(Seen::Final { call_id: outbox.text(*call_id).into(), status: *status, after_us: *after_us })

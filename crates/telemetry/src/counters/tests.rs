@@ -15,6 +15,22 @@ fn every_family_is_read_once_and_none_is_forgotten() {
     assert_eq!(read.iter().collect::<HashSet<_>>().len(), FAMILY_COUNT);
 }
 
+/// docs/reference/metrics.md says what the catalogue says, and no more.
+#[test]
+fn the_page_of_metrics_is_the_catalogue() {
+    let rows = FAMILIES.map(|family| {
+        let kind = if family.kind == crate::Kind::Counter { "counter" } else { "gauge" };
+        let label = match family.label {
+            "" => String::new(),
+            label => format!("`{label}`: {}", family.values.join(", ")),
+        };
+        format!("| `{}` | {kind} | {label} | {} |", family.name, family.help)
+    });
+    let page = include_str!("../../../../docs/reference/metrics.md");
+    let listed: Vec<&str> = page.lines().filter(|line| line.starts_with("| `switchyard_")).collect();
+    assert_eq!(listed, rows, "\nexpected:\n{}", rows.join("\n"));
+}
+
 #[test]
 fn names_and_helps_are_as_an_exporter_wants_them() {
     for family in FAMILIES {
