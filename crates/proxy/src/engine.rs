@@ -42,9 +42,10 @@ pub struct Engine {
     /// Peers that asked for a pause (503 with Retry-After), and until when.
     paused: Vec<(SocketAddr, Time)>,
     draining: bool,
-    index: Index,
+    /// Lent while a message is read; a new one would be an allocation for each message.
+    index: Option<Index>,
     /// A second index, for a message of ours that is read while one from outside is.
-    own_index: Index,
+    own_index: Option<Index>,
     scratch: Vec<u8>,
     due: Vec<TimerId>,
 }
@@ -100,8 +101,8 @@ impl Engine {
             timers: Timers::new(),
             paused: Vec::new(),
             draining: false,
-            index: Index::new(),
-            own_index: Index::new(),
+            index: None,
+            own_index: None,
             scratch: Vec::new(),
             due: Vec::new(),
         }
@@ -141,7 +142,7 @@ impl Engine {
         if party.is_none() && !self.settings.is_peer_address(&flow) {
             return turn.outbox.event(Event::Dropped(DropReason::Stranger));
         }
-        let mut index = std::mem::take(&mut self.index);
+        let mut index = self.index.take().unwrap_or_default();
         match (parse(bytes, &mut index), party) {
             (Parsed::Request(request), Some(party)) => self.on_request(&mut turn, flow, party, &request),
             (Parsed::Response(response), _) => self.on_response(&mut turn, flow, &response),
@@ -151,7 +152,7 @@ impl Engine {
             (Parsed::Hopeless(noise), _) => turn.outbox.event(Event::Dropped(DropReason::Hopeless(noise))),
             (_, None) => turn.outbox.event(Event::Dropped(DropReason::Stranger)),
         }
-        self.index = index;
+        self.index = Some(index);
     }
 
     fn on_request(&mut self, turn: &mut Turn<'_>, flow: Flow, party: PartyId, request: &Request<'_>) {

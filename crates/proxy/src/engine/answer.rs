@@ -112,7 +112,7 @@ impl Engine {
         scratch.extend_from_slice(context.sent.get(..head).unwrap_or_default());
         scratch.extend_from_slice(context.sent.get(tail..).unwrap_or_default());
         let tag = self.local_tag(context.key);
-        match sip::parse(&scratch, &mut self.own_index) {
+        match sip::parse(&scratch, self.own_index.get_or_insert_default()) {
             Parsed::Request(request) => {
                 let start = turn.outbox.bytes.len();
                 let to_tag = (status > 100).then_some(tag.as_slice());

@@ -217,13 +217,13 @@ impl Engine {
     }
 
     fn tell_final(&mut self, turn: &mut Turn<'_>, context: &Context, status: u16) {
-        let mut index = std::mem::take(&mut self.own_index);
+        let mut index = self.own_index.take().unwrap_or_default();
         if let Parsed::Request(sent) = sip::parse(&context.sent, &mut index) {
             let call_id = turn.outbox.keep(sent.call_id());
             let after_us = turn.now.0.saturating_sub(context.opened.0);
             turn.outbox.event(Event::Final { call_id, status, after_us });
         }
-        self.own_index = index;
+        self.own_index = Some(index);
     }
 
     fn send_next(&mut self, turn: &mut Turn<'_>, context: &mut Context, peer: Peer) -> Option<()> {
@@ -231,7 +231,7 @@ impl Engine {
         let arrived = *self.settings.listener(context.upstream.listener)?;
         let number = u8::try_from(context.attempts.len()).ok()?;
         let token = self.token_for(context.party, context.upstream, context.toward, &peer)?;
-        let mut index = std::mem::take(&mut self.own_index);
+        let mut index = self.own_index.take().unwrap_or_default();
         let start = turn.outbox.bytes.len();
         let made = match sip::parse(&context.sent, &mut index) {
             Parsed::Request(sent) => self.attempt_key(&sent, &context.stamp, number).and_then(|key| {
@@ -242,7 +242,7 @@ impl Engine {
             }),
             _ => None,
         };
-        self.own_index = index;
+        self.own_index = Some(index);
         let (key, stamp) = made?;
         let span = turn.outbox.transmit_since(Flow::to(peer.listener, peer.address), start);
         context.sent.clear();
@@ -314,7 +314,7 @@ impl Engine {
     ) {
         let Some(attempt) = context.attempts.get(at) else { return };
         let Some(leaves) = self.settings.listener(attempt.peer.listener).copied() else { return };
-        let mut index = std::mem::take(&mut self.own_index);
+        let mut index = self.own_index.take().unwrap_or_default();
         match sip::parse(&context.sent, &mut index) {
             Parsed::Request(sent) => {
                 let start = turn.outbox.bytes.len();
@@ -325,7 +325,7 @@ impl Engine {
             }
             _ => turn.outbox.event(Event::Impossible("a request of ours does not parse")),
         }
-        self.own_index = index;
+        self.own_index = Some(index);
     }
 
     pub(super) fn listener_of(&self, peer: &Peer) -> Option<Listener> {
