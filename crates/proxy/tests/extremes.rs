@@ -1,0 +1,181 @@
+//! Sizes, times and numbers at their ends: what a text would have to say a thousand times.
+
+mod stage;
+
+use proxy::{DropReason, Event, Key, KeyRing};
+use stage::{Left, PROD, STRANGER, Stage, TATA, hop_ack, in_dialog, invite, invite_with, response, ring};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+fn forwarded(left: &[Left]) -> Left {
+    let to_prod = left.iter().find(|left| left.to == PROD.parse().unwrap());
+    to_prod.unwrap_or_else(|| panic!("nothing left for prod: {left:?}")).clone()
+}
+
+/// Row TP2: a datagram of any size that UDP carries is taken, and goes on while it still fits.
+#[test]
+fn tp2_datagrams_up_to_the_last_byte_pass() {
+    let mut stage = Stage::new();
+    let body = "x".repeat(64_000);
+    let left = stage.arrives(0, TATA, invite_with("big", "Content-Type: text/plain\r\n", &body));
+    assert!(forwarded(&left).text.ends_with(&body));
+    // What arrives fits a datagram, and what would leave does not: the sender is told.
+    let body = "x".repeat(65_507 - invite_with("full", "", "").len() - 4);
+    let left = stage.arrives(0, TATA, invite_with("full", "", &body));
+    assert_eq!(left.len(), 2, "{:?}", left.iter().map(|l| l.text.len()).collect::<Vec<_>>());
+    assert!(left.iter().any(|left| left.starts("SIP/2.0 513")));
+}
+
+/// Row SX8: bombs of headers, Vias, Routes, commas and one long line are refused or dropped, and go nowhere.
+#[test]
+fn sx8_header_bombs_go_nowhere() {
+    let vias = "Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKx\r\n".repeat(1_000);
+    let bombs = [
+        ("headers", "X: y\r\n".repeat(10_000)),
+        ("vias", vias),
+        ("routes", "Route: <sip:10.10.10.1:5060;lr>\r\n".repeat(1_000)),
+        ("commas", format!("Route: {}\r\n", ",".repeat(60_000))),
+        ("line", format!("X: {}\r\n", "y".repeat(60_000))),
+        ("quotes", format!("Subject: {}\r\n", "\"\\".repeat(30_000))),
+        ("params", format!("Route: <sip:10.10.10.1{}>\r\n", ";a".repeat(30_000))),
+        ("folds", format!("X: {}y\r\n", "\r\n ".repeat(20_000))),
+    ];
+    for (name, bomb) in bombs {
+        let mut stage = Stage::new();
+        let left = stage.arrives(0, TATA, invite_with(name, &bomb, ""));
+        let statuses: Vec<&str> = left.iter().map(|left| left.text.get(..11).unwrap_or_default()).collect();
+        let refused = matches!(statuses.as_slice(), [] | ["SIP/2.0 400" | "SIP/2.0 413" | "SIP/2.0 513"]);
+        assert!(refused, "{name}: {statuses:?}");
+    }
+}
+
+/// Row I6 of the faults and SX18: a stranger gets no byte, whatever it sends.
+#[test]
+fn sx18_strangers_get_no_byte() {
+    let mut stage = Stage::new();
+    for number in 0..1_000 {
+        assert_eq!(stage.arrives(0, STRANGER, invite(&format!("flood{number}"))), []);
+    }
+    stage.give(0, STRANGER.parse().unwrap(), b"OPTIONS sip:10.10.10.1 SIP/2.0\r\n\r\n");
+    assert!(matches!(stage.outbox.events(), [Event::Dropped(DropReason::Stranger)]));
+    assert_eq!((stage.engine.open_transactions(), stage.engine.poll_timeout()), (0, None));
+}
+
+/// Rows F8 and I3: a branch for each request; the same one for the same request, also in another process.
+#[test]
+fn f8_branches_are_unique_and_derived() {
+    let mut first = Stage::new();
+    let mut second = Stage::new();
+    let mut other_key = Stage::new();
+    let settings = Arc::clone(&other_key.settings);
+    other_key.engine.apply(settings, Arc::new(ring(2)));
+    let mut seen = BTreeSet::new();
+    for number in 0..10_000 {
+        let call = invite(&format!("unique{number}"));
+        let branch = forwarded(&first.arrives(0, TATA, &call)).branch().to_owned();
+        assert!(branch.starts_with("z9hG4bK") && branch.len() >= 7 + 22, "{branch}: less than 128 bits");
+        assert!(seen.insert(branch.clone()), "{branch} again");
+        if number % 100 == 0 {
+            assert_eq!(forwarded(&second.arrives(0, TATA, &call)).branch(), branch);
+            assert_ne!(forwarded(&other_key.arrives(0, TATA, &call)).branch(), branch);
+        }
+    }
+}
+
+/// Rows RC10 and F10: it rings for an hour, with a 180 each minute; Timer C counts from the last.
+#[test]
+fn rc10_an_hour_of_ringing() {
+    let mut stage = Stage::new();
+    let left = stage.arrives(0, TATA, invite("patient"));
+    let request = forwarded(&left);
+    for minute in 0..60 {
+        let at_ms = minute * 60_000 + 100;
+        assert_eq!(stage.runs_to(at_ms), [], "minute {minute}");
+        let left = stage.arrives(at_ms, PROD, response(&request, "180 Ringing"));
+        assert!(matches!(left.as_slice(), [ringing] if ringing.starts("SIP/2.0 180")), "minute {minute}: {left:?}");
+    }
+    let last_ms = 59 * 60_000 + 100;
+    let later = stage.runs_to(last_ms + 181_000);
+    assert!(
+        matches!(later.as_slice(), [(at, cancel)] if *at == last_ms + 181_000 && cancel.starts("CANCEL")),
+        "{later:?}"
+    );
+}
+
+/// Row I9: whatever was open ends by its timers, and nothing is kept.
+#[test]
+fn i9_ten_thousand_calls_leave_nothing_behind() {
+    let mut stage = Stage::new();
+    for number in 0..10_000_u64 {
+        let name = format!("call{number}");
+        let at_ms = number * 2;
+        stage.runs_to(at_ms);
+        let request = forwarded(&stage.arrives(at_ms, TATA, invite(&name)));
+        let status = ["200 OK", "486 Busy Here", "180 Ringing", "503 Service Unavailable", ""][number as usize % 5];
+        if status.is_empty() {
+            continue;
+        }
+        let left = stage.arrives(at_ms, PROD, response(&request, status));
+        let answer = left.iter().find(|left| left.to == TATA.parse().unwrap()).unwrap();
+        match status {
+            "200 OK" => {
+                let ack = stage.arrives(at_ms, TATA, in_dialog(&name, "ACK", 1, answer));
+                assert!(forwarded(&ack).starts("ACK"));
+            }
+            "180 Ringing" => {}
+            _ => assert_eq!(stage.arrives(at_ms, TATA, hop_ack(&name, answer)), []),
+        }
+    }
+    assert!(stage.engine.open_transactions() > 5_000);
+    stage.comes_to_rest();
+}
+
+/// The ring turns in the middle of a call: its retransmissions, responses and dialog are still known.
+#[test]
+fn an_old_key_still_serves_its_calls() {
+    let mut stage = Stage::new();
+    let call = invite("keyed");
+    let request = forwarded(&stage.arrives(0, TATA, &call));
+    let settings = Arc::clone(&stage.settings);
+    let turned = KeyRing::new(&Key { id: 2, secret: [2; 32] }, &[Key { id: 1, secret: [1; 32] }]);
+    stage.engine.apply(settings, Arc::new(turned));
+
+    let left = stage.arrives(100, TATA, &call);
+    assert!(matches!(left.as_slice(), [trying] if trying.starts("SIP/2.0 100")), "forwarded twice: {left:?}");
+    let left = stage.arrives(200, PROD, response(&request, "200 OK"));
+    let [success] = left.as_slice() else { panic!("{left:?}") };
+    let left = stage.arrives(300, TATA, in_dialog("keyed", "ACK", 1, success));
+    assert!(forwarded(&left).starts("ACK"));
+    let left = stage.arrives(60_000, TATA, in_dialog("keyed", "BYE", 2, success));
+    assert!(forwarded(&left).starts("BYE"));
+}
+
+/// The ring turns and forgets: a token of a key that is gone routes nothing.
+#[test]
+fn sx17_a_forgotten_key_makes_no_dialog() {
+    let mut stage = Stage::new();
+    let request = forwarded(&stage.arrives(0, TATA, invite("forgotten")));
+    let left = stage.arrives(0, PROD, response(&request, "200 OK"));
+    let success = left.first().unwrap().clone();
+    stage.comes_to_rest();
+    let settings = Arc::clone(&stage.settings);
+    stage.engine.apply(settings, Arc::new(ring(2)));
+    let bye = in_dialog("forgotten", "BYE", 2, &success).replace("sip:prod@10.10.10.1:5070", "sip:x@198.51.100.7");
+    let left = stage.arrives(200_000_000, TATA, bye);
+    assert!(matches!(left.as_slice(), [refused] if refused.starts("SIP/2.0 403")), "{left:?}");
+}
+
+/// Row O5: at the limit new requests are shed, one more or a thousand more; what ends makes room.
+#[test]
+fn o5_a_full_table_sheds_and_recovers() {
+    let mut stage = Stage::with(|settings| settings.limits.transactions = 100);
+    for number in 0..1_100 {
+        let left = stage.arrives(0, TATA, invite(&format!("full{number}")));
+        let shed = left.iter().any(|left| left.starts("SIP/2.0 503"));
+        assert_eq!(shed, number >= 100, "call {number}");
+        assert!(!shed || left.iter().all(|left| left.header("Retry-After") == "5"));
+    }
+    assert_eq!(stage.engine.open_transactions(), 100);
+    stage.comes_to_rest();
+    assert!(forwarded(&stage.arrives(200_000_000, TATA, invite("after"))).starts("INVITE"));
+}
