@@ -75,7 +75,7 @@ pub fn demo(options: Options) -> ExitCode {
 
 /// Places every call of [`ROUND`] on a stage of its own and shows it on `out`.
 pub async fn round(out: &mut impl Write) -> anyhow::Result<Vec<Shown>> {
-    let mut show = Show { stage: Stage::build().await?, facts: HashMap::new() };
+    let mut show = Show { stage: Stage::build().await?, facts: HashMap::new(), is_good: true };
     let shown = show.round(out).await;
     show.stage.clear().await?;
     shown
@@ -83,25 +83,28 @@ pub async fn round(out: &mut impl Write) -> anyhow::Result<Vec<Shown>> {
 
 /// True when everything that was shown is as it must be.
 async fn perform(options: Options, out: &mut impl Write) -> anyhow::Result<bool> {
-    let mut show = Show { stage: Stage::build().await?, facts: HashMap::new() };
+    let mut show = Show { stage: Stage::build().await?, facts: HashMap::new(), is_good: true };
     // From here on Ctrl-C does not end the process before its files are removed.
     let mut signals = Signals::new()?;
     let performed = tokio::select! {
         performed = show.perform(options, out) => performed,
-        _ = signals.next() => Ok(true),
+        _ = signals.next() => Ok(()),
     };
+    let is_good = show.is_good;
     let open = show.stage.service.open_transactions();
     show.stage.clear().await?;
     if !options.once {
         writeln!(out, "\nEnded, {open} transactions were still lingering; every file is removed.")?;
     }
-    performed
+    performed.map(|()| is_good)
 }
 
 /// The stage with what the proxy has said about the calls on it.
 struct Show {
     stage: Stage,
     facts: HashMap<Box<[u8]>, Facts>,
+    /// False once a call did what it must not.
+    is_good: bool,
 }
 
 /// What the proxy said about one call.
@@ -120,14 +123,14 @@ impl Facts {
 }
 
 impl Show {
-    async fn perform(&mut self, options: Options, out: &mut impl Write) -> anyhow::Result<bool> {
+    async fn perform(&mut self, options: Options, out: &mut impl Write) -> anyhow::Result<()> {
         self.introduce(out)?;
         let shown = self.round(out).await?;
         let bad = shown.iter().filter(|shown| !shown.wrong.is_empty()).count();
         let good = shown.len() - bad;
         writeln!(out, "{good} of {} calls did what they had to.", shown.len())?;
         if options.once {
-            return Ok(bad == 0);
+            return Ok(());
         }
         self.invite_sipp(out)?;
         self.flow(out).await
@@ -175,11 +178,10 @@ impl Show {
         Ok(all)
     }
 
-    /// One call a second, and a DID that moves now and then. True until something is not as it must be.
-    async fn flow(&mut self, out: &mut impl Write) -> anyhow::Result<bool> {
+    /// One call a second, and a DID that moves now and then. Ends only with a failure of the stage.
+    async fn flow(&mut self, out: &mut impl Write) -> anyhow::Result<()> {
         let mut every = tokio::time::interval(ONE_CALL_EVERY);
         let mut moves = scene::MOVES.iter().cycle();
-        let mut is_good = true;
         for count in 1_usize.. {
             every.tick().await;
             let scene = if count % CALLS_PER_MOVE == 0 {
@@ -190,11 +192,10 @@ impl Show {
                 ROUND.iter().cycle().nth(count).copied().unwrap_or(scene::to_moving("staging"))
             };
             let (shown, _, outcome) = self.place(scene).await?;
-            is_good &= shown.wrong.is_empty();
             writeln!(out, "{:>6}. {} calls {}: {}", count, scene.caller, scene.called, shown.verdict(&outcome))?;
             out.flush()?;
         }
-        Ok(is_good)
+        Ok(())
     }
 
     /// Moves a DID as an operator would: in the database, and nowhere else.
@@ -235,6 +236,7 @@ impl Show {
         if told.is_empty() {
             wrong.push("the proxy told no decision".to_owned());
         }
+        self.is_good &= wrong.is_empty();
         let shown = Shown { scene, status: outcome.status, reached, told, wrong };
         Ok((shown, ladder, outcome))
     }
