@@ -141,8 +141,8 @@ impl Numbering {
     /// The national part of E.164 digits of this country, when its national spelling is read back as the same number.
     fn national<'d>(&self, digits: &'d [u8]) -> Option<&'d [u8]> {
         let national = digits.strip_prefix(self.country_code.digits())?;
-        let readable = national.len() == usize::from(self.national_length) && !self.is_trunk_prefixed(national);
-        readable.then_some(national)
+        let is_national = national.len() == usize::from(self.national_length) && national.first() != Some(&b'0');
+        (is_national && !self.is_trunk_prefixed(national)).then_some(national)
     }
 
     fn number(&self, spelling: &Spelling) -> Result<Number, NumberFault> {
@@ -395,6 +395,9 @@ mod tests {
         let mut out = Vec::new();
         numbering.write(Number::from_digits(4_532_123_456).unwrap(), Form::National, &mut out);
         assert_eq!(out, b"32123456");
+        out.clear();
+        numbering.write(Number::from_digits(4_502_123_456).unwrap(), Form::National, &mut out);
+        assert_eq!(out, b"004502123456", "a national number that begins with 0 would not be read back");
     }
 
     #[test]
