@@ -1,1 +1,279 @@
+use super::settings::Secret;
+use super::*;
+use directory::{Environment, PoolStatus};
+use proxy::settings::UnknownDid;
+use proxy::{InterfaceId, ListenerId, PartyId, Role, Time, Transport};
+use sip::Form;
+use std::time::Duration;
 
+fn nothing_set(_: &str) -> Option<String> {
+    None
+}
+
+fn good(text: &str) -> Configuration {
+    read("test.toml", text, &nothing_set).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+fn faults(text: &str) -> Vec<String> {
+    let faults = read("test.toml", text, &nothing_set).expect_err("faults");
+    faults.to_string().lines().map(str::to_owned).collect()
+}
+
+fn full() -> Configuration {
+    good(include_str!("../../../../fixtures/configs/valid/full.toml"))
+}
+
+#[test]
+fn every_key_of_the_full_file_has_its_effect() {
+    let Configuration { core, state_dir, database, drain_limit, fallback_dids } = full();
+    assert_eq!((core.environment, state_dir), (Environment::Prod, "/var/lib/switchyard".into()));
+    assert_eq!(core.listeners.len(), 3);
+    assert_eq!(core.own_names, ["sip.example.org".into()]);
+    assert_eq!(core.adopt_until, Some(Time::from_millis(7_200_000)));
+    assert_eq!(core.numbering, sip::Numbering::default());
+    assert_eq!(core.dispatch.unknown_did, UnknownDid::Refuse(404));
+    assert_eq!(core.dispatch.not_in_service_status, 480);
+    assert!(database.policy.pool_states.contains(PoolStatus::Reserved));
+    assert!(!database.policy.pool_states.contains(PoolStatus::Available));
+    assert_eq!(database.url, Secret::new("sqlite:///var/lib/switchyard/directory.db"));
+    assert_eq!(database.poll_interval, Duration::from_millis(250));
+    assert_eq!(core.timers.timer_c, Duration::from_secs(200));
+    assert_eq!(core.timers.hop_timeout, Duration::from_secs(3));
+    assert_eq!((core.limits.transactions, core.limits.retry_after_secs), (1_000_000, 10));
+    assert_eq!(drain_limit, Duration::from_secs(90));
+    let numbers: Vec<(PartyId, u64)> = fallback_dids.iter().map(|(id, number)| (*id, number.digits())).collect();
+    assert_eq!(numbers, [(PartyId(0), 918_065_978_029)]);
+}
+
+#[test]
+fn trunks_stand_first_and_environments_in_their_order() {
+    let core = full().core;
+    let roles: Vec<Role> = core.parties.iter().map(|party| party.role).collect();
+    let environment = Role::Environment;
+    let expected = [Environment::Prod, Environment::Staging, Environment::Oss].map(environment);
+    assert_eq!(roles, [&[Role::Trunk], expected.as_slice()].concat());
+    assert_eq!(core.parties[0].called_number, Some(Form::PlusE164));
+    assert_eq!(core.parties[1].called_number, None);
+    assert_eq!(core.parties[2].called_number, Some(Form::National));
+    assert_eq!(core.parties[3].called_number, Some(Form::E164));
+}
+
+#[test]
+fn a_peer_leaves_from_a_listener_of_its_transport() {
+    let core = full().core;
+    let staging = &core.parties[2].peers;
+    assert_eq!((staging[0].transport, staging[0].listener), (Transport::Udp, ListenerId(2)), "the named one");
+    assert_eq!((staging[1].transport, staging[1].listener), (Transport::Tcp, ListenerId(1)), "of the same address");
+    assert_eq!(core.parties[3].peers[0].listener, ListenerId(1), "the first of its transport");
+}
+
+#[test]
+fn sources_are_the_peers_addresses_unless_given() {
+    let core = full().core;
+    assert_eq!(core.interfaces, ["wg0".into()]);
+    let staging = &core.parties[2].sources;
+    assert_eq!(staging.len(), 1, "two targets at one address are one source");
+    assert_eq!((staging[0].port, staging[0].interface), (None, Some(InterfaceId(1))));
+    let loopback = good(include_str!("../../../../fixtures/configs/valid/loopback.toml")).core;
+    assert_eq!(loopback.parties[0].sources[0].port, Some(5062));
+    let public = good(include_str!("../../../../fixtures/configs/valid/public-target.toml")).core;
+    assert!(public.parties[2].sources.is_empty(), "it places no calls");
+}
+
+/// An empty file and the settings' defaults are the same thing, and both are good.
+#[test]
+fn a_file_with_nothing_but_defaults_starts() {
+    let core = good("").core;
+    assert_eq!(core.timers, proxy::settings::TimerSettings::default());
+    assert_eq!(core.limits, proxy::settings::LimitSettings::default());
+    assert_eq!(core.parties.len(), 4);
+}
+
+#[test]
+fn unknown_numbers_may_go_to_an_environment() {
+    let core = good("dispatch.unknown_did = \"oss\"").core;
+    assert_eq!(core.dispatch.unknown_did, UnknownDid::Environment(Environment::Oss));
+}
+
+#[test]
+fn no_adoption_with_zero() {
+    assert_eq!(good("sip.adopt_for = \"0s\"").core.adopt_until, None);
+}
+
+#[test]
+fn the_variable_overrides_the_environment() {
+    let read = |value: &str, text: &str| {
+        let value = value.to_owned();
+        read("test.toml", text, &move |name| (name == ENVIRONMENT_VARIABLE).then(|| value.clone()))
+    };
+    assert_eq!(read("staging", "environment = \"prod\"").unwrap().core.environment, Environment::Staging);
+    assert_eq!(read("", "environment = \"oss\"").unwrap().core.environment, Environment::Oss);
+    let faults = read("Staging", "").unwrap_err().to_string();
+    assert_eq!(faults, "environment variable ASTRADIAL_ENV: found \"Staging\", expected prod, staging or oss");
+    assert!(read("staging", "environment = \"x\"").is_err(), "the file is to be good by itself");
+}
+
+#[test]
+fn variables_stand_in_any_string() {
+    let variables = |name: &str| match name {
+        "DIR" => Some("/srv/switchyard".to_owned()),
+        "IP" => Some("10.10.10.9".to_owned()),
+        _ => None,
+    };
+    let text = "state_dir = \"${DIR}/a$$b\"\n[[trunk]]\nname = \"t\"\ngateways = [\"udp:${IP}:5060\"]";
+    let configuration = read("test.toml", text, &variables).unwrap();
+    assert_eq!(configuration.state_dir, std::path::Path::new("/srv/switchyard/a$b"));
+    assert_eq!(configuration.core.parties[0].peers[0].address.to_string(), "10.10.10.9:5060");
+}
+
+#[test]
+fn no_debug_output_shows_the_database_url() {
+    let configuration = good("database.url = \"sqlite:///hunter2/d.db\"");
+    assert!(!format!("{configuration:?}").contains("hunter2"));
+    let long = format!("database.url = \"mysql://u:{}@db/x\"", "hunter2".repeat(20));
+    assert!(!faults(&long).concat().contains("hunter2"), "not in a shortened excerpt either");
+    assert!(!faults("database.url = \"hunter2\"").concat().contains("hunter2"));
+    assert!(!faults("database.url = [\"hunter2\"]").concat().contains("hunter2"));
+    assert!(!faults("database.url = { hunter2 = 1 }").concat().contains("hunter2"));
+}
+
+/// One fault for each key: what follows from it is not told again.
+#[test]
+fn a_fault_is_told_once() {
+    assert_eq!(faults("[[trunk]]\nname = 5\ngateways = [\"udp:10.10.10.2:5060\"]").len(), 1);
+    assert_eq!(faults("sip.listen = [\"udp:0.0.0.0:5060\"]").len(), 1, "no word of peers without a listener");
+    assert_eq!(faults("sip.listen = 5").len(), 1);
+}
+
+#[test]
+fn a_fault_names_the_line_of_its_key_in_every_way_of_writing() {
+    assert_eq!(
+        faults("\n\ntimers.t1 = \"x\"")[0],
+        "test.toml:3: timers.t1: found \"x\", expected a whole number and a unit: ms, s, m, h or d"
+    );
+    assert!(faults("\ntimers = {\n t2 = \"x\",\n}")[0].starts_with("test.toml:3: timers.t2: "));
+    assert!(
+        faults("[environments.prod]\ntargets = [\n  \"udp:10.10.10.1:5070\",\n  \"x\",\n]")[0]
+            .starts_with("test.toml:4: environments.prod.targets[1]: ")
+    );
+}
+
+#[test]
+fn a_value_is_quoted_in_one_short_line() {
+    let long = faults(&format!("environment = \"{}\"", "x".repeat(500)));
+    assert!(long[0].len() < 200, "{}", long[0]);
+    assert_eq!(faults("environment = '''a\nb'''").len(), 1);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let faults = load(&folder.path().join("none.toml")).unwrap_err().to_string();
+    assert!(faults.contains("none.toml: found no readable file"), "{faults}");
+    let path = folder.path().join("latin.toml");
+    std::fs::write(&path, b"environment = \"pr\xf6d\"").unwrap();
+    assert!(load(&path).unwrap_err().to_string().contains("no UTF-8 at offset 17"));
+}
+
+/// Limit FILE_BYTES.
+#[test]
+fn a_file_has_at_most_so_many_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.toml");
+    let bytes = usize::try_from(limits::FILE_BYTES).unwrap();
+    std::fs::write(&path, "#".repeat(bytes)).unwrap();
+    assert!(load(&path).is_ok());
+    std::fs::write(&path, "#".repeat(bytes + 1)).unwrap();
+    assert!(load(&path).unwrap_err().to_string().contains("more than 1048576 bytes"));
+}
+
+/// Limit FAULTS.
+#[test]
+fn so_many_faults_are_told() {
+    let unknown: String = (0..limits::FAULTS + 50).map(|at| format!("key{at} = 1\n")).collect();
+    assert_eq!(faults(&unknown).len(), limits::FAULTS);
+    let wrong = vec!["\"x\""; limits::FAULTS + 50].join(", ");
+    assert_eq!(faults(&format!("sip.names = [{}]", wrong.replace('x', "-"))).len(), limits::FAULTS);
+}
+
+/// Limit LISTENERS.
+#[test]
+fn so_many_listeners() {
+    let listen = |count: usize| {
+        let list: Vec<String> = (0..count).map(|at| format!("\"udp:10.10.10.1:{}\"", 6_000 + at)).collect();
+        format!("sip.listen = [{}]", list.join(", "))
+    };
+    assert_eq!(good(&listen(limits::LISTENERS)).core.listeners.len(), limits::LISTENERS);
+    assert_eq!(
+        faults(&listen(limits::LISTENERS + 1)),
+        ["test.toml:1: sip.listen: found a list, expected 1 to 16 addresses: udp:IP:PORT or tcp:IP:PORT"]
+    );
+    assert_eq!(faults(&listen(0)).len(), 1);
+}
+
+/// Limit TRUNKS.
+#[test]
+fn so_many_trunks() {
+    let trunks = |count: usize| -> String {
+        (0..count).map(|at| format!("[[trunk]]\nname = \"t{at}\"\ngateways = [\"udp:10.10.20.{at}:5060\"]\n")).collect()
+    };
+    assert_eq!(good(&trunks(limits::TRUNKS)).core.parties.len(), limits::TRUNKS + 3);
+    assert_eq!(faults(&trunks(limits::TRUNKS + 1)).len(), 1);
+}
+
+/// Limit SOURCES, and the core's ATTEMPTS.
+#[test]
+fn so_many_peers_and_sources_of_one_party() {
+    let party = |targets: usize, sources: usize| {
+        let targets: Vec<String> = (0..targets).map(|at| format!("\"udp:10.10.20.{at}:5060\"")).collect();
+        let sources: Vec<String> = (0..sources).map(|at| format!("\"10.10.30.{at}\"")).collect();
+        format!("[environments.prod]\ntargets = [{}]\nsources = [{}]", targets.join(", "), sources.join(", "))
+    };
+    assert!(!good(&party(proxy::limits::ATTEMPTS, limits::SOURCES)).core.parties.is_empty());
+    let faults = faults(&party(proxy::limits::ATTEMPTS + 1, limits::SOURCES + 1));
+    assert_eq!(faults.len(), 2);
+    assert!(faults[0].contains("environments.prod.targets: ") && faults[1].contains("at most 64"), "{faults:?}");
+}
+
+/// Limits NAME_BYTES and INTERFACE_BYTES.
+#[test]
+fn names_are_short() {
+    let trunk = |name: usize, interface: usize| {
+        let (name, interface) = ("n".repeat(name), "i".repeat(interface));
+        format!("[[trunk]]\nname = \"{name}\"\ngateways = [\"udp:10.10.10.2:5060\"]\ninterface = \"{interface}\"")
+    };
+    assert!(good(&trunk(limits::NAME_BYTES, limits::INTERFACE_BYTES)).core.parties.len() == 4);
+    assert_eq!(faults(&trunk(limits::NAME_BYTES + 1, limits::INTERFACE_BYTES + 1)).len(), 2);
+}
+
+/// Limits TRANSACTIONS_MIN and TRANSACTIONS_MAX.
+#[test]
+fn the_transaction_limit_has_bounds() {
+    let text = |count: usize| format!("limits.transactions = {count}");
+    for count in [limits::TRANSACTIONS_MIN, limits::TRANSACTIONS_MAX] {
+        assert_eq!(good(&text(count)).core.limits.transactions, count);
+    }
+    for count in [limits::TRANSACTIONS_MIN - 1, limits::TRANSACTIONS_MAX + 1] {
+        assert_eq!(faults(&text(count)).len(), 1);
+    }
+}
+
+/// Nothing in a file can make reading it panic or hang.
+#[test]
+fn any_text_is_a_configuration_or_faults() {
+    let whole = include_str!("../../../../fixtures/configs/valid/full.toml");
+    for (at, _) in whole.char_indices() {
+        let _cut = read("test.toml", &whole[..at], &nothing_set);
+    }
+    let words =
+        ["[", "]", "[[trunk]]", "=", "\"", "sip", "listen", ".", "5", "{", "}", ",", "${X}", "\n", "\u{0}", "é"];
+    let mut seed = 1_u64;
+    for _ in 0..2_000 {
+        let mut text = String::new();
+        for _ in 0..12 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            text.push_str(words[usize::try_from(seed >> 60).unwrap()]);
+        }
+        let _any = read("test.toml", &text, &nothing_set);
+    }
+}

@@ -259,13 +259,16 @@ impl Resolver<'_, '_> {
     fn timers(&mut self, settings: &TimersSettings) -> TimerSettings {
         let table = Key::of("timers");
         let ms = Duration::from_millis;
+        let faults_before = self.faults.len();
         let t1 = self.duration(&table.name("t1"), &settings.t1, ms(10)..=ms(4_000));
+        // The others are held to T1; where it has a fault itself, to the widest that it could allow.
+        let t1_most = if self.faults.len() == faults_before { t1 } else { ms(4_000) };
         TimerSettings {
             t1,
             t2: self.duration(&table.name("t2"), &settings.t2, t1..=ms(32_000)),
             t4: self.duration(&table.name("t4"), &settings.t4, t1..=ms(60_000)),
             timer_c: self.duration(&table.name("timer_c"), &settings.timer_c, ms(181_000)..=ms(3_600_000)),
-            hop_timeout: self.duration(&table.name("hop_timeout"), &settings.hop_timeout, t1..=t1 * 64),
+            hop_timeout: self.duration(&table.name("hop_timeout"), &settings.hop_timeout, t1..=t1_most * 64),
         }
     }
 

@@ -1,0 +1,242 @@
+//! The command line as its users see it: what is printed, and the exit code.
+
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+/// Runs the program with no variable of ours set.
+fn switchyard(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_switchyard"))
+        .args(arguments)
+        .env_remove("ASTRADIAL_ENV")
+        .env_remove("SWITCHYARD_CONFIG")
+        .output()
+        .unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A folder with a configuration that ends with `more`, and a directory of made-up rows.
+fn instance(more: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("directory.db");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let scripts = [sync::schema::SQLITE_TABLES, sync::schema::ROWS];
+    runtime.block_on(sync::schema::run(&database, &scripts)).unwrap();
+    let folder_name = folder.path().display();
+    let text = format!("state_dir = \"{folder_name}\"\ndatabase.url = \"sqlite://{}\"\n{more}", database.display());
+    fs::write(folder.path().join("switchyard.toml"), text).unwrap();
+    folder
+}
+
+fn explain(instance: &Path, arguments: &[&str]) -> Output {
+    let config = instance.join("switchyard.toml");
+    switchyard(&[&["explain", "--config", config.to_str().unwrap()], arguments].concat())
+}
+
+fn explain_json(instance: &Path, arguments: &[&str]) -> Value {
+    serde_json::from_str(&stdout(&explain(instance, &[arguments, &["-o", "json"]].concat()))).unwrap()
+}
+
+#[test]
+fn check_says_what_a_good_file_means() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/configs/valid/full.toml");
+    let output = switchyard(&["check", "--config", file]);
+    assert_eq!((code(&output), stderr(&output).as_str()), (0, ""));
+    assert!(stdout(&output).contains("full.toml: good. This instance is prod.\n  listens on   udp:10.10.10.1:5060"));
+}
+
+#[test]
+fn check_prints_every_fault_and_ends_with_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bad.toml");
+    fs::write(&file, "colour = 1\n[sip]\nlisten = [\"udp:0.0.0.0:5060\"]\n").unwrap();
+    let output = switchyard(&["check", "--config", file.to_str().unwrap()]);
+    assert_eq!((code(&output), stdout(&output).as_str()), (1, ""));
+    let faults = stderr(&output);
+    let lines: Vec<&str> = faults.lines().collect();
+    assert!(lines[0].contains("bad.toml:1: colour: found an unknown key, expected one of "), "{faults}");
+    assert!(lines[1].contains("bad.toml:3: sip.listen[0]: found \"udp:0.0.0.0:5060\", expected "), "{faults}");
+    assert_eq!(lines[2..], ["2 faults"]);
+}
+
+#[test]
+fn the_file_can_be_named_by_a_variable() {
+    let output = Command::new(env!("CARGO_BIN_EXE_switchyard"))
+        .arg("check")
+        .env("SWITCHYARD_CONFIG", "/nowhere/switchyard.toml")
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).starts_with("/nowhere/switchyard.toml: found no readable file"));
+}
+
+#[test]
+fn explain_tells_every_rule_of_an_inbound_call() {
+    let instance = instance("");
+    let output = explain(instance.path(), &["--from", "10.10.10.2", "08065978021"]);
+    let expected = "\
+INVITE 08065978021 from 10.10.10.2 over udp (tata)
+   1. sender          sent by tata, so the call is inbound
+   2. called          the called number is +918065978021
+   3. row             the number's row says staging
+   4. target          environment staging takes the call
+=> forwarded to environment staging
+   at udp:10.10.10.3:5080 from 10.10.10.1:5060
+   the called number stays as received
+   this instance is prod, its directory of generation 1
+";
+    assert_eq!((stdout(&output).as_str(), stderr(&output).as_str(), code(&output)), (expected, "", 0));
+}
+
+#[test]
+fn explain_has_a_stable_json_form() {
+    let instance = instance(
+        "[environments.prod]\ntargets = [\"udp:10.10.10.1:5070\"]\n[environments.oss]\ntargets = [\"tcp:10.10.10.4:5080\"]\ncalled_number = \"national\"\n",
+    );
+    let answer = explain_json(instance.path(), &["--from", "10.10.10.2", "sip:+918065978025@10.10.10.1;user=phone"]);
+    let expected = serde_json::json!({
+        "environment": "prod",
+        "generation": 1,
+        "from": { "ip": "10.10.10.2", "transport": "udp", "party": "tata" },
+        "method": "INVITE",
+        "called": "sip:+918065978025@10.10.10.1;user=phone",
+        "direction": "inbound",
+        "number": "+918065978025",
+        "outcome": "forward",
+        "party": "environment oss",
+        "peers": [{ "address": "tcp:10.10.10.4:5080", "listener": "10.10.10.1:5060" }],
+        "called_number": "08065978025",
+        "steps": [
+            { "rule": "sender", "told": "sent by tata, so the call is inbound" },
+            { "rule": "called", "told": "the called number is +918065978025" },
+            { "rule": "row", "told": "the number's row says oss" },
+            { "rule": "target", "told": "environment oss takes the call" }
+        ]
+    });
+    assert_eq!(answer, expected);
+}
+
+#[test]
+fn explain_ends_with_2_when_a_call_is_refused() {
+    let instance = instance("dispatch.not_in_service = \"480\"");
+    for (number, status, reason) in [
+        ("+918065978015", 480, "not_in_service"),
+        ("+918065978018", 480, "not_in_service"),
+        ("+918065978020", 480, "not_in_service"),
+        ("+918065089999", 404, "unknown_did"),
+        ("alice", 404, "not_a_number"),
+        ("sips:+918065978021@10.10.10.1", 416, "secure_scheme"),
+        ("http:+918065978021", 416, "unknown_scheme"),
+        ("sip:+918065978021@203.0.113.7", 403, "foreign_target"),
+    ] {
+        let output = explain(instance.path(), &["--from", "10.10.10.2", number]);
+        assert_eq!(code(&output), 2, "{number}: {}", stderr(&output));
+        let told = stdout(&output);
+        assert!(told.contains(&format!("=> refused with {status} ")) && told.contains(reason), "{told}");
+        let answer = explain_json(instance.path(), &["--from", "10.10.10.2", number]);
+        assert_eq!((&answer["refusal"]["status"], &answer["refusal"]["reason"]), (&status.into(), &reason.into()));
+    }
+}
+
+#[test]
+fn explain_knows_every_kind_of_sender_and_request() {
+    let instance = instance("");
+    let outbound = explain_json(instance.path(), &["--from", "10.10.10.1:5070", "+447700900123"]);
+    assert_eq!((&outbound["direction"], &outbound["party"]), (&"outbound".into(), &"trunk tata".into()));
+    assert_eq!(outbound["from"]["port"], 5070);
+    let hairpin = explain_json(instance.path(), &["--from", "10.10.10.3", "+918065978001"]);
+    assert!(hairpin["steps"].as_array().unwrap().iter().any(|step| step["rule"] == "hairpin"));
+    let stranger = explain(instance.path(), &["--from", "203.0.113.9", "+918065978001"]);
+    assert_eq!(code(&stranger), 2);
+    assert!(stdout(&stranger).contains("=> silence"));
+    let options = explain(instance.path(), &["--from", "10.10.10.2", "--method", "OPTIONS", "+918065978001"]);
+    assert_eq!(code(&options), 0);
+    assert!(stdout(&options).contains("=> answered by the proxy itself"));
+    let register = explain_json(instance.path(), &["--from", "10.10.10.2", "--method", "REGISTER", "+918065978001"]);
+    assert_eq!(register["refusal"]["status"], 403);
+}
+
+#[test]
+fn explain_asks_for_the_port_where_only_it_tells_parties_apart() {
+    let loopback =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/configs/valid/loopback.toml"));
+    let instance = instance(&loopback.unwrap());
+    let output = explain(instance.path(), &["--from", "127.0.0.1", "+918065978001"]);
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).contains("may be gateway or prod or staging or oss: say the port"), "{}", stderr(&output));
+    let output = explain(instance.path(), &["--from", "127.0.0.1:5062", "+918065978001"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let tcp = explain(instance.path(), &["--from", "127.0.0.1:5062", "--transport", "tcp", "+918065978001"]);
+    assert_eq!((code(&tcp), stderr(&tcp).trim()), (1, "no listener of sip.listen is of transport tcp"));
+}
+
+#[test]
+fn explain_knows_interfaces() {
+    let interfaces =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/configs/valid/interfaces.toml"));
+    let instance = instance(&interfaces.unwrap());
+    let from = |interface: &str| {
+        let arguments = ["--from", "10.10.10.2", "--interface", interface, "+918065978001"];
+        explain_json(instance.path(), &arguments)["from"]["party"].clone()
+    };
+    assert_eq!((from("wg0"), from("wg1"), from("eth0")), ("tata".into(), "oss".into(), Value::Null));
+    let output = explain(instance.path(), &["--from", "10.10.10.2", "+918065978001"]);
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).contains("may be tata or oss"));
+}
+
+#[test]
+fn explain_without_a_directory_says_why() {
+    let instance = instance("");
+    fs::remove_file(instance.path().join("directory.db")).unwrap();
+    let output = explain(instance.path(), &["--from", "10.10.10.2", "+918065978001"]);
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).contains("found no file") && stderr(&output).contains("directory.db"));
+}
+
+/// An error of the command line is an error, and no refusal: 1, not 2.
+#[test]
+fn a_wrong_command_line_ends_with_1() {
+    for arguments in [
+        &["explian"][..],
+        &["explain", "--from", "10.10.10.0/24", "+918065978001"],
+        &["explain", "--from", "10.10.10.2", "--method", "BYE", "+918065978001"],
+        &["explain", "--from", "10.10.10.2", "--transport", "tls", "+918065978001"],
+        &["explain", "+918065978001"],
+        &["check", "--colour"],
+    ] {
+        let output = switchyard(arguments);
+        assert_eq!(code(&output), 1, "{arguments:?}");
+        assert!(stderr(&output).contains("error: "), "{arguments:?}");
+    }
+}
+
+#[test]
+fn help_and_version_help() {
+    let version = switchyard(&["--version"]);
+    assert_eq!(code(&version), 0);
+    let expected = format!("switchyard {} (", env!("CARGO_PKG_VERSION"));
+    assert!(stdout(&version).starts_with(&expected) && stdout(&version).contains("-linux-"), "{}", stdout(&version));
+    let help = switchyard(&["--help"]);
+    assert_eq!(code(&help), 0);
+    for command in ["run", "check", "explain", "status", "demo"] {
+        assert!(stdout(&help).contains(&format!("\n  {command} ")), "{command}");
+        let help = switchyard(&[command, "--help"]);
+        assert_eq!((code(&help), stderr(&help).as_str()), (0, ""), "{command}");
+    }
+    assert!(stdout(&switchyard(&["explain", "--help"])).contains("Exit code: 0 the call is forwarded"));
+    assert_eq!(code(&switchyard(&[])), 1, "nothing was asked");
+}
