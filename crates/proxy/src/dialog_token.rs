@@ -7,13 +7,15 @@
 use crate::dispatch::Direction;
 use crate::flow::Transport;
 use crate::keys::{KeyRing, Use, same_mac};
-use crate::limits::TOKEN_BYTES;
+use crate::limits::{NAME_BYTES, TOKEN_BYTES};
 use directory::Environment;
 use std::net::{IpAddr, SocketAddr};
 
 /// The token format's version: its first byte.
 const VERSION: u8 = 1;
 const MAC_BYTES: usize = 16;
+/// The flag of a token that carries the caller's names.
+const HAS_NAMES: u8 = 8;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// Where a peer is reached, as the token keeps it.
@@ -23,6 +25,15 @@ pub struct Hop {
     pub transport: Transport,
     /// Where it listens.
     pub address: SocketAddr,
+}
+
+/// What a token is bound to: another dialog's requests do not verify it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Dialog<'a> {
+    /// The dialog's Call-ID.
+    pub call_id: &'a [u8],
+    /// The From tag of the request that began it; empty where it had none.
+    pub from_tag: &'a [u8],
 }
 
 /// What a dialog's token says.
@@ -38,6 +49,26 @@ pub struct Token {
     pub callee: Hop,
 }
 
+/// How the caller is named on both sides of a call whose caller ID we changed: display name and URI, never the tag.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Names {
+    /// As the caller's side wrote it.
+    pub original: Vec<u8>,
+    /// As the callee's side was shown it.
+    pub shown: Vec<u8>,
+}
+
+/// A token that verified in a request or response of its dialog.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Verified {
+    /// What it says.
+    pub token: Token,
+    /// Which side the request comes from.
+    pub side: Side,
+    /// The caller's two names, where we changed the caller ID.
+    pub names: Option<Names>,
+}
+
 /// Which side of the dialog a request comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Side {
@@ -48,12 +79,19 @@ pub enum Side {
 }
 
 impl Token {
-    /// Appends the token as a URI's user part: letters, digits, `-` and `_`; 44 bytes for two IPv4 peers.
-    pub fn write(&self, keys: &KeyRing, call_id: &[u8], from_tag: &[u8], out: &mut Vec<u8>) {
+    /// Appends the token as a URI's user part: letters, digits, `-` and `_`; 44 bytes for two IPv4 peers, and 4 for each
+    /// 3 of the caller's names. Names longer than [`NAME_BYTES`] are left out: they are not restored.
+    pub fn write(&self, names: Option<&Names>, keys: &KeyRing, dialog: Dialog<'_>, out: &mut Vec<u8>) {
+        let Dialog { call_id, from_tag } = dialog;
+        let names = names.filter(|names| names.fit());
         let mut raw = Plain::new();
-        raw.push(&[VERSION, keys.active_id(), self.flags()]);
+        raw.push(&[VERSION, keys.active_id(), self.flags() | if names.is_some() { HAS_NAMES } else { 0 }]);
         raw.hop(&self.caller);
         raw.hop(&self.callee);
+        for name in names.into_iter().flat_map(|names| [&names.original, &names.shown]) {
+            raw.push(&[u8::try_from(name.len()).unwrap_or(0)]);
+            raw.push(name);
+        }
         let mac = keys.sign(Use::Token, &[raw.bytes(), call_id, from_tag]);
         raw.push(&mac);
         encode(raw.bytes(), out);
@@ -61,23 +99,17 @@ impl Token {
 
     /// Reads and verifies a token in a request of its dialog; the tag that verifies tells the side. `None`: not ours,
     /// not of this dialog, or changed.
-    pub fn verify(
-        text: &[u8],
-        keys: &KeyRing,
-        call_id: &[u8],
-        from_tag: &[u8],
-        to_tag: &[u8],
-    ) -> Option<(Token, Side)> {
+    pub fn verify(text: &[u8], keys: &KeyRing, call_id: &[u8], from_tag: &[u8], to_tag: &[u8]) -> Option<Verified> {
         let mut space = [0; TOKEN_BYTES];
         let raw = decode(text, &mut space)?;
         let (signed, mac) = raw.split_at_checked(raw.len().checked_sub(MAC_BYTES)?)?;
         let mac: &[u8; MAC_BYTES] = mac.try_into().ok()?;
-        let token = Token::read(signed)?;
+        let (token, names) = Token::read(signed)?;
         let key_id = *signed.get(1)?;
         for (tag, side) in [(from_tag, Side::Caller), (to_tag, Side::Callee)] {
             let wanted = keys.sign_with(key_id, Use::Token, &[signed, call_id, tag])?;
             if same_mac(&wanted, mac) {
-                return Some((token, side));
+                return Some(Verified { token, side, names });
             }
         }
         None
@@ -108,16 +140,24 @@ impl Token {
         direction | (environment << 1)
     }
 
-    fn read(signed: &[u8]) -> Option<Token> {
+    fn read(signed: &[u8]) -> Option<(Token, Option<Names>)> {
         let [version, _, flags, rest @ ..] = signed else { return None };
-        if *version != VERSION || *flags > 7 {
+        if *version != VERSION || *flags > (7 | HAS_NAMES) {
             return None;
         }
         let (caller, rest) = read_hop(rest)?;
         let (callee, rest) = read_hop(rest)?;
-        rest.is_empty().then_some(Token {
+        let (names, rest) = match flags & HAS_NAMES {
+            0 => (None, rest),
+            _ => {
+                let (original, rest) = read_name(rest)?;
+                let (shown, rest) = read_name(rest)?;
+                (Some(Names { original: original.to_vec(), shown: shown.to_vec() }), rest)
+            }
+        };
+        let token = Token {
             direction: if flags & 1 == 1 { Direction::Outbound } else { Direction::Inbound },
-            environment: match flags >> 1 {
+            environment: match (flags & 7) >> 1 {
                 1 => Some(Environment::Prod),
                 2 => Some(Environment::Staging),
                 3 => Some(Environment::Oss),
@@ -125,7 +165,15 @@ impl Token {
             },
             caller,
             callee,
-        })
+        };
+        rest.is_empty().then_some((token, names))
+    }
+}
+
+impl Names {
+    /// True when both names fit into a token.
+    pub fn fit(&self) -> bool {
+        self.original.len() <= NAME_BYTES && self.shown.len() <= NAME_BYTES
     }
 }
 
@@ -165,6 +213,11 @@ impl Plain {
     fn bytes(&self) -> &[u8] {
         self.space.get(..self.len).unwrap_or_default()
     }
+}
+
+fn read_name(raw: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = raw.split_first()?;
+    rest.split_at_checked(usize::from(*len))
 }
 
 fn read_hop(raw: &[u8]) -> Option<(Hop, &[u8])> {
@@ -252,7 +305,7 @@ mod tests {
 
     fn text() -> Vec<u8> {
         let mut out = Vec::new();
-        token().write(&ring(1), b"call", b"tag", &mut out);
+        token().write(None, &ring(1), Dialog { call_id: b"call", from_tag: b"tag" }, &mut out);
         out
     }
 
@@ -261,8 +314,37 @@ mod tests {
         let text = text();
         assert_eq!(text.len(), 44);
         let seen = |from: &[u8], to: &[u8]| Token::verify(&text, &ring(1), b"call", from, to);
-        assert_eq!(seen(b"tag", b"other"), Some((token(), Side::Caller)));
-        assert_eq!(seen(b"other", b"tag"), Some((token(), Side::Callee)));
+        assert_eq!(seen(b"tag", b"other"), verified(token(), Side::Caller, None));
+        assert_eq!(seen(b"other", b"tag"), verified(token(), Side::Callee, None));
+    }
+
+    fn verified(token: Token, side: Side, names: Option<Names>) -> Option<Verified> {
+        Some(Verified { token, side, names })
+    }
+
+    #[test]
+    fn names_are_carried_by_value_and_left_out_when_too_long() {
+        let names = Names {
+            original: b"\"Asha\" <sip:org_1_1001@10.10.10.1>".to_vec(),
+            shown: b"<sip:+918065978002@x>".to_vec(),
+        };
+        let mut out = Vec::new();
+        let dialog = Dialog { call_id: b"call", from_tag: b"tag" };
+        token().write(Some(&names), &ring(1), dialog, &mut out);
+        assert_eq!(
+            Token::verify(&out, &ring(1), b"call", b"tag", b""),
+            verified(token(), Side::Caller, Some(names.clone()))
+        );
+        let long = Names { original: vec![b'x'; NAME_BYTES + 1], ..names };
+        let mut out = Vec::new();
+        token().write(Some(&long), &ring(1), dialog, &mut out);
+        assert_eq!(Token::verify(&out, &ring(1), b"call", b"tag", b""), verified(token(), Side::Caller, None));
+        let longest = Names { original: vec![b'x'; NAME_BYTES], shown: vec![b'y'; NAME_BYTES] };
+        let hop = Hop { transport: Transport::Tcp, address: "[2001:db8::1]:5060".parse().unwrap() };
+        let token = Token { caller: hop, callee: hop, ..token() };
+        let mut out = Vec::new();
+        token.write(Some(&longest), &ring(1), dialog, &mut out);
+        assert_eq!(Token::verify(&out, &ring(1), b"call", b"tag", b""), verified(token, Side::Caller, Some(longest)));
     }
 
     /// Row SX17: changed, replayed from another dialog, of an unknown key.
@@ -285,8 +367,8 @@ mod tests {
             |port| Hop { transport: Transport::Udp, address: SocketAddr::new("2001:db8::1".parse().unwrap(), port) };
         let token = Token { caller: hop(1), callee: hop(2), environment: None, direction: Direction::Outbound };
         let mut out = Vec::new();
-        token.write(&ring(1), b"c", b"", &mut out);
-        assert_eq!(Token::verify(&out, &ring(1), b"c", b"", b"t"), Some((token, Side::Caller)));
+        token.write(None, &ring(1), Dialog { call_id: b"c", from_tag: b"" }, &mut out);
+        assert_eq!(Token::verify(&out, &ring(1), b"c", b"", b"t"), verified(token, Side::Caller, None));
     }
 
     proptest! {

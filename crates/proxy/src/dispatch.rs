@@ -94,6 +94,10 @@ pub enum Step {
     Trunk(PartyId),
     /// The environment that takes the call.
     Target(PartyId),
+    /// An emergency or short number of the configured list: carried before any other rule.
+    Emergency,
+    /// The environment is forbidden emergency and short numbers.
+    EmergencyForbidden,
     /// Nothing is configured to take the call.
     NoTarget,
 }
@@ -121,7 +125,7 @@ pub fn decide(settings: &Settings, directory: &Directory, question: &Question<'_
     decision.outcome = if matches!(question.method, Method::Register | Method::Subscribe | Method::Publish) {
         decision.trace.add(Step::NotServed(question.method));
         Outcome::Refuse(Refusal::NotHere)
-    } else if !directory.is_loaded() {
+    } else if !directory.is_loaded() && (inbound || !is_emergency(settings, question.user)) {
         decision.trace.add(Step::NoTable);
         Outcome::Refuse(Refusal::NoTable)
     } else if inbound {
@@ -215,6 +219,14 @@ fn decide_outbound(
     question: &Question<'_>,
     decision: &mut Decision,
 ) -> Outcome {
+    if is_emergency(settings, question.user) {
+        decision.trace.add(Step::Emergency);
+        if settings.party(question.from).is_some_and(|party| party.identity.refuses_emergency) {
+            decision.trace.add(Step::EmergencyForbidden);
+            return Outcome::Refuse(Refusal::EmergencyForbidden);
+        }
+        return to_trunk(settings, decision);
+    }
     match settings.numbering.canonical_user(question.user) {
         Ok(number) => {
             decision.number = Some(number);
@@ -229,6 +241,15 @@ fn decide_outbound(
             return Outcome::Refuse(Refusal::NotANumber);
         }
     }
+    to_trunk(settings, decision)
+}
+
+/// True for the emergency and short numbers of the configuration, as they were dialled.
+pub fn is_emergency(settings: &Settings, user: &[u8]) -> bool {
+    settings.caller_id.emergency.iter().any(|number| number.as_bytes() == user)
+}
+
+fn to_trunk(settings: &Settings, decision: &mut Decision) -> Outcome {
     match settings.first_trunk() {
         Some(party) if settings.party(party).is_some_and(|p| !p.peers.is_empty()) => {
             decision.trace.add(Step::Trunk(party));
@@ -294,6 +315,8 @@ impl Step {
             Step::Hairpin => "hairpin",
             Step::Trunk(_) => "trunk",
             Step::Target(_) => "target",
+            Step::Emergency => "emergency",
+            Step::EmergencyForbidden => "emergency_forbidden",
             Step::NoTarget => "no_target",
         }
     }
@@ -344,6 +367,8 @@ impl fmt::Display for Told<'_> {
             Step::Hairpin => f.write_str("one of our own DIDs is called: it goes out by the trunk like any number"),
             Step::Trunk(id) => write!(f, "trunk {} takes the call", self.name(id)),
             Step::Target(id) => write!(f, "environment {} takes the call", self.name(id)),
+            Step::Emergency => f.write_str("an emergency or short number: carried before any other rule"),
+            Step::EmergencyForbidden => f.write_str("this environment may not call emergency and short numbers"),
             Step::NoTarget => f.write_str("nothing is configured to take the call"),
         }
     }

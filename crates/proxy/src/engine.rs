@@ -6,13 +6,15 @@
 
 mod answer;
 mod attempt;
+mod names;
 mod response;
 mod stateless;
 mod time;
 
 use crate::admission;
-use crate::dialog_token::{Hop, Token};
-use crate::dispatch::{self, Decision, Outcome, Question, Step};
+use crate::caller_id::{Presented, Shown};
+use crate::dialog_token::{Hop, Token, Verified};
+use crate::dispatch::{self, Decision, Direction, Outcome, Question, Step};
 use crate::flow::{Flow, ListenerId, PartyId, Time, Transport};
 use crate::keys::KeyRing;
 use crate::outbox::{Absorbed, DropReason, Event, Outbox, Warning};
@@ -26,7 +28,7 @@ use crate::transaction::key::{Identity, Key};
 use crate::transaction::table::Table;
 use attempt::Plan;
 use directory::Directory;
-use sip::{Index, Method, Parsed, Request, Rport, Uri};
+use sip::{Index, Method, Parsed, Request, Rport};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -73,6 +75,14 @@ struct Arrival<'a> {
     key: Key,
     way: Way<'a>,
     loop_part: u64,
+}
+
+/// Where a request inside a dialog goes.
+#[derive(Clone, Debug)]
+struct InDialog {
+    hop: Hop,
+    /// What its token says; `None` where it passes without one.
+    verified: Option<Verified>,
 }
 
 /// A request that gets an answer of ours: as much of it as an answer needs.
@@ -224,28 +234,30 @@ impl Engine {
 
     /// A request inside a dialog: our token names the peer, and the directory is not asked.
     fn on_in_dialog(&mut self, turn: &mut Turn<'_>, arrival: &Arrival<'_>) {
-        match self.hop_of(turn, arrival) {
-            Some((hop, record)) => {
-                turn.outbox.event(Event::InDialog(arrival.party, arrival.request.method()));
-                let Some((peer, toward)) = self.peer_at(hop) else {
-                    return self.refuse(turn, arrival, Refusal::NoTarget);
-                };
-                let record = if makes_dialog(arrival.request.method()) { record } else { Record::None };
-                let (uri, routes) = in_dialog_uri(&arrival.way);
-                self.open(turn, arrival, Plan { toward, peer, untried: &[], uri, routes, record });
-            }
-            None => self.refuse(turn, arrival, Refusal::NoToken),
-        }
+        let Some(way) = self.hop_of(turn, arrival) else { return self.refuse(turn, arrival, Refusal::NoToken) };
+        turn.outbox.event(Event::InDialog(arrival.party, arrival.request.method()));
+        let Some((peer, toward)) = self.peer_at(way.hop) else {
+            return self.refuse(turn, arrival, Refusal::NoTarget);
+        };
+        let record = match arrival.way.token {
+            Some(text) if way.verified.is_some() && makes_dialog(arrival.request.method()) => Record::Copy(text),
+            _ => Record::None,
+        };
+        let (uri, routes) = in_dialog_uri(&arrival.way);
+        let settings = Arc::clone(&self.settings);
+        let shown = names::shown_in_dialog(&settings, arrival, toward, way.verified.as_ref());
+        let identity = names::edits_in_dialog(&settings, arrival, way.verified.as_ref(), shown.as_ref());
+        self.open(turn, arrival, Plan { toward, peer, untried: &[], uri, routes, record, identity });
     }
 
     /// The next hop of an in-dialog request (decision on F6): the token's peer; without a token, the local PBX for calls
     /// that are older than we, or a configured peer that the request-URI names.
-    fn hop_of<'a>(&self, turn: &mut Turn<'_>, arrival: &Arrival<'a>) -> Option<(Hop, Record<'a>)> {
+    fn hop_of(&self, turn: &mut Turn<'_>, arrival: &Arrival<'_>) -> Option<InDialog> {
         let request = arrival.request;
         if let Some(text) = arrival.way.token {
             let (from, to) = (request.from_tag().unwrap_or_default(), request.to_tag().unwrap_or_default());
-            if let Some((token, side)) = Token::verify(text, &self.keys, request.call_id(), from, to) {
-                return Some((token.next_hop(side), Record::Copy(text)));
+            if let Some(verified) = Token::verify(text, &self.keys, request.call_id(), from, to) {
+                return Some(InDialog { hop: verified.token.next_hop(verified.side), verified: Some(verified) });
             }
             turn.outbox.event(Event::Warned(Warning::TokenRefused));
         }
@@ -260,11 +272,11 @@ impl Engine {
                 return None;
             }
             turn.outbox.event(Event::Warned(Warning::Adopted));
-            return Some((peer.hop(), Record::None));
+            return Some(InDialog { hop: peer.hop(), verified: None });
         }
         let peer = self.settings.peer_named(&arrival.way.uri)?;
         turn.outbox.event(Event::Warned(Warning::Untokened));
-        Some((peer.hop(), Record::None))
+        Some(InDialog { hop: peer.hop(), verified: None })
     }
 
     /// A request out of a dialog: dispatch decides.
@@ -280,15 +292,15 @@ impl Engine {
         if request.method() == Method::Options {
             return self.answer_options(turn, arrival);
         }
-        let is_call = request.method() == Method::Invite;
-        if is_call && self.draining {
+        let user = dispatch::called_user(uri);
+        let outranks = dispatch::is_emergency(&self.settings, user);
+        if request.method() == Method::Invite && self.draining && !outranks {
             return self.answer_without_state(turn, &arrival.asked(), Refusal::Draining);
         }
-        if self.table.len() >= self.settings.limits.transactions {
+        if self.table.len() >= self.settings.limits.transactions && !outranks {
             turn.outbox.event(Event::LimitReached("transactions"));
             return self.answer_without_state(turn, &arrival.asked(), Refusal::Full);
         }
-        let user = dispatch::called_user(uri);
         let question = Question { from: arrival.party, method: request.method(), user };
         let decision = dispatch::decide(&self.settings, turn.directory, &question);
         self.tell(turn, arrival, user, &decision);
@@ -298,7 +310,8 @@ impl Engine {
         }
     }
 
-    /// Sends a new request to the party that dispatch chose: its first peer now, the others if that one fails.
+    /// Sends a new request to the party that dispatch chose: its first peer now, the others if that one fails. An
+    /// outbound call is shown as the identity policy says, and takes the trunk of the DID that it shows.
     fn dispatch(
         &mut self,
         turn: &mut Turn<'_>,
@@ -308,30 +321,45 @@ impl Engine {
         decision: &Decision,
     ) {
         let settings = Arc::clone(&self.settings);
+        let presented = (decision.direction == Direction::Outbound).then(|| self.present(turn, arrival, toward));
+        if let Some(Presented { shown: Shown::Refuse(refusal), .. }) = presented {
+            return self.refuse(turn, arrival, refusal);
+        }
+        let toward = presented.and_then(|presented| presented.trunk).unwrap_or(toward);
         let mut formatted = Vec::new();
-        let user = match dispatch::called_form(&settings, decision) {
+        let form = settings.party(toward).and_then(|party| party.called_number);
+        let user = match decision.number.zip(form) {
             Some((number, form)) => {
                 settings.numbering.write(number, form, &mut formatted);
                 formatted.as_slice()
             }
             None => user,
         };
-        let peers = settings.party(toward).map(|party| party.peers.as_slice()).unwrap_or_default();
-        let (usable, paused): (Vec<&Peer>, Vec<&Peer>) =
-            peers.iter().partition(|peer| !self.is_paused(peer.address, turn.now));
-        let order: Vec<Peer> = usable.into_iter().chain(paused).copied().collect();
+        let order = self.peers_in_order(toward, turn.now);
         let Some((peer, untried)) = order.split_first() else {
             return self.refuse(turn, arrival, Refusal::NoTarget);
         };
+        let dressed = names::dress(&settings, turn, arrival, presented.as_ref(), peer);
+        let identity = names::edits_of(&settings, arrival, toward, dressed.as_ref());
         let token = self.token_for(arrival.party, arrival.flow, toward, peer);
         let keys = Arc::clone(&self.keys);
         let record = match token {
-            Some(ref token) if makes_dialog(arrival.request.method()) => Record::Mint(token, &keys),
+            Some(ref token) if makes_dialog(arrival.request.method()) => {
+                Record::Mint(token, dressed.as_ref().map(|dressed| &dressed.names), &keys)
+            }
             _ => Record::None,
         };
         let uri = UriOut::Peer { uri: arrival.way.uri, user };
         let routes = Routes { skip_first: arrival.way.skip_first, skip_last: arrival.way.skip_last, append: None };
-        self.open(turn, arrival, Plan { toward, peer: *peer, untried, uri, routes, record });
+        self.open(turn, arrival, Plan { toward, peer: *peer, untried, uri, routes, record, identity });
+    }
+
+    /// A party's peers in their order; those that asked for a pause come last.
+    fn peers_in_order(&self, party: PartyId, now: Time) -> Vec<Peer> {
+        let peers = self.settings.party(party).map(|party| party.peers.as_slice()).unwrap_or_default();
+        let (usable, paused): (Vec<&Peer>, Vec<&Peer>) =
+            peers.iter().partition(|peer| !self.is_paused(peer.address, now));
+        usable.into_iter().chain(paused).copied().collect()
     }
 
     fn tell(&self, turn: &mut Turn<'_>, arrival: &Arrival<'_>, user: &[u8], decision: &Decision) {
@@ -359,8 +387,8 @@ impl Engine {
             Role::Trunk => None,
         });
         let direction = match roles {
-            [Role::Trunk, _] => dispatch::Direction::Inbound,
-            _ => dispatch::Direction::Outbound,
+            [Role::Trunk, _] => Direction::Inbound,
+            _ => Direction::Outbound,
         };
         Some(Token { direction, environment, caller: caller.hop(), callee: peer.hop() })
     }
@@ -434,32 +462,5 @@ fn in_dialog_uri<'a>(way: &Way<'a>) -> (UriOut<'a>, Routes<'a>) {
             (UriOut::Whole(next), routes)
         }
         _ => (UriOut::Keep(way.uri), routes),
-    }
-}
-
-impl Settings {
-    /// True when the flow's remote end is a configured peer, address and port.
-    pub fn is_peer_address(&self, flow: &Flow) -> bool {
-        let transport = self.transport(flow.listener);
-        self.parties.iter().flat_map(|party| &party.peers).any(|peer| {
-            peer.address.ip() == flow.remote.ip()
-                && (transport == Transport::Tcp || peer.address.port() == flow.remote.port())
-        })
-    }
-
-    /// The configured peer at an address, with its party.
-    pub fn peer_of(&self, transport: Transport, address: SocketAddr) -> Option<(Peer, PartyId)> {
-        let parties = (0..=u16::MAX).map(PartyId).zip(&self.parties);
-        parties
-            .flat_map(|(id, party)| party.peers.iter().map(move |peer| (*peer, id)))
-            .find(|(peer, _)| peer.transport == transport && peer.address == address)
-    }
-
-    /// The configured peer that a URI's host names: address and port, else the first at that address.
-    pub fn peer_named(&self, uri: &Uri<'_>) -> Option<&Peer> {
-        let ip = uri.host_ip()?;
-        let port = uri.port.unwrap_or(5060);
-        let at = || self.parties.iter().flat_map(|party| &party.peers).filter(move |peer| peer.address.ip() == ip);
-        at().find(|peer| peer.address.port() == port).or_else(|| at().next())
     }
 }

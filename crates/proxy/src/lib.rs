@@ -9,10 +9,12 @@
 //! 3261 section 17 and RFC 6026), `dialog_token` (how a dialog is routed with no memory), `rewrite` (RFC 3261 16.6).
 
 pub mod admission;
+pub mod caller_id;
 pub mod dialog_token;
 pub mod dispatch;
 pub mod engine;
 pub mod flow;
+pub mod identity;
 pub mod keys;
 pub mod limits;
 pub mod outbox;
@@ -23,6 +25,7 @@ pub mod settings;
 mod timers;
 mod transaction;
 
+pub use caller_id::{Claims, Presented, Rule, Shown, present};
 pub use dispatch::{Decision, Outcome, Question, decide};
 pub use engine::Engine;
 pub use flow::{Flow, InterfaceId, ListenerId, PartyId, Time, Transport};

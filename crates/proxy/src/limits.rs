@@ -12,3 +12,7 @@ pub const OWN_ROUTES: usize = 2;
 pub const TRACE_STEPS: usize = 12;
 /// Retry-After that is believed of a peer, in seconds.
 pub const PEER_RETRY_AFTER_SECS: u32 = 300;
+/// Bytes of each of the caller's two names (display name and URI) that a dialog token carries.
+pub const NAME_BYTES: usize = 200;
+/// Steps of one identity decision's trace.
+pub const IDENTITY_STEPS: usize = 16;

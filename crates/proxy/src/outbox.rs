@@ -1,9 +1,10 @@
 //! What leaves the core: bytes to send, and facts to count. The caller owns one [`Outbox`] and reuses it.
 
+use crate::caller_id::Rule;
 use crate::dispatch::Decision;
 use crate::flow::{Flow, PartyId};
 use crate::refusal::Refusal;
-use sip::{Hopeless, Method, Span};
+use sip::{Hopeless, Method, Number, Span};
 
 /// One byte buffer, a list of datagrams or stream messages in it, and a list of facts. Complete when the call returns.
 #[derive(Debug, Default)]
@@ -47,6 +48,17 @@ pub enum Event {
         method: Method,
         /// Where it goes, and why.
         decision: Decision,
+    },
+    /// The caller ID of an outbound call was chosen by this rule.
+    Shown(PartyId, Rule),
+    /// A call claimed a number of another organisation; it was never sent. The texts are spans of [`Outbox::text`].
+    Foreign {
+        /// The Call-ID, as it arrived.
+        call_id: Span,
+        /// The organisation whose call it is; empty when it is not known.
+        organisation: Span,
+        /// The claimed number.
+        number: Option<Number>,
     },
     /// A final response to an INVITE that was forwarded or made by us: the attempt is over.
     Final {

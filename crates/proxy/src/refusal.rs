@@ -41,6 +41,12 @@ pub enum Refusal {
     Full,
     /// We are draining: new calls go elsewhere.
     Draining,
+    /// The call claims a number of another organisation.
+    ForeignCallerId,
+    /// No rule yields a caller ID, and the trunk has no fallback.
+    NoCallerId,
+    /// The environment is forbidden emergency and short numbers.
+    EmergencyForbidden,
     /// The target's own message would not fit what carries it.
     TooLarge,
 }
@@ -55,6 +61,7 @@ impl Refusal {
             Refusal::Loop => 482,
             Refusal::BadExtension => 420,
             Refusal::ForeignTarget | Refusal::ForeignRoute | Refusal::NoToken | Refusal::NotHere => 403,
+            Refusal::ForeignCallerId | Refusal::NoCallerId | Refusal::EmergencyForbidden => 403,
             Refusal::NotANumber => 404,
             Refusal::UnknownDid(status) | Refusal::NotInService(status) => status,
             Refusal::NoTarget => 480,
@@ -85,6 +92,9 @@ impl Refusal {
             Refusal::NoTable => "No Directory Yet",
             Refusal::Full => "Overloaded",
             Refusal::Draining => "Draining",
+            Refusal::ForeignCallerId => "Caller ID Of Another Organisation",
+            Refusal::NoCallerId => "No Caller ID",
+            Refusal::EmergencyForbidden => "Emergency Numbers Forbidden Here",
             Refusal::TooLarge => "Message Too Large",
         }
     }
@@ -110,6 +120,9 @@ impl Refusal {
             Refusal::NoTable => "no_table",
             Refusal::Full => "full",
             Refusal::Draining => "draining",
+            Refusal::ForeignCallerId => "foreign_caller_id",
+            Refusal::NoCallerId => "no_caller_id",
+            Refusal::EmergencyForbidden => "emergency_forbidden",
             Refusal::TooLarge => "too_large",
         }
     }

@@ -1,12 +1,13 @@
 //! What we change in a message that we pass on: RFC 3261 16.6 for requests, 16.7 for responses. All of it by splices
 //! over the original bytes; what is not named here leaves as it came.
 
-use crate::dialog_token::Token;
+use crate::dialog_token::{Dialog, Names, Token};
 use crate::flow::Transport;
+use crate::identity::{IdentityEdits, Line, Seen};
 use crate::keys::KeyRing;
 use crate::settings::{Listener, Peer};
 use crate::transaction::key::Branch;
-use sip::{Name, Request, Response, Scheme, Span, Splice, Uri};
+use sip::{Header, Message, Name, NameAddr, Request, Response, Scheme, Span, Splice, Uri};
 use std::io::Write;
 use std::net::IpAddr;
 
@@ -50,8 +51,8 @@ pub(crate) struct Routes<'a> {
 pub(crate) enum Record<'a> {
     /// Nothing: the request makes no dialog, or we do not stay on its path.
     None,
-    /// A new token, bound to the dialog.
-    Mint(&'a Token, &'a KeyRing),
+    /// A new token, bound to the dialog; with the caller's two names where we changed the caller ID.
+    Mint(&'a Token, Option<&'a Names>, &'a KeyRing),
     /// The dialog's token as it came.
     Copy(&'a [u8]),
 }
@@ -63,6 +64,7 @@ pub(crate) struct Forward<'a> {
     pub(crate) uri: UriOut<'a>,
     pub(crate) routes: Routes<'a>,
     pub(crate) record: Record<'a>,
+    pub(crate) identity: IdentityEdits<'a>,
     /// Where it came from: our socket, and the neighbour's address.
     pub(crate) arrived: Listener,
     pub(crate) source: (IpAddr, u16),
@@ -85,6 +87,7 @@ impl Forward<'_> {
         let via = request.via();
         let mut seen_via = false;
         let mut seen_route = false;
+        let mut seen = Seen::default();
         for header in request.headers() {
             match header.name {
                 Name::Via if !seen_via => {
@@ -103,7 +106,8 @@ impl Forward<'_> {
                     }
                     seen_route = true;
                 }
-                _ => {}
+                _ if self.identity.is_empty() => {}
+                _ => write_identity(&mut splice, request, header, &self.identity, &mut seen),
             }
         }
         splice.finish().ok()?;
@@ -116,6 +120,7 @@ impl Forward<'_> {
         stamp.via = Span::new(from, out.len() - base);
         self.write_records(out);
         stamp.records = Span::new(stamp.via.end as usize, out.len() - base);
+        self.identity.write_missing(self.request, out);
         if self.request.max_forwards().is_none() {
             out.extend_from_slice(b"Max-Forwards: 70\r\n");
         }
@@ -134,10 +139,7 @@ impl Forward<'_> {
         }
         let user = out.len();
         write_record(out, &self.leaves, |out| match self.record {
-            Record::Mint(token, keys) => {
-                let tag = self.request.from_tag().unwrap_or_default();
-                token.write(keys, self.request.call_id(), tag, out);
-            }
+            Record::Mint(token, names, keys) => token.write(names, keys, dialog_of(self.request), out),
             Record::Copy(text) => out.extend_from_slice(text),
             Record::None => {}
         });
@@ -255,15 +257,69 @@ fn write_params(out: &mut Vec<u8>, uri: &Uri<'_>, unwanted: &[&[u8]]) {
     }
 }
 
-/// Appends a response as it leaves: our Via taken off (16.7 item 3), nothing else (item 9).
-pub(crate) fn write_response(response: &Response<'_>, leaves: Transport, out: &mut Vec<u8>) -> Option<()> {
+/// What a new dialog's token is bound to.
+fn dialog_of<'a>(request: &Message<'a>) -> Dialog<'a> {
+    Dialog { call_id: request.call_id(), from_tag: request.from_tag().unwrap_or_default() }
+}
+
+fn write_identity(
+    splice: &mut Splice<'_, '_>,
+    message: &Message<'_>,
+    header: &Header,
+    identity: &IdentityEdits<'_>,
+    seen: &mut Seen,
+) {
+    match identity.line(message, header, seen) {
+        Line::Keep => {}
+        Line::Remove => splice.delete(header.line),
+        Line::Value(value) => splice.replace(header.value, value),
+        Line::Address(address) => {
+            if let Ok(name_addr) = NameAddr::parse(message.value(header)) {
+                let start = header.value.start;
+                let span = Span { start: start + name_addr.addr.start, end: start + name_addr.addr.end };
+                splice.replace(span, address);
+            }
+        }
+    }
+}
+
+/// Appends a message with other display names and URIs in its From and To.
+pub(crate) fn write_renamed(message: &Message<'_>, identity: &IdentityEdits<'_>, out: &mut Vec<u8>) -> Option<()> {
+    let mut splice = Splice::new(message.bytes(), out);
+    let mut seen = Seen::default();
+    for header in message.headers() {
+        write_identity(&mut splice, message, header, identity, &mut seen);
+    }
+    splice.finish().ok()
+}
+
+/// Appends a response as it leaves: our Via taken off (16.7 item 3), the names that its sender was shown turned back
+/// into those that the receiver knows, nothing else (item 9).
+pub(crate) fn write_response(
+    response: &Response<'_>,
+    leaves: Transport,
+    identity: &IdentityEdits<'_>,
+    out: &mut Vec<u8>,
+) -> Option<()> {
     let ours = response.list(Name::Via).next()?;
     let mut splice = Splice::new(response.bytes(), out);
     if leaves == Transport::Tcp && response.first(Name::ContentLength).is_none() {
         let start = response.headers_start();
         let _ = write!(splice.with(start, start), "Content-Length: {}\r\n", response.body().len());
     }
-    splice.delete(response.removal(&ours));
+    let removal = response.removal(&ours);
+    if identity.is_empty() {
+        splice.delete(removal);
+        return splice.finish().ok();
+    }
+    let mut seen = Seen::default();
+    for header in response.headers() {
+        if header.line.start == ours.header.line.start {
+            splice.delete(removal);
+        } else {
+            write_identity(&mut splice, response, header, identity, &mut seen);
+        }
+    }
     splice.finish().ok()
 }
 
@@ -309,12 +365,13 @@ pub(crate) struct NextAttempt<'a> {
     pub(crate) peer: &'a Peer,
     pub(crate) branch: Branch,
     pub(crate) token: &'a Token,
+    pub(crate) names: Option<&'a Names>,
     pub(crate) keys: &'a KeyRing,
 }
 
 impl NextAttempt<'_> {
     fn write_token(&self, sent: &Request<'_>, out: &mut Vec<u8>) {
-        self.token.write(self.keys, sent.call_id(), sent.from_tag().unwrap_or_default(), out);
+        self.token.write(self.names, self.keys, dialog_of(sent), out);
     }
 }
 

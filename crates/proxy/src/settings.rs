@@ -3,7 +3,7 @@
 
 use crate::flow::{Flow, InterfaceId, ListenerId, PartyId, Time, Transport};
 use directory::Environment;
-use sip::{Form, Numbering};
+use sip::{Form, Number, Numbering, Uri};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ pub struct Settings {
     pub numbering: Numbering,
     /// What a number without a good row gets.
     pub dispatch: DispatchSettings,
+    /// Who is shown to whom.
+    pub caller_id: CallerIdSettings,
     /// Until when in-dialog requests to our own address without our Route go to the local PBX (calls older than we).
     pub adopt_until: Option<Time>,
     /// RFC 3261's timers, and those that are ours.
@@ -54,6 +56,124 @@ pub struct Party {
     pub peers: Vec<Peer>,
     /// How the called number is written toward this party; `None` leaves it as received.
     pub called_number: Option<Form>,
+    /// Whom it may call for, what it is shown, and whether its word on identity counts.
+    pub identity: IdentitySettings,
+}
+
+/// What a party may say, and is shown, of who calls.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct IdentitySettings {
+    /// A trunk: how callers are shown to it; `None` leaves identity alone (`caller_id = "pass"`).
+    pub profile: Option<Profile>,
+    /// A trunk: the DID that a call gets when no rule yields one.
+    pub fallback_did: Option<Number>,
+    /// A trunk: the `provider` values of rows whose DIDs came by it.
+    pub providers: Vec<Box<str>>,
+    /// An environment: names or ids of the organisations that it may call for; `None` for all.
+    pub organisations: Option<Vec<Box<str>>>,
+    /// An environment: emergency and short numbers get 403.
+    pub refuses_emergency: bool,
+    /// The identity headers of an untrusted party are removed, and it is not shown what Privacy hides (RFC 3325).
+    pub is_untrusted: bool,
+}
+
+/// How callers are shown to one trunk.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Profile {
+    /// How a number is written.
+    pub number: Form,
+    /// From carries the DID.
+    pub in_from: bool,
+    /// P-Asserted-Identity carries the DID.
+    pub in_asserted: bool,
+    /// What becomes of P-Preferred-Identity.
+    pub preferred: HeaderRule,
+    /// What becomes of Remote-Party-ID.
+    pub remote_party: HeaderRule,
+    /// What becomes of Diversion.
+    pub diversion: HeaderRule,
+    /// What becomes of History-Info.
+    pub history: HeaderRule,
+    /// The host beside the number.
+    pub host: HostRule,
+    /// The display name beside the number.
+    pub display: DisplayRule,
+    /// `;user=phone` stands behind the host.
+    pub user_phone: bool,
+    /// A forwarded call shows its first caller in From.
+    pub pass_forwarded_caller: bool,
+}
+
+impl Default for Profile {
+    fn default() -> Self {
+        Profile {
+            number: Form::PlusE164,
+            in_from: true,
+            in_asserted: true,
+            preferred: HeaderRule::Remove,
+            remote_party: HeaderRule::Remove,
+            diversion: HeaderRule::Rewrite,
+            history: HeaderRule::Rewrite,
+            host: HostRule::AsIs,
+            display: DisplayRule::Remove,
+            user_phone: false,
+            pass_forwarded_caller: false,
+        }
+    }
+}
+
+/// What becomes of a header that names a caller. A number that is not the organisation's own never passes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HeaderRule {
+    /// It stays as it came when its number is the organisation's own, else it goes.
+    Keep,
+    /// It names a DID of the organisation in the profile's form, else it goes.
+    Rewrite,
+    /// It goes.
+    Remove,
+}
+
+/// The host of a rewritten identity.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HostRule {
+    /// As the PBX wrote it in From.
+    AsIs,
+    /// This domain.
+    Domain(Box<str>),
+    /// Our address toward the trunk.
+    Ours,
+}
+
+/// The display name of a rewritten identity.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DisplayRule {
+    /// As the PBX wrote it in From.
+    Keep,
+    /// None.
+    Remove,
+    /// The organisation's name.
+    Organisation,
+}
+
+/// What holds for every caller.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CallerIdSettings {
+    /// The header in which a PBX names the calling endpoint; removed from everything that we pass on.
+    pub endpoint_header: Option<Box<str>>,
+    /// What a claim to another organisation's number gets.
+    pub on_foreign: OnForeign,
+    /// Emergency and short numbers: carried before any other rule.
+    pub emergency: Vec<Box<str>>,
+}
+
+/// What a claim to another organisation's number gets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OnForeign {
+    /// The chain goes on without it.
+    #[default]
+    Replace,
+    /// 403.
+    Reject,
 }
 
 /// What a party is.
@@ -262,5 +382,32 @@ impl Peer {
     /// The peer as a dialog token keeps it.
     pub fn hop(&self) -> crate::dialog_token::Hop {
         crate::dialog_token::Hop { transport: self.transport, address: self.address }
+    }
+}
+
+impl Settings {
+    /// True when the flow's remote end is a configured peer, address and port.
+    pub fn is_peer_address(&self, flow: &Flow) -> bool {
+        let transport = self.transport(flow.listener);
+        self.parties.iter().flat_map(|party| &party.peers).any(|peer| {
+            peer.address.ip() == flow.remote.ip()
+                && (transport == Transport::Tcp || peer.address.port() == flow.remote.port())
+        })
+    }
+
+    /// The configured peer at an address, with its party.
+    pub fn peer_of(&self, transport: Transport, address: SocketAddr) -> Option<(Peer, PartyId)> {
+        let parties = (0..=u16::MAX).map(PartyId).zip(&self.parties);
+        parties
+            .flat_map(|(id, party)| party.peers.iter().map(move |peer| (*peer, id)))
+            .find(|(peer, _)| peer.transport == transport && peer.address == address)
+    }
+
+    /// The configured peer that a URI's host names: address and port, else the first at that address.
+    pub fn peer_named(&self, uri: &Uri<'_>) -> Option<&Peer> {
+        let ip = uri.host_ip()?;
+        let port = uri.port.unwrap_or(5060);
+        let at = || self.parties.iter().flat_map(|party| &party.peers).filter(move |peer| peer.address.ip() == ip);
+        at().find(|peer| peer.address.port() == port).or_else(|| at().next())
     }
 }

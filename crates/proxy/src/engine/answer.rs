@@ -111,6 +111,7 @@ impl Engine {
         let (head, tail) = (context.stamp.via.start as usize, context.stamp.records.end as usize);
         scratch.extend_from_slice(context.sent.get(..head).unwrap_or_default());
         scratch.extend_from_slice(context.sent.get(tail..).unwrap_or_default());
+        self.rename_back(context, &mut scratch);
         let tag = self.local_tag(context.key);
         match sip::parse(&scratch, self.own_index.get_or_insert_default()) {
             Parsed::Request(request) => {

@@ -1,7 +1,9 @@
 //! What happens at a peer: a request goes there, goes to the next one when that fails, and is cancelled.
 
 use super::{Arrival, Engine, Turn};
+use crate::dialog_token::Names;
 use crate::flow::{Flow, PartyId, Time, Transport};
+use crate::identity::IdentityEdits;
 use crate::limits::ATTEMPTS;
 use crate::outbox::{Event, FailoverReason};
 use crate::rewrite::{Forward, HopByHop, NextAttempt, Record, Routes, Stamp, UriOut, write_next_attempt};
@@ -29,6 +31,7 @@ pub(super) struct Plan<'a> {
     pub(super) uri: UriOut<'a>,
     pub(super) routes: Routes<'a>,
     pub(super) record: Record<'a>,
+    pub(super) identity: IdentityEdits<'a>,
 }
 
 impl Engine {
@@ -41,6 +44,7 @@ impl Engine {
         let (leaves, arrived) = (*leaves, *arrived);
         let upstream = self.upstream_of(arrival.flow, arrival.request);
         let (slot, mut context) = self.open_context(turn.now, arrival, upstream, plan.toward);
+        context.remember_names(arrival.request, &plan.identity);
         context.untried.extend(plan.untried.iter().take(ATTEMPTS - 1).rev());
         if arrival.request.method() == Method::Invite {
             self.answer_trying(turn, &mut context, arrival.flow, arrival.request);
@@ -55,6 +59,7 @@ impl Engine {
             uri: plan.uri,
             routes: plan.routes,
             record: plan.record,
+            identity: plan.identity,
             arrived,
             source: (arrival.flow.remote.ip(), arrival.flow.remote.port()),
             leaves,
@@ -104,6 +109,8 @@ impl Engine {
             server,
             sent: self.table.buffer(),
             stamp: Stamp::default(),
+            came_from: Vec::new(),
+            came_to: Vec::new(),
             reply: self.table.buffer(),
             attempts: Vec::new(),
             untried: Vec::new(),
@@ -117,7 +124,9 @@ impl Engine {
             Some(mut used) => {
                 let lists = (std::mem::take(&mut used.attempts), std::mem::take(&mut used.untried));
                 let cancel_reason = std::mem::take(&mut used.cancel_reason);
-                *used = Context { attempts: lists.0, untried: lists.1, cancel_reason, ..fresh };
+                let (came_from, came_to) = (std::mem::take(&mut used.came_from), std::mem::take(&mut used.came_to));
+                let (attempts, untried) = lists;
+                *used = Context { attempts, untried, cancel_reason, came_from, came_to, ..fresh };
                 used
             }
             None => Box::new(fresh),
@@ -236,7 +245,8 @@ impl Engine {
         let made = match sip::parse(&context.sent, &mut index) {
             Parsed::Request(sent) => self.attempt_key(&sent, &context.stamp, number).and_then(|key| {
                 let branch = self.branch(&context.stamp, number, key);
-                let next = NextAttempt { peer: &peer, branch, token: &token, keys: &self.keys };
+                let names = names_of(context, &sent);
+                let next = NextAttempt { peer: &peer, branch, token: &token, names: names.as_ref(), keys: &self.keys };
                 let out = &mut turn.outbox.bytes;
                 Some((key, write_next_attempt(&sent, &context.stamp, &leaves, &arrived, &next, out)?))
             }),
@@ -331,4 +341,11 @@ impl Engine {
     pub(super) fn listener_of(&self, peer: &Peer) -> Option<Listener> {
         self.settings.listener(peer.listener).copied()
     }
+}
+
+/// The caller's two names, where they differ: as the request came, and as it was sent.
+fn names_of(context: &Context, sent: &Request<'_>) -> Option<Names> {
+    let from = sent.from().of(sent.bytes());
+    let shown = sip::NameAddr::parse(from).ok()?.addr.of(from).to_vec();
+    (!context.came_from.is_empty()).then(|| Names { original: context.came_from.clone(), shown })
 }

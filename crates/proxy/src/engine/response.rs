@@ -145,7 +145,8 @@ impl Engine {
     fn pass_up(&mut self, turn: &mut Turn<'_>, context: &mut Context, response: &Response<'_>, kept: bool) {
         let transport = self.settings.transport(context.upstream.listener);
         let start = turn.outbox.bytes.len();
-        if write_response(response, transport, &mut turn.outbox.bytes).is_none() {
+        let edits = self.edits_back(context);
+        if write_response(response, transport, &edits, &mut turn.outbox.bytes).is_none() {
             return turn.outbox.event(Event::Impossible("a response's spans contradict each other"));
         }
         let span = turn.outbox.transmit_since(context.upstream, start);

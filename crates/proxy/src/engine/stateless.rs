@@ -3,17 +3,20 @@
 
 use super::attempt::Plan;
 use super::response::next_via;
-use super::{Arrival, Engine, Turn, in_dialog_uri};
+use super::{Arrival, Engine, Turn, in_dialog_uri, names};
+use crate::caller_id;
 use crate::dispatch::{self, Outcome, Question};
 use crate::flow::{Flow, ListenerId, PartyId, Transport};
+use crate::identity;
 use crate::outbox::{Absorbed, DropReason, Event, Warning};
 use crate::refusal::Refusal;
 use crate::rewrite::{Forward, Record, Routes, Stamp, UriOut, write_response};
-use crate::settings::Peer;
+use crate::settings::{Peer, Role};
 use crate::transaction::key::{Branch, Identity};
 use crate::transaction::{Context, Server, invite_server};
 use sip::{Method, Request, Response, Rport, Via};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 impl Engine {
     /// An ACK on the branch of an INVITE that is open: it ends our final's retransmissions, or it belongs to a 2xx and
@@ -57,12 +60,16 @@ impl Engine {
             return turn.outbox.event(Event::Dropped(DropReason::Ack));
         }
         if request.to_tag().is_some()
-            && let Some((hop, _)) = self.hop_of(turn, arrival)
+            && let Some(way) = self.hop_of(turn, arrival)
         {
-            let Some((peer, toward)) = self.peer_at(hop) else { return };
+            let Some((peer, toward)) = self.peer_at(way.hop) else { return };
             let (uri, routes) = in_dialog_uri(&arrival.way);
             turn.outbox.event(Event::InDialog(arrival.party, Method::Ack));
-            return self.pass(turn, arrival, &Plan { toward, peer, untried: &[], uri, routes, record: Record::None });
+            let settings = Arc::clone(&self.settings);
+            let shown = names::shown_in_dialog(&settings, arrival, toward, way.verified.as_ref());
+            let identity = names::edits_in_dialog(&settings, arrival, way.verified.as_ref(), shown.as_ref());
+            let record = Record::None;
+            return self.pass(turn, arrival, &Plan { toward, peer, untried: &[], uri, routes, record, identity });
         }
         let is_for_us = arrival.way.token.is_none() && arrival.way.next.is_none();
         match self.peer_for_number(turn, arrival).filter(|_| is_for_us) {
@@ -87,7 +94,14 @@ impl Engine {
     fn pass_to_number(&mut self, turn: &mut Turn<'_>, arrival: &Arrival<'_>, peer: Peer, toward: PartyId) {
         turn.outbox.event(Event::Warned(Warning::Stateless));
         let user = dispatch::called_user(&arrival.way.uri);
-        let settings = std::sync::Arc::clone(&self.settings);
+        let settings = Arc::clone(&self.settings);
+        let outbound = settings.party(toward).is_some_and(|party| party.role == Role::Trunk);
+        let presented = outbound.then(|| {
+            let claims = identity::claims_of(&settings, arrival.request);
+            caller_id::present(&settings, turn.directory, arrival.party, toward, &claims)
+        });
+        let dressed = names::dress(&settings, turn, arrival, presented.as_ref(), &peer);
+        let identity = names::edits_of(&settings, arrival, toward, dressed.as_ref());
         let mut formatted = Vec::new();
         let form = settings.party(toward).and_then(|party| party.called_number);
         let user = match (settings.numbering.canonical_user(user), form) {
@@ -99,7 +113,8 @@ impl Engine {
         };
         let uri = UriOut::Peer { uri: arrival.way.uri, user };
         let routes = Routes { skip_first: arrival.way.skip_first, skip_last: arrival.way.skip_last, append: None };
-        self.pass(turn, arrival, &Plan { toward, peer, untried: &[], uri, routes, record: Record::None });
+        let record = Record::None;
+        self.pass(turn, arrival, &Plan { toward, peer, untried: &[], uri, routes, record, identity });
     }
 
     /// Where dispatch sends the INVITE of this number: the first peer.
@@ -128,6 +143,7 @@ impl Engine {
             uri: plan.uri,
             routes: plan.routes,
             record: Record::None,
+            identity: plan.identity,
             arrived,
             source: (arrival.flow.remote.ip(), arrival.flow.remote.port()),
             leaves,
@@ -158,7 +174,9 @@ impl Engine {
         };
         let start = turn.outbox.bytes.len();
         let transport = self.settings.transport(upstream.listener);
-        match write_response(response, transport, &mut turn.outbox.bytes) {
+        let verified = self.names_in_response(response);
+        let edits = self.edits_by_token(verified.as_ref(), self.is_profiled(upstream.remote.ip()));
+        match write_response(response, transport, &edits, &mut turn.outbox.bytes) {
             Some(()) => {
                 turn.outbox.transmit_since(upstream, start);
                 turn.outbox.event(Event::Warned(Warning::Stateless));

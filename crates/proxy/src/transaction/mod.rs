@@ -9,6 +9,7 @@ pub(crate) mod plain_server;
 pub(crate) mod table;
 
 use crate::flow::{Flow, PartyId, Time};
+use crate::identity::IdentityEdits;
 use crate::rewrite::Stamp;
 use crate::settings::Peer;
 use invite_client::InviteClient;
@@ -16,7 +17,7 @@ use invite_server::InviteServer;
 use key::Key;
 use plain_client::PlainClient;
 use plain_server::PlainServer;
-use sip::Method;
+use sip::{Message, Method, NameAddr};
 
 /// The earlier of two deadlines.
 pub(crate) fn earlier(left: Option<Time>, right: Option<Time>) -> Option<Time> {
@@ -43,6 +44,9 @@ pub(crate) struct Context {
     /// The request as it was last forwarded: the one owned copy. Empty again once nothing can ask for it.
     pub(crate) sent: Vec<u8>,
     pub(crate) stamp: Stamp,
+    /// What From and To were when the request came, where they left with other names; empty where they did not.
+    pub(crate) came_from: Vec<u8>,
+    pub(crate) came_to: Vec<u8>,
     /// The last response sent upstream.
     pub(crate) reply: Vec<u8>,
     pub(crate) attempts: Vec<Attempt>,
@@ -135,6 +139,19 @@ impl Context {
             Server::Plain(server) => server.on_request(),
         };
         wants && !self.reply.is_empty()
+    }
+
+    /// Keeps what From and To were, where they leave with other names: the answers go back with these.
+    pub(crate) fn remember_names(&mut self, request: &Message<'_>, identity: &IdentityEdits<'_>) {
+        let bytes = request.bytes();
+        for (changes, header, kept) in [
+            (identity.from.is_some(), request.from().of(bytes), &mut self.came_from),
+            (identity.to.is_some(), request.to().of(bytes), &mut self.came_to),
+        ] {
+            if let Some(name_addr) = NameAddr::parse(header).ok().filter(|_| changes) {
+                kept.extend_from_slice(name_addr.addr.of(header));
+            }
+        }
     }
 
     /// The attempt that a branch names.

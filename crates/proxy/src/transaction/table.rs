@@ -11,7 +11,10 @@ const POOL: usize = 4_096;
 const KEPT_BYTES: usize = 4_096;
 
 #[derive(Debug)]
-#[expect(clippy::vec_box, reason = "a context keeps its box between the pool and its slot: it is large, and never moved")]
+#[expect(
+    clippy::vec_box,
+    reason = "a context keeps its box between the pool and its slot: it is large, and never moved"
+)]
 pub(crate) struct Table {
     slots: Vec<Slot>,
     free: Vec<u32>,
@@ -101,6 +104,8 @@ impl Table {
             context.attempts.clear();
             context.untried.clear();
             context.cancel_reason.clear();
+            context.came_from.clear();
+            context.came_to.clear();
             self.pool.push(context);
         }
     }

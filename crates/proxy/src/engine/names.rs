@@ -1,0 +1,156 @@
+//! Who is shown to whom, on every road through the engine: the policy is asked once, for a new outbound call; after that
+//! the dialog's token tells, by value.
+
+use super::{Arrival, Engine, Turn};
+use crate::caller_id::{self, Presented, Shown};
+use crate::dialog_token::{Names, Side, Token, Verified};
+use crate::flow::PartyId;
+use crate::identity::{self, Dressed, IdentityEdits, ShownHeaders};
+use crate::outbox::Event;
+use crate::rewrite::write_renamed;
+use crate::settings::{Peer, Role, Settings};
+use crate::transaction::Context;
+use sip::{Name, NameAddr, Parsed, Response, Uri};
+use std::net::IpAddr;
+
+/// A trunk is shown none of these headers unless the policy says so.
+static NOTHING: ShownHeaders =
+    ShownHeaders { asserted: None, preferred: None, remote_party: None, diverted: Vec::new() };
+
+impl Engine {
+    /// Asks the identity policy about a new outbound call, and tells what it chose.
+    pub(super) fn present(&self, turn: &mut Turn<'_>, arrival: &Arrival<'_>, trunk: PartyId) -> Presented {
+        let claims = identity::claims_of(&self.settings, arrival.request);
+        let presented = caller_id::present(&self.settings, turn.directory, arrival.party, trunk, &claims);
+        if presented.breach {
+            let call_id = turn.outbox.keep(arrival.request.call_id());
+            let name = presented.organisation.map(|id| turn.directory.organisation(id).name).unwrap_or_default();
+            let organisation = turn.outbox.keep(name.as_bytes());
+            turn.outbox.event(Event::Foreign { call_id, organisation, number: presented.foreign });
+        }
+        if let Shown::Did(_, rule) | Shown::Forwarded { rule, .. } = presented.shown {
+            turn.outbox.event(Event::Shown(presented.trunk.unwrap_or(trunk), rule));
+        }
+        presented
+    }
+
+    /// The edits of a response: From and To as the request's sender wrote them.
+    pub(super) fn edits_back<'e>(&'e self, context: &'e Context) -> IdentityEdits<'e> {
+        let kept = |name: &'e [u8]| Some(name).filter(|name| !name.is_empty());
+        IdentityEdits {
+            endpoint_header: identity::endpoint_header(&self.settings),
+            from: kept(&context.came_from),
+            to: kept(&context.came_to),
+            shown: caller_id::profile_of(&self.settings, context.party).map(|_| &NOTHING),
+            hides_asserted: identity::is_untrusted(&self.settings, context.toward),
+        }
+    }
+
+    /// Turns the names in a copy of a forwarded request back into those of its sender.
+    pub(super) fn rename_back(&mut self, context: &Context, copy: &mut Vec<u8>) {
+        if context.came_from.is_empty() && context.came_to.is_empty() {
+            return;
+        }
+        let mut index = std::mem::take(&mut self.own_index);
+        let mut renamed = Vec::with_capacity(copy.len());
+        if let Parsed::Request(request) = sip::parse(copy, &mut index)
+            && write_renamed(&request, &self.edits_back(context), &mut renamed).is_some()
+        {
+            *copy = renamed;
+        }
+        self.own_index = index;
+    }
+
+    /// The names that a response without a transaction carries back, from our token in its Record-Route: the sender of
+    /// the request knows the other one.
+    pub(super) fn names_in_response(&self, response: &Response<'_>) -> Option<Verified> {
+        let bytes = response.bytes();
+        let (from, to) = (response.from_tag().unwrap_or_default(), response.to_tag().unwrap_or_default());
+        response.list(Name::RecordRoute).find_map(|item| {
+            let value = item.span.of(bytes);
+            let uri = NameAddr::parse(value).ok()?.uri.of(value);
+            let uri = Uri::parse(uri).ok().filter(|uri| self.settings.is_us(uri))?;
+            Token::verify(uri.user_bytes()?, &self.keys, response.call_id(), from, to)
+        })
+    }
+
+    /// The edits of a response without a transaction.
+    pub(super) fn edits_by_token<'e>(&'e self, verified: Option<&'e Verified>, to_trunk: bool) -> IdentityEdits<'e> {
+        let names = verified.and_then(|verified| Some((verified.side, verified.names.as_ref()?)));
+        let (from, to) = match names {
+            Some((Side::Caller, names)) => (Some(names.original.as_slice()), None),
+            Some((Side::Callee, names)) => (None, Some(names.shown.as_slice())),
+            None => (None, None),
+        };
+        let endpoint_header = identity::endpoint_header(&self.settings);
+        IdentityEdits { endpoint_header, from, to, shown: to_trunk.then_some(&NOTHING), hides_asserted: false }
+    }
+
+    /// True when an address belongs to a trunk that is shown callers by a profile.
+    pub(super) fn is_profiled(&self, ip: IpAddr) -> bool {
+        let trunks = self.settings.parties.iter().filter(|party| party.role == Role::Trunk);
+        let mut profiled = trunks.filter(|party| party.identity.profile.is_some());
+        profiled.any(|party| party.sources.iter().any(|source| source.ip == ip))
+    }
+}
+
+/// What an outbound call's identity headers become at this peer.
+pub(super) fn dress(
+    settings: &Settings,
+    turn: &Turn<'_>,
+    arrival: &Arrival<'_>,
+    presented: Option<&Presented>,
+    peer: &Peer,
+) -> Option<Dressed> {
+    let leaves = settings.listener(peer.listener)?;
+    identity::dress(settings, turn.directory, arrival.request, presented?, leaves)
+}
+
+/// The edits of a new request: what dressing chose, or else only what never passes.
+pub(super) fn edits_of<'e>(
+    settings: &'e Settings,
+    arrival: &Arrival<'_>,
+    toward: PartyId,
+    dressed: Option<&'e Dressed>,
+) -> IdentityEdits<'e> {
+    let private = identity::wants_privacy(arrival.request) && identity::is_untrusted(settings, toward);
+    IdentityEdits {
+        endpoint_header: identity::endpoint_header(settings),
+        from: dressed.map(|dressed| dressed.names.shown.as_slice()),
+        to: None,
+        shown: dressed.map(|dressed| &dressed.headers),
+        hides_asserted: private || identity::is_untrusted(settings, arrival.party),
+    }
+}
+
+/// The headers that a trunk is shown of a request inside a dialog; `None` toward anyone else.
+pub(super) fn shown_in_dialog(
+    settings: &Settings,
+    arrival: &Arrival<'_>,
+    toward: PartyId,
+    verified: Option<&Verified>,
+) -> Option<ShownHeaders> {
+    caller_id::profile_of(settings, toward)?;
+    let shown = verified.filter(|v| v.side == Side::Caller).and_then(|v| v.names.as_ref());
+    Some(shown.map_or_else(ShownHeaders::default, |names| {
+        identity::dress_in_dialog(settings, toward, arrival.request, &names.shown)
+    }))
+}
+
+/// The edits of a request inside a dialog: each side keeps seeing the caller's name that it knows.
+pub(super) fn edits_in_dialog<'e>(
+    settings: &'e Settings,
+    arrival: &Arrival<'_>,
+    verified: Option<&'e Verified>,
+    shown: Option<&'e ShownHeaders>,
+) -> IdentityEdits<'e> {
+    let names = verified.and_then(|verified| Some((verified.side, verified.names.as_ref()?)));
+    let (from, to) = match names {
+        Some((Side::Caller, Names { shown, .. })) => (Some(shown.as_slice()), None),
+        Some((Side::Callee, Names { original, .. })) => (None, Some(original.as_slice())),
+        None => (None, None),
+    };
+    let endpoint_header = identity::endpoint_header(settings);
+    let hides_asserted = identity::is_untrusted(settings, arrival.party);
+    IdentityEdits { endpoint_header, from, to, shown, hides_asserted }
+}

@@ -1,0 +1,371 @@
+//! What a message says of its caller, read; and what the other side is shown, written: RFC 3325 and the headers that
+//! carriers read beside it. The policy is in [`crate::caller_id`].
+
+use crate::caller_id::{Claims, Presented, Shown, number_of, profile_of, usable};
+use crate::dialog_token::Names;
+use crate::flow::PartyId;
+use crate::settings::{DisplayRule, HeaderRule, HostRule, Listener, Profile, Settings};
+use directory::{Directory, OrganisationId};
+use sip::{Header, Message, Name, NameAddr, Number, Uri};
+use std::io::Write;
+
+/// What an anonymous From is (RFC 3323 4.1.1.3).
+const ANONYMOUS: &[u8] = b"\"Anonymous\" <sip:anonymous@anonymous.invalid>";
+
+/// How the identity headers of a message leave. What is not named leaves as it came.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct IdentityEdits<'a> {
+    /// The header that the PBX sets: it goes, always.
+    pub(crate) endpoint_header: Option<&'a [u8]>,
+    /// What stands in From in place of display name and URI.
+    pub(crate) from: Option<&'a [u8]>,
+    /// The same for To.
+    pub(crate) to: Option<&'a [u8]>,
+    /// The headers that name a caller, toward a trunk with a profile.
+    pub(crate) shown: Option<&'a ShownHeaders>,
+    /// P-Asserted-Identity, P-Preferred-Identity and Remote-Party-ID go: their sender is not believed, or the receiver
+    /// may not see them.
+    pub(crate) hides_asserted: bool,
+}
+
+/// The headers that name a caller, as one trunk is shown them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ShownHeaders {
+    /// P-Asserted-Identity's value; `None`: the header goes.
+    pub(crate) asserted: Option<Vec<u8>>,
+    /// What P-Preferred-Identity and Remote-Party-ID become where the profile rewrites them; `None`: they go.
+    pub(crate) preferred: Option<Vec<u8>>,
+    pub(crate) remote_party: Option<Vec<u8>>,
+    /// Lines of Diversion and History-Info that stay, by their place in the message, with their new value.
+    pub(crate) diverted: Vec<(u32, Vec<u8>)>,
+}
+
+/// One outbound call's identity, ready to be written.
+#[derive(Clone, Debug)]
+pub(crate) struct Dressed {
+    pub(crate) names: Names,
+    pub(crate) headers: ShownHeaders,
+}
+
+/// Reads what a request says of its caller.
+pub fn claims_of<'a>(settings: &Settings, message: &Message<'a>) -> Claims<'a> {
+    let bytes = message.bytes();
+    let mut asserted = message.list(Name::PAssertedIdentity).map(|item| user_of(item.span.of(bytes)));
+    let from = message.from().of(bytes);
+    Claims {
+        endpoint: endpoint_header(settings).and_then(|name| {
+            message.headers().iter().find(|header| is_named(message, header, name)).map(|header| message.value(header))
+        }),
+        asserted: [asserted.next().flatten(), asserted.next().flatten()],
+        from_user: user_of(from),
+        diverted_by: diverted_by(message),
+        anonymous: wants_privacy(message) || is_anonymous(from),
+    }
+}
+
+/// The name of the header in which a PBX names the calling endpoint.
+pub(crate) fn endpoint_header(settings: &Settings) -> Option<&[u8]> {
+    settings.caller_id.endpoint_header.as_deref().map(str::as_bytes)
+}
+
+/// True when a header line has this name, in any case.
+pub(crate) fn is_named(message: &Message<'_>, header: &Header, name: &[u8]) -> bool {
+    header.name == Name::Other && header.name_span.of(message.bytes()).eq_ignore_ascii_case(name)
+}
+
+/// Privacy: id, or one of the kinds that imply it (RFC 3323 4.2, RFC 3325 9.3).
+pub(crate) fn wants_privacy(message: &Message<'_>) -> bool {
+    message.all(Name::Privacy).any(|header| {
+        let mut kinds = message.value(header).split(|c| matches!(c, b';' | b',' | b' ' | b'\t'));
+        kinds.any(|kind| [b"id".as_slice(), b"user", b"header"].iter().any(|wanted| kind.eq_ignore_ascii_case(wanted)))
+    })
+}
+
+fn is_anonymous(from: &[u8]) -> bool {
+    let Ok(name_addr) = NameAddr::parse(from) else { return false };
+    let Ok(uri) = Uri::parse(name_addr.uri.of(from)) else { return false };
+    uri.host_bytes().eq_ignore_ascii_case(b"anonymous.invalid")
+        || uri.user_bytes().is_some_and(|user| user.eq_ignore_ascii_case(b"anonymous"))
+}
+
+fn user_of(value: &[u8]) -> Option<&[u8]> {
+    let name_addr = NameAddr::parse(value).ok()?;
+    Uri::parse(name_addr.uri.of(value)).ok()?.user_bytes()
+}
+
+/// The number that sent a call on: the first Diversion, else the last but one History-Info.
+fn diverted_by<'a>(message: &Message<'a>) -> Option<&'a [u8]> {
+    let bytes = message.bytes();
+    let diversion = message.list(Name::Diversion).next().and_then(|item| user_of(item.span.of(bytes)));
+    diversion.or_else(|| {
+        let entries = message.list(Name::HistoryInfo).count();
+        message.list(Name::HistoryInfo).nth(entries.checked_sub(2)?).and_then(|item| user_of(item.span.of(bytes)))
+    })
+}
+
+/// Writes an outbound call's identity in the trunk's form. `None` where the trunk leaves identity alone.
+pub(crate) fn dress(
+    settings: &Settings,
+    directory: &Directory,
+    message: &Message<'_>,
+    presented: &Presented,
+    leaves: &Listener,
+) -> Option<Dressed> {
+    let trunk = presented.trunk?;
+    let profile = profile_of(settings, trunk)?;
+    let (did, in_from) = match presented.shown {
+        Shown::Did(did, _) => (did, did),
+        Shown::Forwarded { caller, did, .. } => (did, caller),
+        Shown::Pass | Shown::Refuse(_) => return None,
+    };
+    let anonymous = claims_of(settings, message).anonymous;
+    let from = message.from().of(message.bytes());
+    let original = NameAddr::parse(from).ok().map(|name_addr| name_addr.addr.of(from)).unwrap_or_default();
+    let writer = Writer { settings, directory, profile, leaves, from, organisation: presented.organisation };
+    let shown = match (anonymous, profile.in_from) {
+        (true, _) => ANONYMOUS.to_vec(),
+        (false, true) => writer.name_addr(in_from),
+        (false, false) => writer.name_addr_without_number(),
+    };
+    let hides = anonymous && is_untrusted(settings, trunk);
+    let value = |wanted: bool| (wanted && !hides).then(|| writer.name_addr(did));
+    let headers = ShownHeaders {
+        asserted: value(profile.in_asserted),
+        preferred: value(profile.preferred == HeaderRule::Rewrite),
+        remote_party: value(profile.remote_party == HeaderRule::Rewrite),
+        diverted: if hides { Vec::new() } else { writer.diverted(message, did) },
+    };
+    Some(Dressed { names: Names { original: original.to_vec(), shown }, headers })
+}
+
+/// The identity headers of a request inside a dialog toward a trunk: what the dialog's token says the callee was shown,
+/// where the request names a caller at all.
+pub(crate) fn dress_in_dialog(
+    settings: &Settings,
+    trunk: PartyId,
+    message: &Message<'_>,
+    shown: &[u8],
+) -> ShownHeaders {
+    let in_asserted = profile_of(settings, trunk).is_some_and(|profile| profile.in_asserted);
+    let asserts = in_asserted && message.first(Name::PAssertedIdentity).is_some() && !is_anonymous(shown);
+    ShownHeaders { asserted: asserts.then(|| shown.to_vec()), ..ShownHeaders::default() }
+}
+
+/// True for a party whose word on identity does not count.
+pub(crate) fn is_untrusted(settings: &Settings, party: PartyId) -> bool {
+    settings.party(party).is_some_and(|party| party.identity.is_untrusted)
+}
+
+/// Writes numbers as one trunk wants them.
+struct Writer<'a> {
+    settings: &'a Settings,
+    directory: &'a Directory,
+    profile: &'a Profile,
+    leaves: &'a Listener,
+    /// The received From, whose display name and host may stay.
+    from: &'a [u8],
+    organisation: Option<OrganisationId>,
+}
+
+impl Writer<'_> {
+    /// `"Name" <sip:NUMBER@HOST;user=phone>`, by the profile.
+    fn name_addr(&self, number: Number) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64);
+        self.display(&mut out);
+        out.extend_from_slice(b"<sip:");
+        self.settings.numbering.write(number, self.profile.number, &mut out);
+        out.push(b'@');
+        self.host(&mut out);
+        if self.profile.user_phone {
+            out.extend_from_slice(b";user=phone");
+        }
+        out.push(b'>');
+        out
+    }
+
+    /// From of a profile that shows no number there.
+    fn name_addr_without_number(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(48);
+        self.display(&mut out);
+        out.extend_from_slice(b"<sip:");
+        self.host(&mut out);
+        out.push(b'>');
+        out
+    }
+
+    fn display(&self, out: &mut Vec<u8>) {
+        match self.profile.display {
+            DisplayRule::Remove => {}
+            DisplayRule::Keep => {
+                let display = NameAddr::parse(self.from).ok().and_then(|n| Some(n.display?.of(self.from)));
+                if let Some(display) = display.filter(|display| !holds_number(display)) {
+                    out.extend_from_slice(display);
+                    out.push(b' ');
+                }
+            }
+            DisplayRule::Organisation => {
+                if let Some(id) = self.organisation {
+                    quote(self.directory.organisation(id).name, out);
+                    out.push(b' ');
+                }
+            }
+        }
+    }
+
+    fn host(&self, out: &mut Vec<u8>) {
+        match &self.profile.host {
+            HostRule::Ours => {
+                let _ = write!(out, "{}", self.leaves.address);
+            }
+            HostRule::Domain(domain) => out.extend_from_slice(domain.as_bytes()),
+            HostRule::AsIs => {
+                let uri = NameAddr::parse(self.from).ok().map(|n| n.uri.of(self.from));
+                let uri = uri.and_then(|uri| Uri::parse(uri).ok()).filter(|uri| !uri.host.is_empty());
+                match uri {
+                    Some(uri) => out.extend_from_slice(uri.hostport.of(uri.bytes)),
+                    None => {
+                        let _ = write!(out, "{}", self.leaves.address);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Diversion and History-Info that name a DID of the organisation, in the profile's form; the others go.
+    fn diverted(&self, message: &Message<'_>, did: Number) -> Vec<(u32, Vec<u8>)> {
+        let bytes = message.bytes();
+        let mut kept = Vec::new();
+        for (name, rule) in [(Name::Diversion, self.profile.diversion), (Name::HistoryInfo, self.profile.history)] {
+            for header in message.all(name).filter(|_| rule != HeaderRule::Remove) {
+                let line = header.line;
+                let items = message.list(name).filter(|item| item.header.line == line);
+                let mut value: Vec<u8> = Vec::new();
+                for element in items.map(|item| item.span.of(bytes)) {
+                    let Some(written) = self.diverting(element, rule, did) else { continue };
+                    if !value.is_empty() {
+                        value.extend_from_slice(b", ");
+                    }
+                    value.extend_from_slice(&written);
+                }
+                if !value.is_empty() {
+                    kept.push((line.start, value));
+                }
+            }
+        }
+        kept
+    }
+
+    /// One diverting identity: its number must be the organisation's own, or the DID that is shown.
+    fn diverting(&self, element: &[u8], rule: HeaderRule, did: Number) -> Option<Vec<u8>> {
+        let name_addr = NameAddr::parse(element).ok()?;
+        let uri = Uri::parse(name_addr.uri.of(element)).ok()?;
+        let number = number_of(self.settings, uri.user_bytes()?)?;
+        let own = self.organisation.is_some_and(|id| usable(self.directory, id, number).is_ok());
+        if !own && number != did {
+            return None;
+        }
+        if rule == HeaderRule::Keep {
+            return Some(element.to_vec());
+        }
+        let mut out = b"<sip:".to_vec();
+        self.settings.numbering.write(number, self.profile.number, &mut out);
+        out.push(b'@');
+        self.host(&mut out);
+        if self.profile.user_phone {
+            out.extend_from_slice(b";user=phone");
+        }
+        out.push(b'>');
+        out.extend_from_slice(name_addr.params.of(element));
+        Some(out)
+    }
+}
+
+/// A display name with five digits and more in it may be a number, and a number that is not ours must not pass.
+fn holds_number(display: &[u8]) -> bool {
+    display.iter().filter(|c| c.is_ascii_digit()).count() >= 5
+}
+
+/// A quoted string of RFC 3261 25.1.
+fn quote(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    for c in text.chars().filter(|c| !c.is_control()) {
+        if matches!(c, '"' | '\\') {
+            out.push(b'\\');
+        }
+        let mut buffer = [0; 4];
+        out.extend_from_slice(c.encode_utf8(&mut buffer).as_bytes());
+    }
+    out.push(b'"');
+}
+
+/// What becomes of one header line.
+pub(crate) enum Line<'a> {
+    /// It stays.
+    Keep,
+    /// It goes.
+    Remove,
+    /// Its display name and URI are replaced; the parameters, the tag among them, stay.
+    Address(&'a [u8]),
+    /// Its value is replaced.
+    Value(&'a [u8]),
+}
+
+impl<'a> IdentityEdits<'a> {
+    /// What becomes of this header line. `seen` keeps which headers of one value have been written already.
+    pub(crate) fn line(&self, message: &Message<'_>, header: &Header, seen: &mut Seen) -> Line<'a> {
+        match header.name {
+            Name::From => self.from.map_or(Line::Keep, Line::Address),
+            Name::To => self.to.map_or(Line::Keep, Line::Address),
+            Name::PAssertedIdentity => self.one(|s| s.asserted.as_deref(), &mut seen.asserted),
+            Name::PPreferredIdentity => self.one(|s| s.preferred.as_deref(), &mut seen.preferred),
+            Name::RemotePartyId => self.one(|s| s.remote_party.as_deref(), &mut seen.remote_party),
+            Name::Diversion | Name::HistoryInfo => match self.shown {
+                None => Line::Keep,
+                Some(shown) => {
+                    let kept = shown.diverted.iter().find(|(at, _)| *at == header.line.start);
+                    kept.map_or(Line::Remove, |(_, value)| Line::Value(value))
+                }
+            },
+            Name::Other if self.endpoint_header.is_some_and(|name| is_named(message, header, name)) => Line::Remove,
+            _ => Line::Keep,
+        }
+    }
+
+    fn one(&self, value: impl Fn(&'a ShownHeaders) -> Option<&'a [u8]>, seen: &mut bool) -> Line<'a> {
+        let Some(shown) = self.shown else {
+            return if self.hides_asserted { Line::Remove } else { Line::Keep };
+        };
+        let first = !std::mem::replace(seen, true);
+        match value(shown).filter(|_| first) {
+            Some(value) => Line::Value(value),
+            None => Line::Remove,
+        }
+    }
+
+    /// The headers that the message did not have and the receiver is to see.
+    pub(crate) fn write_missing(&self, message: &Message<'_>, out: &mut Vec<u8>) {
+        let asserted = self.shown.and_then(|shown| shown.asserted.as_deref());
+        if let Some(value) = asserted.filter(|_| message.first(Name::PAssertedIdentity).is_none()) {
+            out.extend_from_slice(b"P-Asserted-Identity: ");
+            out.extend_from_slice(value);
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// True when nothing changes, whatever headers come.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.endpoint_header.is_none()
+            && self.from.is_none()
+            && self.to.is_none()
+            && self.shown.is_none()
+            && !self.hides_asserted
+    }
+}
+
+/// Which headers of one value have been written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    asserted: bool,
+    preferred: bool,
+    remote_party: bool,
+}
