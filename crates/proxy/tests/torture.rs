@@ -175,6 +175,7 @@ fn engine(message: &Message) -> Engine {
         interfaces: Vec::new(),
         parties: vec![party("tata", Role::Trunk, GATEWAY), party("prod", Role::Environment(Environment::Prod), PROD)],
         numbering: sip::Numbering::default(),
+        caller_id: proxy::settings::CallerIdSettings::default(),
         dispatch: DispatchSettings {
             unknown_did: UnknownDid::Environment(Environment::Prod),
             not_in_service_status: 404,
@@ -200,6 +201,7 @@ fn party(name: &str, role: Role, address: &str) -> Party {
         sources: vec![Source { ip: address.ip(), port: None, interface: None }],
         peers: vec![Peer { transport: Transport::Udp, address, listener: ListenerId(0) }],
         called_number: None,
+        identity: proxy::settings::IdentitySettings::default(),
     }
 }
 

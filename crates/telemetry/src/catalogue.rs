@@ -82,6 +82,7 @@ pub static DECISIONS: Family = counter(
         "stays_here",
         "trunk",
         "target",
+        "emergency_forbidden",
         "no_target",
     ],
     "Requests out of a dialog that were dispatched, by the rule that decided.",
@@ -115,9 +116,26 @@ pub static REFUSED: Family = counter(
         "no_table",
         "full",
         "draining",
+        "foreign_caller_id",
+        "no_caller_id",
+        "emergency_forbidden",
         "too_large",
     ],
     "Requests that were answered with a status of our own.",
+);
+/// Caller IDs of outbound calls.
+pub static CALLER_IDS: Family = counter(
+    "switchyard_caller_ids_total",
+    "rule",
+    &["per_call", "user", "default", "first", "fallback"],
+    "Outbound calls by the rule that chose their caller ID; fallback is an alarm.",
+);
+/// Breaches of isolation between tenants.
+pub static FOREIGN_CALLER_IDS: Family = counter(
+    "switchyard_foreign_caller_ids_total",
+    "",
+    &[],
+    "Outbound calls that claimed another organisation's number or an organisation that they may not call for.",
 );
 /// Drops.
 pub static DROPPED: Family = counter(
@@ -220,7 +238,7 @@ pub static OPEN_TRANSACTIONS: Family = Family {
 };
 
 /// How many families there are.
-pub const FAMILY_COUNT: usize = 23;
+pub const FAMILY_COUNT: usize = 25;
 
 /// Every family, in the order in which they are shown.
 pub static FAMILIES: [&Family; FAMILY_COUNT] = [
@@ -228,6 +246,8 @@ pub static FAMILIES: [&Family; FAMILY_COUNT] = [
     &DECISIONS,
     &FINALS,
     &REFUSED,
+    &CALLER_IDS,
+    &FOREIGN_CALLER_IDS,
     &FAILOVERS,
     &WARNINGS,
     &REQUESTS,

@@ -51,14 +51,14 @@ impl Engine {
         if context.came_from.is_empty() && context.came_to.is_empty() {
             return;
         }
-        let mut index = std::mem::take(&mut self.own_index);
+        let mut index = self.own_index.take().unwrap_or_default();
         let mut renamed = Vec::with_capacity(copy.len());
         if let Parsed::Request(request) = sip::parse(copy, &mut index)
             && write_renamed(&request, &self.edits_back(context), &mut renamed).is_some()
         {
             *copy = renamed;
         }
-        self.own_index = index;
+        self.own_index = Some(index);
     }
 
     /// The names that a response without a transaction carries back, from our token in its Record-Route: the sender of

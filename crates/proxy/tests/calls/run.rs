@@ -366,6 +366,10 @@ fn told_event(scene: &Scene, event: &Event) -> String {
         Event::Failover(from, reason) => format!("failover {} {}", party(*from), reason.name()),
         Event::Warned(warning) => format!("warned {}", warning.name()),
         Event::LimitReached(what) => format!("limit {what}"),
+        Event::Shown(trunk, rule) => format!("shown {} {}", party(*trunk), rule.name()),
+        Event::Foreign { number, .. } => {
+            format!("foreign {}", number.map_or_else(|| "-".to_owned(), |number| number.to_string()))
+        }
         Event::Impossible(what) => format!("impossible {what}"),
     }
 }

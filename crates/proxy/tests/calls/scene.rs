@@ -74,6 +74,7 @@ impl Scene {
             interfaces: Vec::new(),
             parties: Vec::new(),
             numbering: Numbering::default(),
+            caller_id: proxy::settings::CallerIdSettings::default(),
             dispatch: DispatchSettings { unknown_did: UnknownDid::Refuse(404), not_in_service_status: 404 },
             adopt_until: None,
             timers: TimerSettings::default(),
@@ -238,6 +239,7 @@ fn party(name: &str, role: Role, address: SocketAddr) -> Party {
         sources: vec![Source { ip: address.ip(), port: None, interface: None }],
         peers: vec![Peer { transport: Transport::Udp, address, listener: ListenerId(0) }],
         called_number: None,
+        identity: proxy::settings::IdentitySettings::default(),
     }
 }
 

@@ -171,6 +171,7 @@ fn settings() -> Settings {
         interfaces: Vec::new(),
         parties: vec![party("tata", Role::Trunk, TATA), party("prod", Role::Environment(Environment::Prod), PROD)],
         numbering: sip::Numbering::default(),
+        caller_id: proxy::settings::CallerIdSettings::default(),
         dispatch: DispatchSettings { unknown_did: UnknownDid::Refuse(404), not_in_service_status: 404 },
         adopt_until: None,
         timers: TimerSettings::default(),
@@ -186,6 +187,7 @@ fn party(name: &str, role: Role, address: &str) -> Party {
         sources: vec![Source { ip: address.ip(), port: None, interface: None }],
         peers: vec![Peer { transport: Transport::Udp, address, listener: ListenerId(0) }],
         called_number: None,
+        identity: proxy::settings::IdentitySettings::default(),
     }
 }
 

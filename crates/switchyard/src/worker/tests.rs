@@ -66,6 +66,7 @@ fn settings(proxy: SocketAddr, gateway: &UdpSocket, pbx: &UdpSocket, unknown_did
             sources: vec![Source { ip: address.ip(), port: None, interface: None }],
             peers: vec![Peer { transport: Transport::Udp, address, listener: ListenerId(0) }],
             called_number: None,
+            identity: proxy::settings::IdentitySettings::default(),
         }
     };
     Settings {
@@ -78,6 +79,7 @@ fn settings(proxy: SocketAddr, gateway: &UdpSocket, pbx: &UdpSocket, unknown_did
             party("prod", Role::Environment(directory::Environment::Prod), pbx),
         ],
         numbering: sip::Numbering::default(),
+        caller_id: proxy::settings::CallerIdSettings::default(),
         dispatch: DispatchSettings { unknown_did, not_in_service_status: 404 },
         adopt_until: None,
         timers: TimerSettings::default(),

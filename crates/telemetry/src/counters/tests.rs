@@ -135,8 +135,10 @@ fn a_decision_counts_by_its_deciding_rule_and_an_invite_as_a_call() {
                 listener: proxy::ListenerId(0),
             }],
             called_number: None,
+            identity: proxy::settings::IdentitySettings::default(),
         }],
         numbering: sip::Numbering::default(),
+        caller_id: proxy::settings::CallerIdSettings::default(),
         dispatch: proxy::settings::DispatchSettings {
             unknown_did: proxy::settings::UnknownDid::Refuse(404),
             not_in_service_status: 404,

@@ -73,6 +73,7 @@ pub(crate) fn resolve(
         parties: sides.parties,
         numbering,
         dispatch: resolver.dispatch(&settings.dispatch, settings),
+        caller_id: proxy::settings::CallerIdSettings::default(),
         adopt_until: (!adopt_for.is_zero()).then(|| Time::default() + adopt_for),
         timers: resolver.timers(&settings.timers),
         limits: resolver.limits(settings),

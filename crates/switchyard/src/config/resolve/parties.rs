@@ -162,7 +162,14 @@ impl Resolver<'_, '_> {
         let sources = self.sources(side, interface, &peers, listeners.unwrap_or_default());
         let called_number =
             side.called_number.and_then(|text| self.called_number(&side.key.name("called_number"), text));
-        sides.parties.push(Party { name: side.name.into(), role: side.role, sources, peers, called_number });
+        sides.parties.push(Party {
+            name: side.name.into(),
+            role: side.role,
+            sources,
+            peers,
+            called_number,
+            identity: proxy::settings::IdentitySettings::default(),
+        });
         sides.keys.push(side.key.clone());
     }
 
