@@ -122,7 +122,7 @@ fn variables_stand_in_any_string() {
     };
     let text = "state_dir = \"${DIR}/a$$b\"\n[[trunk]]\nname = \"t\"\ngateways = [\"udp:${IP}:5060\"]";
     let configuration = read("test.toml", text, &variables).unwrap();
-    assert_eq!(configuration.state_dir, std::path::Path::new("/srv/switchyard/a$b"));
+    assert_eq!(configuration.state_dir, Path::new("/srv/switchyard/a$b"));
     assert_eq!(configuration.core.parties[0].peers[0].address.to_string(), "10.10.10.9:5060");
 }
 
