@@ -29,7 +29,9 @@ fn warm(stage: &mut Stage) {
         stage.runs_to(number * 50);
         let call = invite(&format!("warm{number}")).replace("978001", "978009");
         let left = stage.arrives(number * 50, TATA, &call);
-        stage.arrives(number * 50, TATA, hop_ack(&format!("warm{number}"), left.first().unwrap()));
+        for refused in left {
+            stage.arrives(number * 50, TATA, hop_ack(&format!("warm{number}"), &refused));
+        }
     }
     stage.runs_to(WARM_MS);
 }

@@ -132,7 +132,7 @@ pub(crate) fn response(request: &Left, status: &str) -> String {
     for line in request.text.split("\r\n").skip(1).take_while(|line| !line.is_empty()) {
         match line.split(':').next().unwrap_or_default() {
             "To" if !line.contains("tag=") && !status.starts_with("100") => {
-                out.push_str(&format!("{line};tag=pbx\r\n"))
+                out.push_str(&format!("{line};tag=pbx\r\n"));
             }
             "Via" | "From" | "To" | "Call-ID" | "CSeq" | "Record-Route" => out.push_str(&format!("{line}\r\n")),
             _ => {}
