@@ -144,10 +144,6 @@ impl Scene {
                 self.party_mut(name)?.peers.iter_mut().for_each(|peer| peer.listener = id);
             }
             "called_number" => self.party_mut(name)?.called_number = form(value)?,
-            "trunk" => {
-                let address = self.parties.get(value).ok_or("expected a party")?.address;
-                self.settings.parties.insert(1, party(name, Role::Trunk, address));
-            }
             _ => return Err(format!("found {key:?}, expected a key of fixtures/calls/README.md")),
         }
         Ok(())
