@@ -10,7 +10,9 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum SyncFault {
     /// The URL is of no engine that we know, or malformed. It is shown without its secrets.
-    #[error("database.url: found {found:?}, expected sqlite:///path/of/a/file ({detail})")]
+    #[error(
+        "database.url: found {found:?}, expected mysql://USER:PASSWORD@HOST/DATABASE, postgres://USER:PASSWORD@HOST/DATABASE or sqlite:///PATH ({detail})"
+    )]
     Url {
         /// The URL without its secrets.
         found: String,
@@ -33,21 +35,21 @@ pub enum SyncFault {
     #[error("table {table}: not found, expected a table with the columns of the reference schema")]
     TableMissing {
         /// The table.
-        table: &'static str,
+        table: String,
     },
     /// A column without which a table cannot be read is not there.
     #[error("table {table}: column {column} not found, expected it as in the reference schema")]
     ColumnMissing {
         /// The table.
-        table: &'static str,
+        table: String,
         /// The column.
-        column: &'static str,
+        column: String,
     },
     /// A query failed.
     #[error("{what}: {detail}")]
     Query {
         /// The table, or what was asked.
-        what: &'static str,
+        what: String,
         /// What the engine says.
         detail: String,
     },

@@ -15,6 +15,7 @@
 mod backoff;
 mod fault;
 pub mod limits;
+mod mapping;
 mod published;
 pub mod schema;
 mod settings;
@@ -23,6 +24,7 @@ mod status;
 mod watch;
 
 pub use fault::SyncFault;
+pub use mapping::{Mapping, MappingFault};
 pub use published::{Published, Publisher, Reader};
 pub use settings::{Settings, masked_url};
 pub use status::Status;

@@ -2,3 +2,5 @@
 
 /// Requests that may wait for the writer; who comes after them waits to be let in.
 pub const REQUESTS_WAITING_MAX: usize = 64;
+/// The longest name of a table or a column, in bytes: what the engines allow.
+pub const NAME_BYTES_MAX: usize = 64;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use directory::Policy;
 
+use crate::mapping::Mapping;
+
 /// Which database, how often to look, how to read it.
 #[derive(Clone)]
 pub struct Settings {
@@ -12,6 +14,8 @@ pub struct Settings {
     pub url: String,
     /// How rows are read.
     pub policy: Policy,
+    /// What tables and columns are called. Default: as in the reference schema.
+    pub mapping: Mapping,
     /// Time between two looks for a change. Default 250 ms.
     pub poll_interval: Duration,
     /// Time after which a look or a reading is given up. Default 10 s.
@@ -26,6 +30,7 @@ impl Settings {
         Settings {
             url: url.into(),
             policy,
+            mapping: Mapping::default(),
             poll_interval: Duration::from_millis(250),
             query_timeout: Duration::from_secs(10),
             retry_interval_max: Duration::from_secs(2),
@@ -38,6 +43,7 @@ impl fmt::Debug for Settings {
         f.debug_struct("Settings")
             .field("url", &masked_url(&self.url))
             .field("policy", &self.policy)
+            .field("mapping", &self.mapping)
             .field("poll_interval", &self.poll_interval)
             .field("query_timeout", &self.query_timeout)
             .field("retry_interval_max", &self.retry_interval_max)

@@ -263,7 +263,7 @@ async fn a_file_that_is_overwritten_in_place_is_read() {
 async fn d7_schema_drift_keeps_the_last_good_table() {
     let mut bench = Bench::start(&CLEAN).await;
     bench.write("ALTER TABLE did_numbers RENAME COLUMN routing_environment TO environment").await;
-    let expected = SyncFault::ColumnMissing { table: "did_numbers", column: "routing_environment" };
+    let expected = SyncFault::ColumnMissing { table: "did_numbers".into(), column: "routing_environment".into() };
     assert_eq!(bench.fault().await, expected);
     assert_eq!(bench.watcher.refresh().await, Err(expected.clone()));
     let told = "table did_numbers: column routing_environment not found, expected it as in the reference schema";
@@ -275,7 +275,7 @@ async fn d7_schema_drift_keeps_the_last_good_table() {
     let directory = bench.published().await;
     assert_eq!(directory.did(number("08065978002")).unwrap().call_limit, 0);
     bench.write("ALTER TABLE users RENAME TO people").await;
-    assert_eq!(bench.watcher.refresh().await, Err(SyncFault::TableMissing { table: "users" }));
+    assert_eq!(bench.watcher.refresh().await, Err(SyncFault::TableMissing { table: "users".into() }));
     assert_eq!(bench.directory().user_count(), 9);
 }
 

@@ -12,11 +12,13 @@ struct Package {
 }
 
 /// The Debian packages; only those that are missing are installed, without what they recommend.
-const PACKAGES: [Package; 5] = [
+const PACKAGES: [Package; 7] = [
     Package { name: "sip-tester", purpose: "SIPp: callers and callees of the wire tests" },
     Package { name: "kamailio", purpose: "an independent proxy before and behind ours" },
     Package { name: "baresip-core", purpose: "a phone at each end, with audio" },
     Package { name: "sqlite3", purpose: "changes to the embedded directory from another program" },
+    Package { name: "mariadb-server", purpose: "the production engine of the directory, in a folder of its own" },
+    Package { name: "postgresql", purpose: "the directory in PostgreSQL, in a folder of its own" },
     Package { name: "iproute2", purpose: "addresses and interfaces inside network namespaces" },
 ];
 

@@ -9,14 +9,18 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use directory::Builder;
-use directory::rows::{Cell, Column, DidRow, OrganisationRow, TrunkRow, UserRow};
 use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 
+use super::record::Record;
 use super::selected;
 use crate::fault::SyncFault;
-use crate::settings::masked_url;
+use crate::mapping::{Mapping, TABLES, TableNames, quoted};
+use crate::settings::{Settings, masked_url};
+
+/// SQLite's quote around an identifier.
+const QUOTE: char = '"';
 
 /// How long a query waits for another connection's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -25,6 +29,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct Sqlite {
     options: SqliteConnectOptions,
     path: PathBuf,
+    mapping: Mapping,
     open: Option<Open>,
 }
 
@@ -47,7 +52,8 @@ struct FileIdentity {
 }
 
 impl Sqlite {
-    pub(crate) fn new(url: &str) -> Result<Sqlite, SyncFault> {
+    pub(crate) fn new(settings: &Settings) -> Result<Sqlite, SyncFault> {
+        let url = settings.url.as_str();
         let fault = |detail: String| SyncFault::Url { found: masked_url(url), detail };
         let options = SqliteConnectOptions::from_str(url).map_err(|error| fault(error.to_string()))?;
         let path = options.get_filename().to_path_buf();
@@ -55,7 +61,7 @@ impl Sqlite {
             return Err(fault("a file is needed, as others write it".to_owned()));
         }
         let options = options.read_only(true).create_if_missing(false).busy_timeout(BUSY_TIMEOUT);
-        Ok(Sqlite { options: options.disable_statement_logging(), path, open: None })
+        Ok(Sqlite { options: options.disable_statement_logging(), path, mapping: settings.mapping.clone(), open: None })
     }
 
     pub(crate) async fn has_changed(&mut self) -> Result<bool, SyncFault> {
@@ -78,10 +84,15 @@ impl Sqlite {
         let version = data_version(&mut open.connection).await?;
         // One read transaction: all four tables as of one commit.
         let mut transaction = open.connection.begin().await.map_err(|error| query("begin", &error))?;
-        read_organisations(&mut transaction, builder).await?;
-        read_dids(&mut transaction, builder).await?;
-        read_users(&mut transaction, builder).await?;
-        read_trunks(&mut transaction, builder).await?;
+        let mut record = Record::default();
+        for table in TABLES {
+            read_table(&mut transaction, self.mapping.of(table), |row| {
+                fill(&mut record, row)?;
+                record.build(table, builder);
+                Ok(())
+            })
+            .await?;
+        }
         transaction.rollback().await.map_err(|error| query("rollback", &error))?;
         open.read_version = Some(version);
         Ok(())
@@ -113,84 +124,40 @@ async fn data_version(connection: &mut SqliteConnection) -> Result<i64, SyncFaul
     version.map_err(|error| query("PRAGMA data_version", &error))
 }
 
-async fn read_organisations(connection: &mut SqliteConnection, builder: &mut Builder<'_>) -> Result<(), SyncFault> {
-    let mut row = OrganisationRow::default();
-    read_table(connection, OrganisationRow::TABLE, OrganisationRow::COLUMNS, |found| {
-        fill(found, row.cells_mut())?;
-        builder.organisation(&row);
-        Ok(())
-    })
-    .await
-}
-
-async fn read_dids(connection: &mut SqliteConnection, builder: &mut Builder<'_>) -> Result<(), SyncFault> {
-    let mut row = DidRow::default();
-    read_table(connection, DidRow::TABLE, DidRow::COLUMNS, |found| {
-        fill(found, row.cells_mut())?;
-        builder.did(&row);
-        Ok(())
-    })
-    .await
-}
-
-async fn read_users(connection: &mut SqliteConnection, builder: &mut Builder<'_>) -> Result<(), SyncFault> {
-    let mut row = UserRow::default();
-    read_table(connection, UserRow::TABLE, UserRow::COLUMNS, |found| {
-        fill(found, row.cells_mut())?;
-        builder.user(&row);
-        Ok(())
-    })
-    .await
-}
-
-async fn read_trunks(connection: &mut SqliteConnection, builder: &mut Builder<'_>) -> Result<(), SyncFault> {
-    let mut row = TrunkRow::default();
-    read_table(connection, TrunkRow::TABLE, TrunkRow::COLUMNS, |found| {
-        fill(found, row.cells_mut())?;
-        builder.trunk(&row);
-        Ok(())
-    })
-    .await
-}
-
-/// Hands every row of a table to `take`, its columns in the order of `columns`.
+/// Hands every row of a table to `take`, its columns in the order of the reference schema's.
 async fn read_table(
     connection: &mut SqliteConnection,
-    table: &'static str,
-    columns: &'static [Column],
+    names: &TableNames,
     mut take: impl FnMut(&SqliteRow) -> Result<(), sqlx::Error>,
 ) -> Result<(), SyncFault> {
-    let present = sqlx::query_scalar("SELECT name FROM pragma_table_info(?)").bind(table);
-    let present: Vec<String> = present.fetch_all(&mut *connection).await.map_err(|error| query(table, &error))?;
+    let fault = |error: sqlx::Error| query(names.table.name(), &error);
+    let present = sqlx::query_scalar("SELECT name FROM pragma_table_info(?, ?)");
+    let present = present.bind(&names.name).bind(names.schema.as_deref().unwrap_or("main"));
+    let present: Vec<String> = present.fetch_all(&mut *connection).await.map_err(fault)?;
     // A cast to BLOB gives every value's text as bytes, whatever its type, and leaves broken UTF-8 as it is.
-    let cast = |column: Option<&str>| column.map_or("NULL".to_owned(), |column| format!("CAST(\"{column}\" AS BLOB)"));
-    let list: Vec<String> = selected(table, columns, &present)?.into_iter().map(cast).collect();
-    // Table and column names are constants of this program, so no text from outside enters the statement.
-    let statement = AssertSqlSafe(format!("SELECT {} FROM \"{table}\"", list.join(", ")));
+    let cast = |column: &Option<&str>| match column {
+        Some(column) => format!("CAST({} AS BLOB)", quoted(column, QUOTE)),
+        None => "NULL".to_owned(),
+    };
+    let list: Vec<String> = selected(names, &present)?.iter().map(cast).collect();
+    // Names come from the operator's configuration, each in quotes that nothing in it can end.
+    let statement = AssertSqlSafe(format!("SELECT {} FROM {}", list.join(", "), names.quoted(QUOTE)));
     let mut found = sqlx::query(statement).fetch(connection);
-    while let Some(row) = found.try_next().await.map_err(|error| query(table, &error))? {
-        take(&row).map_err(|error| query(table, &error))?;
+    while let Some(row) = found.try_next().await.map_err(fault)? {
+        take(&row).map_err(fault)?;
     }
     Ok(())
 }
 
-/// Puts a row's columns into cells, by position.
-fn fill<'c>(row: &SqliteRow, cells: impl IntoIterator<Item = &'c mut Cell>) -> Result<(), sqlx::Error> {
-    for (place, cell) in cells.into_iter().enumerate() {
-        match row.try_get::<Option<&[u8]>, _>(place)? {
-            Some(bytes) => {
-                let kept = cell.get_or_insert_default();
-                kept.clear();
-                kept.extend_from_slice(bytes);
-            }
-            None => *cell = None,
-        }
+fn fill(record: &mut Record, row: &SqliteRow) -> Result<(), sqlx::Error> {
+    for place in 0..row.len() {
+        record.set(place, row.try_get(place)?);
     }
     Ok(())
 }
 
-fn query(what: &'static str, error: &sqlx::Error) -> SyncFault {
-    SyncFault::Query { what, detail: detail(error) }
+fn query(what: &str, error: &sqlx::Error) -> SyncFault {
+    SyncFault::Query { what: what.to_owned(), detail: detail(error) }
 }
 
 /// What the engine says. It knows neither the URL nor a password: an SQLite file has none.

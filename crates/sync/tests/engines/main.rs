@@ -1,0 +1,6 @@
+//! Real servers, changed by other connections while the writer looks at them.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failure of the bench fails the test")]
+
+mod bench;
+mod reading;
+mod server;
