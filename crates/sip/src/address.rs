@@ -1,6 +1,6 @@
 //! From and To as far as the scanner reads them: whether they can be read at all, and their tag (RFC 3261 20.20, 20.39).
 
-use crate::bytes::{find_of_3, is_bracketed, is_lws, quoted_end, run_end, skip_lws};
+use crate::bytes::{find_by, find_of_3, is_outside_uri, is_value, quoted_end, run_end, skip_lws, visited};
 use crate::param::{Next, Parameters};
 use crate::span::Span;
 
@@ -31,17 +31,19 @@ pub(crate) struct Unreadable;
 
 /// Where the address that begins at `start` ends and its parameters begin.
 fn address_end(bytes: &[u8], start: usize) -> Result<usize, Unreadable> {
-    if bytes.get(start) == Some(&b'"') {
-        let open = skip_lws(bytes, quoted_end(bytes, start).ok_or(Unreadable)?);
-        return bracketed_end(bytes, open);
+    match bytes.get(start) {
+        Some(b'<') => return bracketed_end(bytes, start),
+        Some(b'"') => return bracketed_end(bytes, skip_lws(bytes, quoted_end(bytes, start).ok_or(Unreadable)?)),
+        _ => {}
     }
     let stop = find_of_3(*b"<;\"", bytes, start).unwrap_or(bytes.len());
     let before = bytes.get(start..stop).unwrap_or_default();
+    visited(before.len());
     match bytes.get(stop) {
         Some(b'<') if !before.contains(&b',') => bracketed_end(bytes, stop),
         Some(b'<' | b'"') => Err(Unreadable),
         _ => {
-            let end = run_end(bytes, start, |byte| !is_lws(byte) && !matches!(byte, b';' | b',' | b'>'));
+            let end = run_end(bytes, start, is_value);
             if end > start { Ok(end) } else { Err(Unreadable) }
         }
     }
@@ -52,7 +54,7 @@ fn bracketed_end(bytes: &[u8], open: usize) -> Result<usize, Unreadable> {
     if bytes.get(open) != Some(&b'<') {
         return Err(Unreadable);
     }
-    let close = run_end(bytes, open + 1, is_bracketed);
+    let close = find_by(bytes, open + 1, is_outside_uri).ok_or(Unreadable)?;
     if close == open + 1 || bytes.get(close) != Some(&b'>') {
         return Err(Unreadable);
     }

@@ -4,7 +4,7 @@
 const TOKEN: u8 = 1;
 const LWS: u8 = 2;
 const VALUE: u8 = 4;
-const BRACKETED: u8 = 8;
+const HOST: u8 = 8;
 
 /// The kinds of every byte.
 static KINDS: [u8; 256] = {
@@ -24,8 +24,8 @@ const fn kinds_of(byte: u8) -> u8 {
     let token = if is_mark || byte.is_ascii_alphanumeric() { TOKEN } else { 0 };
     let lws = if matches!(byte, b' ' | b'\t' | b'\r' | b'\n') { LWS } else { 0 };
     let value = if matches!(byte, 0..=b' ' | b';' | b',' | b'"' | b'<' | b'>') { 0 } else { VALUE };
-    let bracketed = if lws != 0 || matches!(byte, b'<' | b'>' | b'"') { 0 } else { BRACKETED };
-    token | lws | value | bracketed
+    let host = if matches!(byte, b'-' | b'.' | b'_') || byte.is_ascii_alphanumeric() { HOST } else { 0 };
+    token | lws | value | host
 }
 
 fn is(byte: u8, kind: u8) -> bool {
@@ -48,9 +48,14 @@ pub(crate) fn is_value(byte: u8) -> bool {
     is(byte, VALUE)
 }
 
-/// True for what may stand between `<` and `>`.
-pub(crate) fn is_bracketed(byte: u8) -> bool {
-    is(byte, BRACKETED)
+/// True for a byte of a host name or an IPv4 address, and for the `_` that private networks use.
+pub(crate) fn is_host_name(byte: u8) -> bool {
+    is(byte, HOST)
+}
+
+/// True for what stands in no URI: control characters, space, quotes and angle brackets.
+pub(crate) const fn is_outside_uri(byte: u8) -> bool {
+    (byte <= b' ') | (byte == b'"') | (byte == b'<') | (byte == b'>') | (byte == 0x7f)
 }
 
 /// The first offset from `at` on that is not white space.
@@ -84,32 +89,48 @@ pub(crate) fn trim(bytes: &[u8], mut start: usize, mut end: usize) -> (usize, us
     (start, end)
 }
 
-/// Where `byte` stands first, from `at` on.
-pub(crate) fn find(byte: u8, bytes: &[u8], at: usize) -> Option<usize> {
-    let wanted = u64::from(byte) * LOW;
-    find_in_words(bytes, at, |found| found == byte, |word| zero_bytes(word ^ wanted))
+/// The first offset from `at` on whose byte is wanted, sixteen at a time; good where `wanted` is a few comparisons.
+#[inline]
+pub(crate) fn find_by(bytes: &[u8], at: usize, wanted: impl Fn(u8) -> bool) -> Option<usize> {
+    let mut rest = bytes.get(at..)?;
+    while let Some((chunk, others)) = rest.split_first_chunk::<16>() {
+        visited(chunk.len());
+        if chunk.iter().fold(false, |any, &byte| any | wanted(byte)) {
+            break;
+        }
+        rest = others;
+    }
+    visited(rest.len().min(16) + 1);
+    rest.iter().position(|&byte| wanted(byte)).map(|len| bytes.len() - rest.len() + len)
 }
 
-/// Where the first NUL, LF or CR stands, from `at` on.
-pub(crate) fn find_line_byte(bytes: &[u8], at: usize) -> Option<usize> {
-    let mut at = at;
-    loop {
-        // Header lines are short: words in registers cost less than the set-up of a vector search.
-        at = find_in_words(bytes, at, |found| found <= b'\r', |word| bytes_below(word, b'\r' + 1))?;
-        if matches!(bytes.get(at), Some(0 | b'\n' | b'\r')) {
-            return Some(at);
-        }
-        at += 1;
-    }
+/// Where `byte` stands first, from `at` on.
+#[inline]
+pub(crate) fn find(byte: u8, bytes: &[u8], at: usize) -> Option<usize> {
+    let wanted = LOW * u64::from(byte);
+    find_in_chunks(bytes, at, |found| found == byte, |word| bytes_below(word ^ wanted, 1))
+}
+
+/// Where the first byte up to CR stands, which NUL, TAB and LF are among, from `at` on.
+#[inline]
+pub(crate) fn find_up_to_cr(bytes: &[u8], at: usize) -> Option<usize> {
+    find_in_chunks(bytes, at, |found| found <= b'\r', |word| bytes_below(word, b'\r' + 1))
 }
 
 /// The lowest bit, and the highest bit, of each byte of a word.
 const LOW: u64 = u64::from_le_bytes([1; 8]);
 const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
 
-/// The highest bits of the bytes that are 0. Above the first of them, others may be marked as well.
-const fn zero_bytes(word: u64) -> u64 {
-    bytes_below(word, 1)
+/// Where `byte`, which is ASCII, stands first among sixteen.
+#[inline]
+pub(crate) const fn find_in_16(byte: u8, chunk: u128) -> Option<usize> {
+    let wanted = LOW * byte as u64;
+    let offset = match (bytes_below(low_half(chunk) ^ wanted, 1), bytes_below(low_half(chunk >> 64) ^ wanted, 1)) {
+        (0, 0) => return None,
+        (0, high) => 8 + high.trailing_zeros() / 8,
+        (low, _) => low.trailing_zeros() / 8,
+    };
+    Some(offset as usize)
 }
 
 /// The highest bits of the bytes below `limit`, 128 at most. Above the first of them, others may be marked as well.
@@ -117,20 +138,31 @@ const fn bytes_below(word: u64, limit: u8) -> u64 {
     word.wrapping_sub(LOW * limit as u64) & !word & HIGH
 }
 
-/// The first offset from `at` on whose byte is wanted; `marks` does the same to eight bytes at a time.
-fn find_in_words(bytes: &[u8], at: usize, wanted: impl Fn(u8) -> bool, marks: impl Fn(u64) -> u64) -> Option<usize> {
-    let rest = bytes.get(at..)?;
-    let (words, tail) = rest.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let marked = marks(u64::from_le_bytes(*word));
-        if marked != 0 {
-            let len = index * 8 + marked.trailing_zeros() as usize / 8;
-            visited(len + 1);
-            return Some(at + len);
+/// The first offset from `at` on whose byte is wanted; `marks` marks the highest bit of the first such byte of a word.
+/// Lines and names are short: sixteen bytes at a time cost less than the set-up of a longer vector search.
+#[inline(always)]
+fn find_in_chunks(bytes: &[u8], at: usize, wanted: impl Fn(u8) -> bool, marks: impl Fn(u64) -> u64) -> Option<usize> {
+    let mut rest = bytes.get(at..)?;
+    while let Some((chunk, others)) = rest.split_first_chunk::<16>() {
+        if chunk.iter().fold(false, |any, &byte| any | wanted(byte)) {
+            let word = u128::from_le_bytes(*chunk);
+            let len = match (marks(low_half(word)), marks(low_half(word >> 64))) {
+                (0, high) => 8 + high.trailing_zeros() / 8,
+                (low, _) => low.trailing_zeros() / 8,
+            };
+            visited(len as usize + 1);
+            return Some(bytes.len() - rest.len() + len as usize);
         }
+        visited(chunk.len());
+        rest = others;
     }
     visited(rest.len() + 1);
-    tail.iter().position(|&byte| wanted(byte)).map(|len| at + words.len() * 8 + len)
+    rest.iter().position(|&byte| wanted(byte)).map(|len| bytes.len() - rest.len() + len)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is what is asked for")]
+const fn low_half(word: u128) -> u64 {
+    word as u64
 }
 
 /// Where one of three bytes stands first, from `at` on.
@@ -223,12 +255,12 @@ mod tests {
                 }
                 let first = |wanted: &dyn Fn(u8) -> bool| bytes.iter().position(|&byte| wanted(byte));
                 assert_eq!(find(byte, &bytes, 0), first(&|found| found == byte), "{byte} at {at}");
-                assert_eq!(find_line_byte(&bytes, 0), first(&|found| b"\0\r\n".contains(&found)), "{byte} at {at}");
+                assert_eq!(find_up_to_cr(&bytes, 0), first(&|found| found <= b'\r'), "{byte} at {at}");
                 assert_eq!(find(byte, &bytes, at), Some(at));
             }
             bytes = [0x80; 40];
         }
-        assert_eq!((find(b'a', b"a", 1), find(b'a', b"a", 2), find_line_byte(b"", 0)), (None, None, None));
+        assert_eq!((find(b'a', b"a", 1), find(b'a', b"a", 2), find_up_to_cr(b"", 0)), (None, None, None));
     }
 
     #[test]

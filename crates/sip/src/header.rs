@@ -1,5 +1,6 @@
 //! Header names (IANA: SIP Header Fields), long and compact, in any case, and where a header stands.
 
+use crate::bytes::find_in_16;
 use crate::span::Span;
 
 /// One header: its lines, folds included.
@@ -66,55 +67,30 @@ pub enum Name {
 impl Name {
     /// Reads a name in any case, long or compact (RFC 3261 7.3.3).
     pub fn from_bytes(bytes: &[u8]) -> Name {
-        if let [letter] = bytes {
-            return Name::from_compact(*letter);
-        }
-        let Some(first) = bytes.first() else { return Name::Other };
-        let (name, long): (Name, &[u8]) = match (bytes.len(), first | 0x20) {
-            (2, b't') => (Name::To, b"To"),
-            (3, b'v') => (Name::Via, b"Via"),
-            (4, b'c') => (Name::CSeq, b"CSeq"),
-            (4, b'd') => (Name::Date, b"Date"),
-            (4, b'f') => (Name::From, b"From"),
-            (5, b'e') => (Name::Event, b"Event"),
-            (5, b'r') => (Name::Route, b"Route"),
-            (6, b'm') => (Name::MinSe, b"Min-SE"),
-            (6, b'r') => (Name::Reason, b"Reason"),
-            (6, b's') => (Name::Server, b"Server"),
-            (7, b'c') if bytes.get(1).is_some_and(|byte| byte | 0x20 == b'a') => (Name::CallId, b"Call-ID"),
-            (7, b'c') => (Name::Contact, b"Contact"),
-            (7, b'e') => (Name::Expires, b"Expires"),
-            (7, b'p') => (Name::Privacy, b"Privacy"),
-            (7, b'r') => (Name::Require, b"Require"),
-            (7, b's') => (Name::Subject, b"Subject"),
-            (8, b'r') if bytes.get(2).is_some_and(|byte| byte | 0x20 == b'f') => (Name::ReferTo, b"Refer-To"),
-            (8, b'r') => (Name::Replaces, b"Replaces"),
-            (9, b'd') => (Name::Diversion, b"Diversion"),
-            (9, b's') => (Name::Supported, b"Supported"),
-            (9, b't') => (Name::Timestamp, b"Timestamp"),
-            (10, b'u') => (Name::UserAgent, b"User-Agent"),
-            (11, b'r') if bytes.get(2).is_some_and(|byte| byte | 0x20 == b't') => (Name::RetryAfter, b"Retry-After"),
-            (11, b'r') => (Name::ReferredBy, b"Referred-By"),
-            (11, b'u') => (Name::Unsupported, b"Unsupported"),
-            (12, b'c') => (Name::ContentType, b"Content-Type"),
-            (12, b'h') => (Name::HistoryInfo, b"History-Info"),
-            (12, b'm') => (Name::MaxForwards, b"Max-Forwards"),
-            (12, b'r') => (Name::RecordRoute, b"Record-Route"),
-            (13, b'a') => (Name::Authorization, b"Authorization"),
-            (13, b'p') => (Name::ProxyRequire, b"Proxy-Require"),
-            (14, b'c') => (Name::ContentLength, b"Content-Length"),
-            (15, b'r') => (Name::RemotePartyId, b"Remote-Party-ID"),
-            (15, b's') => (Name::SessionExpires, b"Session-Expires"),
-            (16, b'w') => (Name::WwwAuthenticate, b"WWW-Authenticate"),
-            (18, b'p') => (Name::ProxyAuthenticate, b"Proxy-Authenticate"),
-            (19, b'p') if bytes.get(1).is_some_and(|byte| byte | 0x20 == b'r') => {
-                (Name::ProxyAuthorization, b"Proxy-Authorization")
-            }
-            (19, b'p') => (Name::PAssertedIdentity, b"P-Asserted-Identity"),
-            (20, b'p') => (Name::PPreferredIdentity, b"P-Preferred-Identity"),
-            _ => return Name::Other,
+        let (first, third) = match *bytes {
+            [] => return Name::Other,
+            [letter] => return Name::from_compact(letter),
+            [first, _] => (first, b':'),
+            [first, _, third, ..] => (first, third),
         };
-        if bytes == long || bytes.eq_ignore_ascii_case(long) { name } else { Name::Other }
+        let name = candidate(bytes.len(), first | 0x20, third | 0x20);
+        let long = name.as_str().as_bytes();
+        if long == bytes || long.eq_ignore_ascii_case(bytes) { name } else { Name::Other }
+    }
+
+    /// Reads a long name of up to fifteen bytes with its colon right behind it, all at once; the length is the name's.
+    /// `None` says that [`Name::from_bytes`] must look closer.
+    #[inline]
+    pub(crate) fn at_start(line: &[u8; 16]) -> Option<(Name, usize)> {
+        /// What letters have, and neither digits nor `-` nor control characters.
+        const LETTER: u128 = u128::from_le_bytes([0x40; 16]);
+        let chunk = u128::from_le_bytes(*line);
+        let len = find_in_16(b':', chunk)?;
+        let lower = chunk | (chunk & LETTER) >> 1;
+        let [first, _, third, ..] = lower.to_le_bytes();
+        let name = candidate(len, first, third);
+        let key = KEYS.get(name as usize).copied()?;
+        (lower & !(u128::MAX << (8 * len)) == key).then_some((name, len))
     }
 
     const fn from_compact(letter: u8) -> Name {
@@ -188,55 +164,133 @@ impl Name {
     }
 }
 
+/// Every name but [`Name::Other`], in order.
+const ALL: [Name; 39] = [
+    Name::Via,
+    Name::From,
+    Name::To,
+    Name::CallId,
+    Name::CSeq,
+    Name::Contact,
+    Name::MaxForwards,
+    Name::Route,
+    Name::RecordRoute,
+    Name::ContentLength,
+    Name::ContentType,
+    Name::ProxyRequire,
+    Name::Require,
+    Name::Supported,
+    Name::Unsupported,
+    Name::ProxyAuthorization,
+    Name::ProxyAuthenticate,
+    Name::WwwAuthenticate,
+    Name::Authorization,
+    Name::RetryAfter,
+    Name::Timestamp,
+    Name::Expires,
+    Name::SessionExpires,
+    Name::MinSe,
+    Name::PAssertedIdentity,
+    Name::PPreferredIdentity,
+    Name::RemotePartyId,
+    Name::Privacy,
+    Name::Diversion,
+    Name::HistoryInfo,
+    Name::Reason,
+    Name::UserAgent,
+    Name::Server,
+    Name::Date,
+    Name::ReferTo,
+    Name::ReferredBy,
+    Name::Event,
+    Name::Subject,
+    Name::Replaces,
+];
+
+/// The one name that a name of `len` bytes with these letters, in lower case, may be. The third byte of `To` is its colon.
+#[inline]
+fn candidate(len: usize, first: u8, third: u8) -> Name {
+    SLOTS.get(slot(len, first, third)).copied().unwrap_or(Name::Other)
+}
+
+/// A place among [`SLOTS`] that no two names share.
+const fn slot(len: usize, first: u8, third: u8) -> usize {
+    (4 * len + 37 * first as usize + third as usize) % SLOTS_MAX
+}
+
+const SLOTS_MAX: usize = 128;
+
+static SLOTS: [Name; SLOTS_MAX] = {
+    let mut slots = [Name::Other; SLOTS_MAX];
+    let mut rest: &mut [Name] = &mut slots;
+    let mut at = 0;
+    while let Some((first, others)) = rest.split_first_mut() {
+        *first = name_in(at);
+        at += 1;
+        rest = others;
+    }
+    slots
+};
+
+/// The name that belongs into a slot.
+const fn name_in(at: usize) -> Name {
+    let mut rest: &[Name] = &ALL;
+    while let [name, others @ ..] = rest {
+        let third = match name.as_str().as_bytes() {
+            [_, _, third, ..] => third.to_ascii_lowercase(),
+            _ => b':',
+        };
+        if let [first, ..] = name.as_str().as_bytes()
+            && slot(name.as_str().len(), first.to_ascii_lowercase(), third) == at
+        {
+            return *name;
+        }
+        rest = others;
+    }
+    Name::Other
+}
+
+/// For each name its bytes in lower case, the first one lowest. Those of sixteen bytes and more have none.
+static KEYS: [u128; ALL.len()] = {
+    let mut keys = [u128::MAX; ALL.len()];
+    let mut rest: &mut [u128] = &mut keys;
+    let mut names: &[Name] = &ALL;
+    while let (Some((first, others)), [name, more @ ..]) = (rest.split_first_mut(), names) {
+        if name.as_str().len() < 16 {
+            *first = key(name.as_str());
+        }
+        rest = others;
+        names = more;
+    }
+    keys
+};
+
+const fn key(name: &str) -> u128 {
+    let mut rest = name.as_bytes();
+    let mut key = 0;
+    while let [others @ .., last] = rest {
+        key = key << 8 | last.to_ascii_lowercase() as u128;
+        rest = others;
+    }
+    key
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const NAMES: &[Name] = &[
-        Name::Via,
-        Name::From,
-        Name::To,
-        Name::CallId,
-        Name::CSeq,
-        Name::Contact,
-        Name::MaxForwards,
-        Name::Route,
-        Name::RecordRoute,
-        Name::ContentLength,
-        Name::ContentType,
-        Name::ProxyRequire,
-        Name::Require,
-        Name::Supported,
-        Name::Unsupported,
-        Name::ProxyAuthorization,
-        Name::ProxyAuthenticate,
-        Name::WwwAuthenticate,
-        Name::Authorization,
-        Name::RetryAfter,
-        Name::Timestamp,
-        Name::Expires,
-        Name::SessionExpires,
-        Name::MinSe,
-        Name::PAssertedIdentity,
-        Name::PPreferredIdentity,
-        Name::RemotePartyId,
-        Name::Privacy,
-        Name::Diversion,
-        Name::HistoryInfo,
-        Name::Reason,
-        Name::UserAgent,
-        Name::Server,
-        Name::Date,
-        Name::ReferTo,
-        Name::ReferredBy,
-        Name::Event,
-        Name::Subject,
-        Name::Replaces,
-    ];
+    #[test]
+    fn every_name_stands_at_its_own_place() {
+        for (place, &name) in ALL.iter().enumerate() {
+            assert_eq!(name as usize, place, "{name:?}");
+            assert!(SLOTS.contains(&name), "{name:?} shares its slot");
+        }
+        assert_eq!(Name::Other as usize, ALL.len());
+    }
 
     #[test]
     fn every_name_is_read_in_any_case() {
-        for &name in NAMES {
+        for &name in &ALL {
             let long = name.as_str();
             for spelling in [long.to_owned(), long.to_lowercase(), long.to_uppercase()] {
                 assert_eq!(Name::from_bytes(spelling.as_bytes()), name, "{spelling}");
@@ -244,6 +298,26 @@ mod tests {
             assert_eq!(Name::from_bytes(format!("{long}x").as_bytes()), Name::Other);
             assert_eq!(Name::from_bytes(&long.as_bytes()[..long.len().max(3) - 1]) == name, long.len() < 3, "{long}");
             assert_eq!(Name::from_bytes(long.replacen(|c: char| c != '-', "!", 1).as_bytes()), Name::Other);
+        }
+    }
+
+    #[test]
+    fn a_name_at_the_start_of_a_line_is_the_same_name() {
+        for &name in &ALL {
+            let long = name.as_str();
+            for spelling in [long.to_owned(), long.to_lowercase(), long.to_uppercase()] {
+                let start = |text: String| Name::at_start(format!("{text:<16}").as_bytes().first_chunk().unwrap());
+                let expected = (long.len() < 16).then_some((name, long.len()));
+                assert_eq!(start(format!("{spelling}: x")), expected, "{spelling}");
+                assert_eq!(start(format!("{spelling}::")), expected, "{spelling}");
+                assert_eq!(start(format!("{spelling} : x")), None);
+                assert_eq!(start(format!("{spelling}x:")), None);
+                assert_eq!(start(format!(" {spelling}:")), None);
+            }
+        }
+        for line in ["x: a", "call\rid: a", "max\u{b}forwards: a", "vi@: a", ":", "no colon in here"] {
+            let padded = format!("{line:<16}");
+            assert_eq!(Name::at_start(padded.as_bytes().first_chunk().unwrap()), None, "{line}");
         }
     }
 
@@ -276,10 +350,10 @@ mod tests {
 
     #[test]
     fn every_name_has_a_bit_of_its_own() {
-        let all = NAMES.iter().fold(Name::Other.bit(), |set, name| {
+        let all = ALL.iter().fold(Name::Other.bit(), |set, name| {
             assert_eq!(set & name.bit(), 0, "{name:?}");
             set | name.bit()
         });
-        assert_eq!(all.count_ones() as usize, NAMES.len() + 1);
+        assert_eq!(all.count_ones() as usize, ALL.len() + 1);
     }
 }

@@ -1,6 +1,6 @@
 //! `host [":" port]`, as it stands in a Via and in a URI.
 
-use crate::bytes::{digits, run_end};
+use crate::bytes::{digits, is_host_name, run_end};
 
 /// The end of the host that begins at `at`: a name, an IPv4 address, or an IPv6 reference with its brackets. `None`
 /// when there is none. Names are not checked beyond their bytes; RFC 5118's extra colon passes.
@@ -9,7 +9,7 @@ pub(crate) fn host_end(bytes: &[u8], at: usize) -> Option<usize> {
         let end = run_end(bytes, at + 1, |byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'));
         return (end > at + 1 && bytes.get(end) == Some(&b']')).then_some(end + 1);
     }
-    let end = run_end(bytes, at, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+    let end = run_end(bytes, at, is_host_name);
     (end > at).then_some(end)
 }
 

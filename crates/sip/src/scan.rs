@@ -1,6 +1,6 @@
 //! One pass over a message: its lines, and of each header what routing needs.
 
-use crate::bytes::{find, find_line_byte, token_end, trim, visited};
+use crate::bytes::{find, find_up_to_cr, token_end, trim, visited};
 use crate::error::Fault;
 use crate::header::{Header, Name};
 use crate::limits;
@@ -58,23 +58,32 @@ impl<'a, 'i> Scan<'a, 'i> {
         self.found.note(fault);
     }
 
-    /// Where the line that begins at `at` ends, just after its CRLF. Nothing else ends a line: a CR or an LF of its own is
-    /// a fault, and so is a NUL that no `\` escapes.
-    pub(crate) fn line_end(&mut self, mut at: usize) -> Option<usize> {
+    /// Where the line that begins at `at` ends, just after its CRLF. Nothing else ends a line.
+    #[inline]
+    pub(crate) fn line_end(&mut self, at: usize) -> Option<usize> {
+        let stop = find_up_to_cr(self.bytes, at)?;
+        if self.bytes.get(stop..stop + 2) == Some(b"\r\n") { Some(stop + 2) } else { self.odd_line_end(stop) }
+    }
+
+    /// Goes on from a byte at `at` that is no CRLF. A CR or an LF of its own is a fault, and so is a NUL that no `\`
+    /// escapes; other control characters are none.
+    #[cold]
+    fn odd_line_end(&mut self, mut at: usize) -> Option<usize> {
         loop {
-            let stop = find_line_byte(self.bytes, at)?;
-            match (self.bytes.get(stop), self.bytes.get(stop + 1)) {
-                (Some(b'\r'), Some(b'\n')) => return Some(stop + 2),
+            match (self.bytes.get(at), self.bytes.get(at + 1)) {
+                (Some(b'\r'), Some(b'\n')) => return Some(at + 2),
                 (Some(b'\r'), None) => return None,
-                (Some(0), _) if is_escaped(self.bytes, stop) => {}
-                _ => self.note(Fault::LineEnd),
+                (Some(b'\r' | b'\n'), _) => self.note(Fault::LineEnd),
+                (Some(0), _) if !is_escaped(self.bytes, at) => self.note(Fault::LineEnd),
+                _ => {}
             }
-            at = stop + 1;
+            at = find_up_to_cr(self.bytes, at + 1)?;
         }
     }
 
     /// Scans the headers that begin at `at`; returns where the body begins. Where the headers do not end, or are too
     /// many, that is a fault, and the place is where scanning stopped.
+    #[inline(never)]
     pub(crate) fn headers(&mut self, mut at: usize) -> usize {
         loop {
             if self.bytes.get(at..at + 2) == Some(b"\r\n") {
@@ -97,28 +106,26 @@ impl<'a, 'i> Scan<'a, 'i> {
     }
 
     /// Where the header that begins at `at` ends, past its folds (RFC 3261 7.3.1).
+    #[inline]
     fn header_end(&mut self, at: usize) -> Option<usize> {
-        let mut end = self.line_end(at)?;
-        while matches!(self.bytes.get(end), Some(b' ' | b'\t')) {
+        let mut end = at;
+        loop {
             end = self.line_end(end)?;
+            if !matches!(self.bytes.get(end), Some(b' ' | b'\t')) {
+                return Some(end);
+            }
         }
-        Some(end)
     }
 
     /// Takes in the header that stands at `at..end`, where `end` is just after its CRLF.
     fn header(&mut self, at: usize, end: usize) {
         let line = self.bytes.get(..end - 2).unwrap_or_default();
-        let Some(colon) = find(b':', line, at) else {
+        let Some((name, name_end, colon)) = name(line, at) else {
             return self.note(Fault::HeaderName);
         };
-        let name_end = without_blanks(line, at, colon);
-        let name_span = Span::new(at, name_end);
-        let name = Name::from_bytes(name_span.of(line));
-        if name == Name::Other && (name_end == at || token_end(line, at) < name_end) {
-            return self.note(Fault::HeaderName);
-        }
         let (value_start, value_end) = trim(line, colon + 1, line.len());
         let value = Span::new(value_start, value_end);
+        let name_span = Span::new(at, name_end);
         self.headers.push(Header { name, name_span, value, line: Span::new(at, end) });
         self.found.present |= name.bit();
         self.look_into(name, value);
@@ -160,6 +167,19 @@ impl<'a, 'i> Scan<'a, 'i> {
             self.note(fault);
         }
     }
+}
+
+/// The name of the header line that begins at `at`, where the name ends, and where its colon stands.
+#[inline]
+fn name(line: &[u8], at: usize) -> Option<(Name, usize, usize)> {
+    if let Some((name, len)) = line.get(at..)?.first_chunk().and_then(Name::at_start) {
+        visited(len);
+        return Some((name, at + len, at + len));
+    }
+    let colon = find(b':', line, at)?;
+    let end = without_blanks(line, at, colon);
+    let name = Name::from_bytes(line.get(at..end)?);
+    (name != Name::Other || (end > at && token_end(line, at) >= end)).then_some((name, end, colon))
 }
 
 /// The end of `start..end` without the blanks before it.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::Span;
+use crate::bytes::{find_by, is_host_name, is_outside_uri};
 use crate::escape::Unescaped;
 use crate::host::port;
 
@@ -66,7 +67,7 @@ impl<'a> Uri<'a> {
         }
         let colon = bytes.iter().position(|&byte| byte == b':').ok_or(UriFault::NoScheme)?;
         let scheme = scheme(bytes.get(..colon).unwrap_or_default())?;
-        if bytes.iter().any(|byte| matches!(byte, 0..=b' ' | b'"' | b'<' | b'>' | 0x7f)) {
+        if find_by(bytes, 0, is_outside_uri).is_some() {
             return Err(UriFault::BadCharacter);
         }
         let start = colon + 1;
@@ -258,7 +259,7 @@ fn split_hostport(bytes: &[u8]) -> Result<HostPort, UriFault> {
 fn is_host(host: &[u8]) -> bool {
     match host {
         [b'[', ..] => host_ip(host).is_some(),
-        _ => host.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')),
+        _ => host.iter().copied().all(is_host_name),
     }
 }
 
