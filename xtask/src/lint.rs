@@ -5,6 +5,7 @@
 mod configuration;
 mod conformance;
 mod docs;
+mod held_by;
 mod ignored;
 mod layers;
 mod limits;
@@ -49,7 +50,7 @@ struct Rule {
     check: fn(&Tree) -> Vec<Finding>,
 }
 
-const RULES: [Rule; 16] = [
+const RULES: [Rule; 17] = [
     Rule { name: "parse", check: unparsed },
     Rule { name: "function-length", check: size::functions },
     Rule { name: "file-length", check: size::files },
@@ -58,6 +59,7 @@ const RULES: [Rule; 16] = [
     Rule { name: "one-table", check: layers::one_table },
     Rule { name: "config", check: configuration::check },
     Rule { name: "limits", check: limits::check },
+    Rule { name: "limits-held", check: limits::held },
     Rule { name: "metrics", check: metrics::check },
     Rule { name: "conformance", check: conformance::check },
     Rule { name: "ignored-tests", check: ignored::check },

@@ -38,6 +38,11 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
             found.push(Finding::new(VALID, 0, format!("no file sets key {key}")));
         }
     }
+    for (line, row) in rows(tree.text(PAGE).unwrap_or_default()) {
+        if !keys.iter().any(|key| key.is(&row)) {
+            found.push(Finding::new(PAGE, line, format!("describes {row}, which is no key")));
+        }
+    }
     found
 }
 
@@ -214,6 +219,24 @@ fn documented(page: &str) -> Vec<String> {
     keys
 }
 
+/// The keys that the page's tables describe, each with its line: the first cells under the heading of a `[table]`, and
+/// under the one that speaks of the root.
+fn rows(page: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let mut table = None;
+    for (index, line) in page.lines().enumerate() {
+        if line.starts_with('#') {
+            let span = line.split('`').nth(1).filter(|span| span.starts_with('['));
+            table = span.map(|span| format!("{}.", plain(span))).or(line.contains(" root").then(String::new));
+        }
+        let key = line.strip_prefix("| `").and_then(|rest| rest.split('`').next());
+        if let (Some(table), Some(key)) = (&table, key) {
+            found.push((index + 1, format!("{table}{}", plain(key))));
+        }
+    }
+    found
+}
+
 /// `[[trunk]]` is `trunk`, `environments.NAME.targets` and `environments.<name>.targets` are `environments.*.targets`.
 fn plain(span: &str) -> String {
     let bare: String = span.chars().filter(|c| !matches!(c, '[' | ']')).collect();
@@ -261,6 +284,14 @@ mod tests {
         assert_eq!(found(&page, FIXTURE.1), ["key trunk.name is not described"]);
         let page = PAGE_TEXT.replace("## `[sip]`\n", "");
         assert_eq!(found(&page, FIXTURE.1), ["key sip.listen is not described"]);
+    }
+
+    #[test]
+    fn a_row_about_no_key_is_found() {
+        let page = PAGE_TEXT.replace("| `listen` |", "| `listen` |\n| `lisen` | a typo |");
+        assert_eq!(found(&page, FIXTURE.1), ["describes sip.lisen, which is no key"]);
+        let page = format!("## The file's root\n| `enviroment` |\n{PAGE_TEXT}");
+        assert_eq!(found(&page, FIXTURE.1), ["describes enviroment, which is no key"]);
     }
 
     #[test]

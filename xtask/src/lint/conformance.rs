@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use syn::visit::{self, Visit};
-
 use super::Finding;
+use super::held_by::{Known, tests_in};
 use crate::tree::Tree;
 
 const PAGE: &str = "docs/reference/conformance.md";
@@ -21,7 +20,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
     let Some(page) = tree.text(PAGE) else {
         return vec![Finding::new(PAGE, 0, "is missing")];
     };
-    let functions = functions(tree);
+    let known = Known::of(tree);
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();
     for (index, line) in page.lines().enumerate() {
@@ -29,9 +28,9 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
         let (line_number, path) = (index + 1, PAGE);
         seen.insert(id.to_owned());
         let mut tests = 0;
-        for span in line.split('`').skip(1).step_by(2).filter(|span| looks_like_test(span)) {
+        for span in tests_in(line) {
             tests += 1;
-            if !exists(tree, &functions, span) {
+            if !known.has(span) {
                 found.push(Finding::new(path, line_number, format!("row {id} names {span}, which does not exist")));
             }
         }
@@ -55,52 +54,6 @@ fn row_id(line: &str) -> Option<&str> {
     let letters = id.trim_end_matches(|c: char| c.is_ascii_digit());
     let is_id = FAMILIES.iter().any(|(family, _)| *family == letters) && letters.len() < id.len();
     is_id.then_some(id)
-}
-
-/// A call fixture's path, or a function's name of at least two words, alone or at the end of a path of modules.
-fn looks_like_test(span: &str) -> bool {
-    let name = span.rsplit("::").next().unwrap_or(span);
-    let words = name.contains('_') && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    span.contains(".call") || span.starts_with("fixtures/") || words
-}
-
-fn exists(tree: &Tree, functions: &BTreeSet<String>, span: &str) -> bool {
-    if span.contains(".call") || span.starts_with("fixtures/") {
-        let file = if span.contains('/') { span.to_owned() } else { format!("fixtures/calls/{span}") };
-        return tree.has(&file) || tree.has(&format!("fixtures/{span}"));
-    }
-    functions.contains(span.rsplit("::").next().unwrap_or(span))
-}
-
-/// The names of all functions in the checkout.
-fn functions(tree: &Tree) -> BTreeSet<String> {
-    let mut functions = Functions { names: BTreeSet::new() };
-    for file in &tree.rust {
-        functions.visit_file(&file.syntax);
-    }
-    functions.names
-}
-
-struct Functions {
-    names: BTreeSet<String>,
-}
-
-impl<'ast> Visit<'ast> for Functions {
-    fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
-        self.names.insert(item.sig.ident.to_string());
-        visit::visit_item_fn(self, item);
-    }
-
-    fn visit_macro(&mut self, call: &'ast syn::Macro) {
-        // Tests written inside a macro, `proptest!` for one: the word after `fn`.
-        let text = call.tokens.to_string();
-        let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
-        while let Some(word) = words.next() {
-            if word == "fn" {
-                self.names.extend(words.next().map(str::to_owned));
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use syn::{Expr, Item, Lit, Visibility};
 
 use super::Finding;
+use super::held_by::{Known, tests_in};
 use crate::tree::Tree;
 
 const PAGE: &str = "docs/reference/limits.md";
@@ -23,6 +24,27 @@ pub(super) fn check(tree: &Tree) -> Vec<Finding> {
             if let Some(what) = fault(page, &name, value.as_deref()) {
                 found.push(Finding::new(&file.path, item.ident.span().start().line, what));
             }
+        }
+    }
+    found
+}
+
+/// The last cell of a limit's row names the tests that hold it, and they exist.
+pub(super) fn held(tree: &Tree) -> Vec<Finding> {
+    let known = Known::of(tree);
+    let mut found = Vec::new();
+    for (index, line) in tree.text(PAGE).unwrap_or_default().lines().enumerate() {
+        let cells: Vec<_> = line.trim().trim_matches('|').split('|').collect();
+        let (Some(limit), Some(last)) = (cells.first().filter(|cell| cell.contains("::")), cells.last()) else {
+            continue;
+        };
+        let limit = limit.trim();
+        let tests: Vec<_> = tests_in(last).collect();
+        if tests.is_empty() {
+            found.push(Finding::new(PAGE, index + 1, format!("{limit} names no test")));
+        }
+        for test in tests.into_iter().filter(|test| !known.has(test)) {
+            found.push(Finding::new(PAGE, index + 1, format!("{limit} names {test}, which does not exist")));
         }
     }
     found
@@ -83,5 +105,15 @@ mod tests {
         assert_eq!(count("| `MESSAGE_BYTES` | 1,300 |"), 1);
         assert_eq!(count("| `MESSAGE_BYTES` | 165,535 |"), 1);
         assert_eq!(count("| `sip::limits::MESSAGE_BYTES` | 65,535 bytes |"), 0);
+    }
+
+    #[test]
+    fn a_limit_needs_a_test_that_exists() {
+        let code = ("crates/sip/tests/x.rs", "#[test] fn sx8_vias() {}");
+        let count = |row: &str| held(&tree(&[code, (PAGE, row)])).len();
+        assert_eq!(count("| `sip::limits::VIAS` | 70 | 400 | `sx8_vias` |"), 0);
+        assert_eq!(count("| `sip::limits::VIAS` | 70 | 400 | `sx8_gone` |"), 1);
+        assert_eq!(count("| `sip::limits::VIAS` | 70 | 400 | none yet |"), 1);
+        assert_eq!(count("| limit | value | then | test |"), 0);
     }
 }
