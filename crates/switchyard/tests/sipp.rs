@@ -1,0 +1,129 @@
+//! Whole calls through the real program, with real SIPp at both ends.
+
+mod stage;
+
+use stage::sipp::{Calls, Party};
+use stage::{Silence, Stage};
+
+/// One call by the scenario pair of this name, from the gateway to a DID of prod; what the PBX sent and received.
+fn one_call(network: u8, scenario: &str) -> String {
+    let stage = Stage::start(network);
+    let elsewhere = [Silence::at(stage.pbx("staging")), Silence::at(stage.pbx("oss"))];
+    let callee = Party::callee(&stage, scenario, stage.pbx("prod"), 1);
+    let caller = Party::caller(&stage, scenario, stage.gateway(), stage.proxy(), Calls::one("+918065978000"));
+    caller.succeeded();
+    let messages = callee.succeeded();
+    elsewhere.iter().for_each(Silence::held);
+    messages
+}
+
+/// One call to a number in each of its three spellings; each must come to this environment and to no other.
+fn spellings(network: u8, environment: &str, spellings: [&str; 3]) {
+    let stage = Stage::start(network);
+    let others = ["prod", "staging", "oss"].into_iter().filter(|other| *other != environment);
+    let elsewhere: Vec<Silence> = others.map(|other| Silence::at(stage.pbx(other))).collect();
+    let callee = Party::callee(&stage, "call", stage.pbx(environment), 3);
+    for number in spellings {
+        Party::caller(&stage, "call", stage.gateway(), stage.proxy(), Calls::one(number)).succeeded();
+    }
+    let messages = callee.succeeded();
+    for number in spellings {
+        let line = format!("INVITE sip:{number}@{} SIP/2.0", stage.pbx(environment));
+        assert!(messages.contains(&line), "{line:?} did not arrive at {environment}:\n{messages}");
+    }
+    elsewhere.iter().for_each(Silence::held);
+}
+
+#[test]
+fn calls_to_prod_in_each_spelling() {
+    spellings(60, "prod", ["+918065978000", "918065978000", "08065978000"]);
+}
+
+#[test]
+fn calls_to_staging_in_each_spelling() {
+    spellings(61, "staging", ["+918065978021", "918065978021", "08065978021"]);
+}
+
+#[test]
+fn calls_to_oss_in_each_spelling() {
+    spellings(62, "oss", ["+918065978025", "918065978025", "08065978025"]);
+}
+
+#[test]
+fn an_unknown_did_is_not_found_and_rings_nowhere() {
+    let stage = Stage::start(63);
+    let nowhere = ["prod", "staging", "oss"].map(|environment| Silence::at(stage.pbx(environment)));
+    let calls = Calls::one("+918065979999");
+    Party::caller(&stage, "not-found", stage.gateway(), stage.proxy(), calls).succeeded();
+    nowhere.iter().for_each(Silence::held);
+}
+
+#[test]
+fn a_busy_party_is_busy() {
+    one_call(64, "busy");
+}
+
+#[test]
+fn nobody_answers_and_the_caller_gives_up() {
+    one_call(65, "no-answer");
+}
+
+#[test]
+fn a_redirection_passes() {
+    one_call(66, "redirect");
+}
+
+#[test]
+fn a_fax_changes_its_call_to_t38() {
+    one_call(67, "t38");
+}
+
+#[test]
+fn prack_passes() {
+    one_call(68, "prack");
+}
+
+#[test]
+fn update_passes_from_either_side() {
+    one_call(69, "update");
+}
+
+#[test]
+fn info_passes_from_either_side() {
+    one_call(70, "info");
+}
+
+#[test]
+fn refer_and_its_notify_pass() {
+    one_call(71, "refer");
+}
+
+#[test]
+fn the_caller_ends_the_call() {
+    let messages = one_call(72, "call");
+    assert!(messages.contains("\nBYE sip:party@"), "{messages}");
+}
+
+#[test]
+fn the_callee_ends_the_call() {
+    one_call(73, "callee-ends");
+}
+
+#[test]
+fn a_pbx_calls_out_by_the_gateway() {
+    let stage = Stage::start(74);
+    let callee = Party::callee(&stage, "call", stage.gateway(), 1);
+    let calls = Calls::one("+447700900456");
+    Party::caller(&stage, "call", stage.pbx("prod"), stage.proxy(), calls).succeeded();
+    callee.succeeded();
+}
+
+#[test]
+fn a_thousand_calls_at_200_a_second_and_none_fails() {
+    let stage = Stage::start(75);
+    let calls = Calls { number: "+918065978000", count: 1_000, per_second: 200 };
+    let callee = Party::callee(&stage, "call", stage.pbx("prod"), calls.count);
+    let caller = Party::caller(&stage, "call", stage.gateway(), stage.proxy(), calls);
+    caller.succeeded();
+    callee.succeeded();
+}

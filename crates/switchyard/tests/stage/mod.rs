@@ -1,0 +1,171 @@
+//! A stage for whole calls: the real `switchyard run` on loopback addresses of its own, and the programs around it.
+//!
+//! Every stage has a network 127.0.N.0/24, laid out as the real one is: the proxy at .1, the trunk's gateway at .2, the
+//! PBXs of prod, staging and oss at .3, .4 and .5.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the lint's leave for tests does not reach the functions they share"
+)]
+
+pub(crate) mod sipp;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long anything may take that is not bounded by itself.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A child process that does not outlive the test, nor do the processes it starts.
+pub(crate) struct Process {
+    child: Child,
+    name: String,
+}
+
+impl Process {
+    /// Starts `command` with what it prints in `log`. Fails the test with the name of the package when it is missing.
+    pub(crate) fn start(command: &mut Command, log: &Path, package: &str) -> Process {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let out = File::create(log).unwrap();
+        command.stdin(Stdio::null()).stderr(out.try_clone().unwrap()).stdout(out).process_group(0);
+        let child = command.spawn().unwrap_or_else(|fault| {
+            panic!(
+                "{name} does not start: {fault}; it comes with the package {package}, `cargo xtask test` installs it"
+            )
+        });
+        Process { child, name }
+    }
+
+    /// Waits for its own end.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        let name = self.name.clone();
+        let mut status = None;
+        until(&format!("the end of {name}"), 2 * PATIENCE, || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let group = i32::try_from(self.child.id()).map(Pid::from_raw);
+        let _killed = group.map(|group| killpg(group, Signal::SIGKILL));
+        let _waited = self.child.wait();
+    }
+}
+
+/// Asks `holds` again and again, and fails the test when it never does.
+pub(crate) fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < limit, "waited {limit:?} in vain for {what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// Waits until somebody has bound this UDP address.
+pub(crate) fn bound(address: SocketAddrV4) {
+    let [a, b, c, d] = address.ip().octets();
+    let entry = format!("{:08X}:{:04X}", u32::from_le_bytes([a, b, c, d]), address.port());
+    until(&format!("{address} to be bound"), PATIENCE, || {
+        std::fs::read_to_string("/proc/net/udp").unwrap().contains(&entry)
+    });
+}
+
+/// Text of a log, or nothing while it is not there.
+pub(crate) fn text_of(path: &Path) -> String {
+    std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+/// A running `switchyard` with its configuration and its directory.
+pub(crate) struct Stage {
+    network: u8,
+    folder: tempfile::TempDir,
+    /// Last: it ends before the folder goes.
+    _switchyard: Process,
+}
+
+impl Stage {
+    /// Starts it in 127.0.`network`.0/24; no other test may use that one.
+    pub(crate) fn start(network: u8) -> Stage {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("switchyard.toml");
+        std::fs::write(&config, config_text(network, folder.path())).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let scripts = [sync::schema::SQLITE_TABLES, sync::schema::ROWS];
+        runtime.block_on(sync::schema::run(&folder.path().join("directory.db"), &scripts)).unwrap();
+        let log = folder.path().join("switchyard.log");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_switchyard"));
+        command.args(["run", "--config"]).arg(&config).env_remove("RUST_LOG").env_remove("ASTRADIAL_ENV");
+        let switchyard = Process::start(&mut command, &log, "switchyard");
+        until("switchyard to serve", PATIENCE, || text_of(&log).contains("switchyard serves"));
+        Stage { network, folder, _switchyard: switchyard }
+    }
+
+    pub(crate) fn proxy(&self) -> SocketAddrV4 {
+        address(self.network, 1)
+    }
+
+    pub(crate) fn gateway(&self) -> SocketAddrV4 {
+        address(self.network, 2)
+    }
+
+    /// The PBX of `environment`.
+    pub(crate) fn pbx(&self, environment: &str) -> SocketAddrV4 {
+        match environment {
+            "prod" => address(self.network, 3),
+            "staging" => address(self.network, 4),
+            "oss" => address(self.network, 5),
+            other => panic!("no environment is called {other}"),
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+}
+
+fn address(network: u8, host: u8) -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::new(127, 0, network, host), 5060)
+}
+
+fn config_text(network: u8, folder: &Path) -> String {
+    let [proxy, gateway, prod, staging, oss] = [1, 2, 3, 4, 5].map(|host| address(network, host));
+    let state = folder.display();
+    format!(
+        "state_dir = \"{state}\"\n[sip]\nlisten = [\"udp:{proxy}\"]\n\
+         [[trunk]]\nname = \"tata\"\ngateways = [\"udp:{gateway}\"]\n\
+         [environments.prod]\ntargets = [\"udp:{prod}\"]\n\
+         [environments.staging]\ntargets = [\"udp:{staging}\"]\n\
+         [environments.oss]\ntargets = [\"udp:{oss}\"]\n\
+         [database]\nurl = \"sqlite://{state}/directory.db\"\n"
+    )
+}
+
+/// A place where nothing may arrive.
+pub(crate) struct Silence(UdpSocket);
+
+impl Silence {
+    pub(crate) fn at(address: SocketAddrV4) -> Silence {
+        let socket = UdpSocket::bind(address).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Silence(socket)
+    }
+
+    /// Fails the test if anything came until now.
+    pub(crate) fn held(&self) {
+        let mut slot = [0; 2_048];
+        if let Ok((len, from)) = self.0.recv_from(&mut slot) {
+            let text = String::from_utf8_lossy(slot.get(..len).unwrap()).into_owned();
+            panic!("{:?} got from {from}, where nothing was expected:\n{text}", self.0.local_addr());
+        }
+    }
+}
