@@ -2,8 +2,8 @@
 //!
 //! A tour: [`cli`] is what can be asked, [`config`] what the file says and means, [`keys_file`] the secrets that
 //! survive a restart. [`run`] keeps a [`service`] alive between signals; a service is a [`worker`] on its own thread with
-//! its [`udp`] sockets, and the directory's writer beside it. [`status`] asks the running process, [`demo`] puts a service
-//! between simulated neighbours.
+//! its [`udp`] sockets, the [`tcp`] connections on another, and the directory's writer beside them. [`status`] asks the
+//! running process, [`demo`] puts a service between simulated neighbours.
 
 pub mod cli;
 pub mod clock;
@@ -14,5 +14,6 @@ pub mod run;
 pub mod service;
 pub mod signals;
 pub mod status;
+pub mod tcp;
 pub mod udp;
 pub mod worker;

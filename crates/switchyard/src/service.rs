@@ -3,6 +3,7 @@
 
 use crate::clock::Clock;
 use crate::config::Configuration;
+use crate::tcp::{self, Streams};
 use crate::udp::{self, Interfaces, OpenFault};
 use crate::worker::{self, Command, Parts, Seen};
 use admin::{BindFault, Count, DirectoryStatus, ListenerStatus, PartyStatus, Status};
@@ -39,7 +40,7 @@ pub struct Service {
 #[derive(Debug)]
 struct Told {
     clock: Clock,
-    settings: ArcSwap<Settings>,
+    settings: Arc<ArcSwap<Settings>>,
     policy: ArcSwap<Policy>,
     listeners: Vec<Listener>,
     counters: Arc<Counters>,
@@ -58,8 +59,8 @@ pub enum StartFault {
     /// The status socket.
     #[error(transparent)]
     Bind(#[from] BindFault),
-    /// The worker's thread.
-    #[error("the worker cannot be started: {0}")]
+    /// A thread of ours.
+    #[error("a thread cannot be started: {0}")]
     Worker(io::Error),
 }
 
@@ -81,7 +82,7 @@ impl Service {
     ) -> Result<Service, StartFault> {
         let Configuration { core, state_dir, database, .. } = configuration;
         let settings = Arc::new(core);
-        let sockets = open_listeners(&settings.listeners)?;
+        let Sockets { udp, tcp } = open_listeners(&settings.listeners)?;
         let api = admin::bind(&state_dir).await?;
         let watcher = sync::start(sync::Settings {
             poll_interval: database.poll_interval,
@@ -90,19 +91,21 @@ impl Service {
         .await?;
         let told = Arc::new(Told {
             clock: Clock::start(),
-            settings: ArcSwap::new(Arc::clone(&settings)),
+            settings: Arc::new(ArcSwap::new(Arc::clone(&settings))),
             policy: ArcSwap::from_pointee(database.policy),
             listeners: settings.listeners.clone(),
             counters: Arc::new(Counters::new()),
             draining: AtomicBool::new(false),
         });
         let interfaces = Arc::new(ArcSwap::from_pointee(Interfaces::resolve(&settings.interfaces)));
+        let streams = start_streams(tcp, &told, &interfaces).map_err(StartFault::Worker)?;
         let (commands, orders) = mpsc::channel(COMMANDS);
         let parts = Parts {
             keys: Arc::new(keys),
             directory: watcher.published().clone(),
             interfaces: Arc::clone(&interfaces),
-            sockets,
+            sockets: udp,
+            streams,
             clock: told.clock,
             counters: Arc::clone(&told.counters),
             watch,
@@ -246,21 +249,47 @@ fn party_status(party: &Party) -> PartyStatus {
     }
 }
 
-fn open_listeners(listeners: &[Listener]) -> Result<Vec<(ListenerId, std::net::UdpSocket)>, OpenFault> {
-    let mut sockets = Vec::new();
-    for (id, listener) in (0..=u16::MAX).map(ListenerId).zip(listeners) {
-        if listener.transport != Transport::Udp {
-            tracing::warn!(address = %listener.address, "this release does not listen on TCP yet");
-            continue;
+/// The sockets of all listeners.
+#[derive(Debug, Default)]
+struct Sockets {
+    udp: Vec<(ListenerId, std::net::UdpSocket)>,
+    tcp: Vec<(ListenerId, std::net::TcpListener)>,
+}
+
+fn open_listeners(listeners: &[Listener]) -> Result<Sockets, OpenFault> {
+    let mut sockets = Sockets::default();
+    for (id, Listener { transport, address }) in (0..=u16::MAX).map(ListenerId).zip(listeners.iter().copied()) {
+        match transport {
+            Transport::Udp => {
+                let (socket, notices) = udp::open(address)?;
+                for notice in notices {
+                    tracing::warn!(%address, "{notice}");
+                }
+                sockets.udp.push((id, socket));
+            }
+            Transport::Tcp => {
+                let fault = |source| OpenFault { transport, address, step: "bind and listen", source };
+                sockets.tcp.push((id, tcp::open(address).map_err(fault)?));
+            }
         }
-        let (socket, notices) = udp::open(listener.address)?;
-        for notice in notices {
-            tracing::warn!(address = %listener.address, "{notice}");
-        }
-        tracing::info!(transport = %listener.transport, address = %listener.address, "listening");
-        sockets.push((id, socket));
+        tracing::info!(%transport, %address, "listening");
     }
     Ok(sockets)
+}
+
+/// The TCP side, where there is a TCP listener.
+fn start_streams(
+    listeners: Vec<(ListenerId, std::net::TcpListener)>,
+    told: &Told,
+    interfaces: &Arc<ArcSwap<Interfaces>>,
+) -> io::Result<Option<Streams>> {
+    if listeners.is_empty() {
+        return Ok(None);
+    }
+    let settings = Arc::clone(&told.settings);
+    let (interfaces, counters) = (Arc::clone(interfaces), Arc::clone(&told.counters));
+    let connections_max = tcp::CONNECTIONS;
+    tcp::start(tcp::Parts { listeners, settings, interfaces, connections_max, counters }).map(Some)
 }
 
 /// Peers name their listener by its place; with the old sockets they get the old place of the same address.

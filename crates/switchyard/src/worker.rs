@@ -11,7 +11,8 @@ mod turn;
 pub use turn::Seen;
 
 use crate::clock::Clock;
-use crate::udp::{Batch, Interfaces, Unreachable, ready};
+use crate::tcp::{Arrived, Streams};
+use crate::udp::{BATCH, Batch, Interfaces, Unreachable, ready};
 use arc_swap::ArcSwap;
 use proxy::{Engine, Flow, KeyRing, ListenerId, Settings};
 use readiness::Readiness;
@@ -43,6 +44,8 @@ pub struct Parts {
     pub interfaces: Arc<ArcSwap<Interfaces>>,
     /// The sockets, each with its listener.
     pub sockets: Vec<(ListenerId, std::net::UdpSocket)>,
+    /// The TCP side, where there is a TCP listener.
+    pub streams: Option<Streams>,
     /// The process's clock.
     pub clock: Clock,
     /// Where this worker counts.
@@ -62,10 +65,15 @@ pub enum Command {
     Stop,
 }
 
+/// The worker's end of what arrives on streams; none without a TCP listener.
+type Arriving = Option<mpsc::Receiver<Arrived>>;
+
 struct Worker {
     turns: Turns,
     transports: Transports,
     batch: Batch,
+    /// What arrived on streams, together with what arrived until it was looked at.
+    arrived: Vec<Arrived>,
     unreachable: Vec<Unreachable>,
     directory: Reader,
     interfaces: Arc<ArcSwap<Interfaces>>,
@@ -78,44 +86,51 @@ struct Worker {
 pub fn run(parts: Parts, commands: mpsc::Receiver<Command>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut worker = Worker::new(parts)?;
-        worker.serve(commands).await;
+        let (mut worker, arriving) = Worker::new(parts)?;
+        worker.serve(commands, arriving).await;
         Ok(())
     })
 }
 
 impl Worker {
-    fn new(parts: Parts) -> io::Result<Worker> {
-        let Parts { settings, keys, directory, interfaces, sockets, clock, counters, watch } = parts;
-        let transports = Transports::new(sockets, Arc::clone(&counters))?;
+    fn new(parts: Parts) -> io::Result<(Worker, Arriving)> {
+        let Parts { settings, keys, directory, interfaces, sockets, streams, clock, counters, watch } = parts;
+        let (arriving, outgoing) = streams.map(|streams| (streams.arrived, streams.outgoing)).unzip();
+        let transports = Transports::new(sockets, outgoing, Arc::clone(&counters))?;
         let turns = Turns::new(Engine::new(Arc::clone(&settings), keys), settings, Arc::clone(&counters), watch);
-        Ok(Worker {
+        let worker = Worker {
             turns,
             transports,
             batch: Batch::new(),
+            arrived: Vec::with_capacity(BATCH),
             unreachable: Vec::new(),
             directory: directory.reader(),
             interfaces,
             clock,
             counters,
             draining: false,
-        })
+        };
+        Ok((worker, arriving))
     }
 
-    async fn serve(&mut self, mut commands: mpsc::Receiver<Command>) {
+    async fn serve(&mut self, mut commands: mpsc::Receiver<Command>, mut arriving: Arriving) {
         let mut sockets = Readiness::new(self.transports.waiting(), ready);
         let timer = tokio::time::sleep(IDLE);
         tokio::pin!(timer);
         while !self.is_drained() {
             timer.as_mut().reset(self.wake_up().into());
             tokio::select! {
-                biased;
                 command = commands.recv() => match command {
                     None | Some(Command::Stop) => return,
                     Some(command) => self.obey(command),
                 },
                 () = &mut timer => {}
                 (position, readiness) = sockets.next() => self.serve_socket(position, readiness),
+                count = next_of(&mut arriving, &mut self.arrived) => match count {
+                    // The TCP side is gone: it ends by itself only with its process.
+                    0 => arriving = None,
+                    _ => self.serve_arrived(),
+                },
             }
             self.serve_timers();
         }
@@ -179,6 +194,18 @@ impl Worker {
         self.turns.flush(now, &directory, &mut self.transports);
     }
 
+    /// Messages of streams, and those of ours that found no way.
+    fn serve_arrived(&mut self) {
+        let (now, directory) = (self.clock.now(), Arc::clone(self.directory.latest()));
+        for arrived in self.arrived.drain(..) {
+            self.turns.take(now, &mut self.transports, |engine, outbox| match &arrived {
+                Arrived::Message(flow, bytes) => engine.handle_message(now, *flow, bytes, &directory, outbox),
+                Arrived::Undelivered(flow, bytes) => engine.handle_failure(now, *flow, bytes, &directory, outbox),
+            });
+        }
+        self.turns.flush(now, &directory, &mut self.transports);
+    }
+
     /// ICMP: whom our datagrams do not reach (RFC 3261 18.4).
     fn serve_errors(&mut self, position: usize) {
         self.unreachable.clear();
@@ -214,6 +241,14 @@ impl Worker {
             let directory = Arc::clone(self.directory.latest());
             self.turns.flush(now, &directory, &mut self.transports);
         }
+    }
+}
+
+/// Waits for what arrives on streams; for ever where there is none.
+async fn next_of(arriving: &mut Arriving, arrived: &mut Vec<Arrived>) -> usize {
+    match arriving {
+        Some(arriving) => arriving.recv_many(arrived, BATCH).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -237,8 +237,53 @@ pub static OPEN_TRANSACTIONS: Family = Family {
     values: &[],
 };
 
+/// TCP connections by how they began.
+pub static STREAMS_OPENED: Family = counter(
+    "switchyard_tcp_opened_total",
+    "by",
+    &["accepted", "dialled"],
+    "TCP connections that peers opened to us, and those that we began to open.",
+);
+/// TCP connections by how they ended.
+pub static STREAMS_CLOSED: Family = counter(
+    "switchyard_tcp_closed_total",
+    "reason",
+    &[
+        "stranger",
+        "too_many_of_source",
+        "too_many",
+        "no_descriptor",
+        "connect_refused",
+        "connect_timeout",
+        "ended_by_peer",
+        "broken",
+        "idle",
+        "message_timeout",
+        "write_timeout",
+        "refused",
+        "not_sip",
+        "head_too_long",
+        "ended",
+    ],
+    "TCP connections that ended or never came about, by the reason.",
+);
+/// Open TCP connections.
+pub static OPEN_STREAMS: Family = Family {
+    name: "switchyard_tcp_connections",
+    help: "TCP connections that are open or being opened now.",
+    kind: Kind::Gauge,
+    label: "",
+    values: &[],
+};
+/// Stream bytes in.
+pub static STREAM_RECEIVED_BYTES: Family =
+    counter("switchyard_tcp_received_bytes_total", "", &[], "Bytes that arrived on TCP connections.");
+/// Stream bytes out.
+pub static STREAM_SENT_BYTES: Family =
+    counter("switchyard_tcp_sent_bytes_total", "", &[], "Bytes that left on TCP connections.");
+
 /// How many families there are.
-pub const FAMILY_COUNT: usize = 25;
+pub const FAMILY_COUNT: usize = 30;
 
 /// Every family, in the order in which they are shown.
 pub static FAMILIES: [&Family; FAMILY_COUNT] = [
@@ -265,6 +310,11 @@ pub static FAMILIES: [&Family; FAMILY_COUNT] = [
     &SENT_BYTES,
     &SEND_FAILED,
     &ICMP,
+    &OPEN_STREAMS,
+    &STREAMS_OPENED,
+    &STREAMS_CLOSED,
+    &STREAM_RECEIVED_BYTES,
+    &STREAM_SENT_BYTES,
     &PANICS,
     &IMPOSSIBLE,
 ];

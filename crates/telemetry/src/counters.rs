@@ -34,6 +34,11 @@ pub struct Counters {
     sent_bytes: Cells,
     send_failed: Cells,
     icmp: Cells,
+    open_streams: Cells,
+    streams_opened: Cells,
+    streams_closed: Cells,
+    stream_received_bytes: Cells,
+    stream_sent_bytes: Cells,
     panics: Cells,
     impossible: Cells,
 }
@@ -59,6 +64,22 @@ pub enum Fact {
     Overflowed(u64),
     /// A message that did not leave: one of the values of [`catalogue::SEND_FAILED`].
     SendFailed(&'static str),
+    /// Bytes that arrived on a TCP connection.
+    StreamReceived {
+        /// How many.
+        bytes: u64,
+    },
+    /// Bytes that left on a TCP connection.
+    StreamSent {
+        /// How many.
+        bytes: u64,
+    },
+    /// A TCP connection began: one of the values of [`catalogue::STREAMS_OPENED`].
+    StreamOpened(&'static str),
+    /// A TCP connection ended: one of the values of [`catalogue::STREAMS_CLOSED`].
+    StreamClosed(&'static str),
+    /// How many TCP connections are open now.
+    OpenStreams(u64),
     /// An ICMP error about a destination.
     Unreachable,
     /// The core panicked on a message, and was kept from ending the service.
@@ -112,6 +133,11 @@ impl Counters {
             sent_bytes: Cells::new(&catalogue::SENT_BYTES),
             send_failed: Cells::new(&catalogue::SEND_FAILED),
             icmp: Cells::new(&catalogue::ICMP),
+            open_streams: Cells::new(&catalogue::OPEN_STREAMS),
+            streams_opened: Cells::new(&catalogue::STREAMS_OPENED),
+            streams_closed: Cells::new(&catalogue::STREAMS_CLOSED),
+            stream_received_bytes: Cells::new(&catalogue::STREAM_RECEIVED_BYTES),
+            stream_sent_bytes: Cells::new(&catalogue::STREAM_SENT_BYTES),
             panics: Cells::new(&catalogue::PANICS),
             impossible: Cells::new(&catalogue::IMPOSSIBLE),
         }
@@ -157,6 +183,11 @@ impl Counters {
             }
             Fact::Overflowed(datagrams) => self.overflowed.add("", datagrams),
             Fact::SendFailed(reason) => self.send_failed.add(reason, 1),
+            Fact::StreamReceived { bytes } => self.stream_received_bytes.add("", bytes),
+            Fact::StreamSent { bytes } => self.stream_sent_bytes.add("", bytes),
+            Fact::StreamOpened(by) => self.streams_opened.add(by, 1),
+            Fact::StreamClosed(reason) => self.streams_closed.add(reason, 1),
+            Fact::OpenStreams(open) => self.open_streams.set(open),
             Fact::Unreachable => self.icmp.add("", 1),
             Fact::Panicked => self.panics.add("", 1),
             Fact::OpenTransactions(open) => self.open_transactions.set(open),
@@ -203,6 +234,11 @@ impl Counters {
             &self.sent_bytes,
             &self.send_failed,
             &self.icmp,
+            &self.open_streams,
+            &self.streams_opened,
+            &self.streams_closed,
+            &self.stream_received_bytes,
+            &self.stream_sent_bytes,
             &self.panics,
             &self.impossible,
         ]

@@ -2,6 +2,7 @@
 
 use super::BUFFER_BYTES;
 use nix::sys::socket::{setsockopt, sockopt};
+use proxy::Transport;
 use rustix::net::sockopt::{Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fmt;
@@ -10,8 +11,10 @@ use std::net::{SocketAddr, UdpSocket};
 
 /// Why a listener cannot be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("udp:{address} cannot be opened ({step}): {source}")]
+#[error("{transport}:{address} cannot be opened ({step}): {source}")]
 pub struct OpenFault {
+    /// The listener's transport.
+    pub transport: Transport,
     /// The listener's address.
     pub address: SocketAddr,
     /// What was being done.
@@ -48,9 +51,12 @@ impl fmt::Display for Notice {
 ///
 /// Path MTU discovery is off: a large INVITE leaves in fragments rather than not at all, also where ICMP is filtered.
 pub fn open(address: SocketAddr) -> Result<(UdpSocket, Vec<Notice>), OpenFault> {
-    let fault = |step| move |source| OpenFault { address, step, source };
-    let errno = |step| move |errno: nix::Error| OpenFault { address, step, source: errno.into() };
-    let rustix = |step| move |errno: rustix::io::Errno| OpenFault { address, step, source: errno.into() };
+    let fault = |step| move |source| OpenFault { transport: Transport::Udp, address, step, source };
+    let errno =
+        |step| move |errno: nix::Error| OpenFault { transport: Transport::Udp, address, step, source: errno.into() };
+    let rustix = |step| {
+        move |errno: rustix::io::Errno| OpenFault { transport: Transport::Udp, address, step, source: errno.into() }
+    };
 
     let socket =
         Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP)).map_err(fault("socket"))?;

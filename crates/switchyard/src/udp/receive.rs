@@ -101,6 +101,11 @@ impl Interfaces {
         self.known.iter().find(|(known, _)| *known == index).map_or(InterfaceId::OTHER, |(_, id)| *id)
     }
 
+    /// The kernel's number of an interface; `None` while it is not there.
+    pub fn index(&self, id: InterfaceId) -> Option<u32> {
+        self.known.iter().find(|(_, known)| *known == id).map(|(index, _)| *index)
+    }
+
     /// How many of the names are there.
     pub fn len(&self) -> usize {
         self.known.len()

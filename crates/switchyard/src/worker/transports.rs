@@ -1,11 +1,13 @@
 //! The way out: each message to the socket of its listener.
 
 use crate::udp::{Failed, Sent, UdpSocket};
+use bytes::Bytes;
 use proxy::{Flow, ListenerId};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use telemetry::{Counters, Fact};
+use tokio::sync::mpsc;
 
 /// A message that found no way out.
 #[derive(Debug)]
@@ -17,6 +19,8 @@ pub(super) struct Undelivered {
 /// The sockets of one worker.
 pub(super) struct Transports {
     udp: Vec<UdpSocket>,
+    /// Where messages for streams go; none without a TCP listener.
+    streams: Option<mpsc::Sender<(Flow, Bytes)>>,
     sent: Sent,
     counters: Arc<Counters>,
 }
@@ -24,10 +28,11 @@ pub(super) struct Transports {
 impl Transports {
     pub(super) fn new(
         sockets: Vec<(ListenerId, std::net::UdpSocket)>,
+        streams: Option<mpsc::Sender<(Flow, Bytes)>>,
         counters: Arc<Counters>,
     ) -> io::Result<Transports> {
         let udp = sockets.into_iter().map(|(listener, socket)| UdpSocket::new(listener, socket));
-        Ok(Transports { udp: udp.collect::<io::Result<_>>()?, sent: Sent::default(), counters })
+        Ok(Transports { udp: udp.collect::<io::Result<_>>()?, streams, sent: Sent::default(), counters })
     }
 
     /// The sockets to wait on, in the order in which [`Transports::socket`] counts.
@@ -65,10 +70,17 @@ impl Transports {
         }
         self.sent = Sent { failed: std::mem::take(&mut self.sent.failed), ..Sent::default() };
         for (flow, bytes) in messages() {
-            if !self.udp.iter().any(|socket| socket.listener() == flow.listener) {
-                self.counters.note(Fact::SendFailed("no_stream"));
-                failed.push(Undelivered { flow: *flow, bytes: bytes.to_vec() });
+            if self.udp.iter().any(|socket| socket.listener() == flow.listener) {
+                continue;
             }
+            let queued = self.streams.as_ref().map(|streams| streams.try_send((*flow, Bytes::copy_from_slice(bytes))));
+            let reason = match queued {
+                Some(Ok(())) => continue,
+                Some(Err(mpsc::error::TrySendError::Full(_))) => "no_room",
+                Some(Err(mpsc::error::TrySendError::Closed(_))) | None => "no_stream",
+            };
+            self.counters.note(Fact::SendFailed(reason));
+            failed.push(Undelivered { flow: *flow, bytes: bytes.to_vec() });
         }
     }
 }

@@ -1,0 +1,104 @@
+//! TCP: listeners, connections, and framing between them and the worker.
+//!
+//! All connections live on one thread of their own. A peer that never reads, or sends a byte an hour, costs its own
+//! connection and nothing else: each has a bounded queue, deadlines, and a place among a counted number. Messages pass to
+//! and from the worker through bounded channels; the core sees [`proxy::Flow`]s with a connection's number.
+
+mod accept;
+mod connection;
+mod hub;
+
+use crate::udp::Interfaces;
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use proxy::{Flow, ListenerId, Settings};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use telemetry::Counters;
+use tokio::sync::mpsc;
+
+/// Connections in all; one more is closed at once. Those that we open ourselves always find a place.
+pub const CONNECTIONS: usize = 4_096;
+/// Connections from one address; one more is closed at once.
+pub const CONNECTIONS_PER_SOURCE: usize = 256;
+/// Messages that wait on one connection for a peer that does not read; what comes on top is dropped and counted.
+pub const QUEUE: usize = 256;
+/// Messages that wait for the worker, or from the worker for their connections.
+pub const MESSAGES: usize = 4_096;
+/// How long a connect may take.
+pub const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+/// How long one message may take from its first byte to its last.
+pub const MESSAGE_WITHIN: Duration = Duration::from_secs(10);
+/// How long a peer may take to read one message of ours.
+pub const WRITE_WITHIN: Duration = Duration::from_secs(10);
+/// How long a connection may be silent in both directions.
+pub const IDLE: Duration = Duration::from_secs(900);
+
+/// What the TCP side is made from.
+#[derive(Debug)]
+pub struct Parts {
+    /// The listening sockets, each with its listener.
+    pub listeners: Vec<(ListenerId, std::net::TcpListener)>,
+    /// Who may connect, and the local addresses. Read for each new connection.
+    pub settings: Arc<ArcSwap<Settings>>,
+    /// The kernel's numbers of the interfaces that peers are tied to.
+    pub interfaces: Arc<ArcSwap<Interfaces>>,
+    /// Connections in all: [`CONNECTIONS`].
+    pub connections_max: usize,
+    /// Where connections are counted.
+    pub counters: Arc<Counters>,
+}
+
+/// The worker's end: what arrives, and where what leaves is put.
+#[derive(Debug)]
+pub struct Streams {
+    /// Messages and failures, in the order in which they happened on each connection.
+    pub arrived: mpsc::Receiver<Arrived>,
+    /// Messages to send. The TCP side ends when this is dropped, after it has sent what it has.
+    pub outgoing: mpsc::Sender<(Flow, Bytes)>,
+}
+
+/// What the TCP side tells the worker.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Arrived {
+    /// One message, cut from its stream.
+    Message(Flow, Bytes),
+    /// A message of ours that could not be delivered: refused, broken off, or no room.
+    Undelivered(Flow, Bytes),
+}
+
+/// Binds `address` for listening, even before an interface has it.
+pub fn open(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    accept::open(address, None)
+}
+
+/// Starts the TCP side on a thread of its own.
+pub fn start(parts: Parts) -> io::Result<Streams> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (arriving, arrived) = mpsc::channel(MESSAGES);
+    let (outgoing, orders) = mpsc::channel(MESSAGES);
+    std::thread::Builder::new().name("streams".to_owned()).spawn(move || {
+        let local = tokio::task::LocalSet::new();
+        local.block_on(&runtime, hub::serve(parts, arriving, orders));
+    })?;
+    Ok(Streams { arrived, outgoing })
+}
+
+/// A stream socket of ours, not yet bound: the tunnel's address may come later.
+fn socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    if address.is_ipv4() {
+        socket.set_freebind_v4(true)?;
+    } else {
+        socket.set_only_v6(true)?;
+        socket.set_freebind_v6(true)?;
+    }
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests;

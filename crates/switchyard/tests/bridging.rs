@@ -1,0 +1,175 @@
+//! A gateway on UDP and a PBX on TCP, with the whole service between them.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "the lint's leave for tests does not reach the functions they share"
+)]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::Duration;
+use switchyard::service::Service;
+use switchyard::{config, keys_file};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+struct Bench {
+    runtime: tokio::runtime::Runtime,
+    service: Service,
+    proxy: SocketAddr,
+    gateway: UdpSocket,
+    pbx: TcpListener,
+    _folder: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let gateway = UdpSocket::bind("127.0.0.51:0").unwrap();
+        gateway.set_read_timeout(Some(PATIENCE)).unwrap();
+        let pbx = TcpListener::bind("127.0.0.52:0").unwrap();
+        let proxy = free_on_both("127.0.0.53");
+        let folder = tempfile::tempdir().unwrap();
+        let (state, from, to) = (folder.path().display(), gateway.local_addr().unwrap(), pbx.local_addr().unwrap());
+        let text = format!(
+            "state_dir = \"{state}\"\n[sip]\nlisten = [\"udp:{proxy}\", \"tcp:{proxy}\"]\n\
+             [[trunk]]\nname = \"tata\"\ngateways = [\"udp:{from}\"]\n\
+             [environments.prod]\ntargets = [\"tcp:{to}\"]\n\
+             [database]\nurl = \"sqlite://{state}/directory.db\"\n"
+        );
+        let configuration = config::read("test", &text, &|_| None).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let service = runtime.block_on(async {
+            let scripts = [sync::schema::SQLITE_TABLES, sync::schema::ROWS];
+            sync::schema::run(&folder.path().join("directory.db"), &scripts).await.unwrap();
+            let keys = keys_file::open(folder.path()).unwrap();
+            Service::start(configuration, keys, None).await.unwrap()
+        });
+        Bench { runtime, service, proxy, gateway, pbx, _folder: folder }
+    }
+
+    fn end(self) {
+        self.runtime.block_on(self.service.stop());
+    }
+
+    fn invite(&self, call_id: &str) -> String {
+        let (local, proxy) = (self.gateway.local_addr().unwrap(), self.proxy);
+        format!(
+            "INVITE sip:+918065978000@{proxy} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{call_id};rport\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:+447700900123@{local}>;tag=1\r\nTo: <sip:+918065978000@{proxy}>\r\n\
+             Call-ID: {call_id}\r\nCSeq: 1 INVITE\r\nContact: <sip:{local}>\r\nContent-Length: 0\r\n\r\n"
+        )
+    }
+
+    /// What the gateway hears next, beside 100.
+    fn heard(&self) -> String {
+        let mut slot = [0; 8_192];
+        loop {
+            let (len, _) = self.gateway.recv_from(&mut slot).expect("nothing arrived");
+            let text = String::from_utf8_lossy(&slot[..len]).into_owned();
+            if !text.starts_with("SIP/2.0 100 ") {
+                return text;
+            }
+        }
+    }
+}
+
+/// An address whose port is free on UDP and on TCP.
+fn free_on_both(ip: &str) -> SocketAddr {
+    let mut found = (0..100).filter_map(|_| {
+        let address = TcpListener::bind((ip, 0)).ok()?.local_addr().ok()?;
+        UdpSocket::bind(address).ok()?;
+        Some(address)
+    });
+    found.next().expect("no port is free")
+}
+
+/// One message without a body.
+fn read(stream: &mut TcpStream) -> String {
+    let mut text = Vec::new();
+    while !text.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        text.push(byte[0]);
+    }
+    String::from_utf8(text).unwrap()
+}
+
+fn header<'t>(message: &'t str, name: &str) -> Vec<&'t str> {
+    message.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).collect()
+}
+
+/// The answer of the PBX: its To tag and its Contact on TCP.
+fn accept(invite: &str, pbx: SocketAddr) -> String {
+    let kept: String = ["Via", "Record-Route", "From", "Call-ID", "CSeq"]
+        .iter()
+        .flat_map(|name| header(invite, name).into_iter().map(move |value| format!("{name}: {value}\r\n")))
+        .collect();
+    let to = header(invite, "To")[0];
+    format!("SIP/2.0 200 OK\r\n{kept}To: {to};tag=2\r\nContact: <sip:{pbx};transport=tcp>\r\nContent-Length: 0\r\n\r\n")
+}
+
+#[test]
+fn a_call_passes_from_udp_to_tcp_and_both_sides_can_end_it() {
+    let bench = Bench::new();
+    let pbx = bench.pbx.local_addr().unwrap();
+    bench.gateway.send_to(bench.invite("bridged").as_bytes(), bench.proxy).unwrap();
+    let (mut stream, _) = bench.pbx.accept().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let invite = read(&mut stream);
+    assert!(header(&invite, "Via")[0].starts_with(&format!("SIP/2.0/TCP {}", bench.proxy)), "{invite}");
+    // Each side gets a route on its own transport (RFC 5658).
+    let routes = header(&invite, "Record-Route").join(",");
+    assert_eq!(routes.matches("transport=tcp").count(), 1, "{invite}");
+    assert_eq!(routes.matches("<sip:").count(), 2, "{invite}");
+
+    stream.write_all(accept(&invite, pbx).as_bytes()).unwrap();
+    let accepted = bench.heard();
+    assert!(accepted.starts_with("SIP/2.0 200 OK\r\n"), "{accepted}");
+    assert_eq!(header(&accepted, "Via").len(), 1, "{accepted}");
+
+    // ACK by the recorded route, from UDP to TCP.
+    let routes: Vec<&str> =
+        header(&accepted, "Record-Route").iter().flat_map(|line| line.split(',')).map(str::trim).collect();
+    let reversed: String = routes.iter().rev().map(|route| format!("Route: {route}\r\n")).collect();
+    let local = bench.gateway.local_addr().unwrap();
+    let ack = format!(
+        "ACK sip:{pbx};transport=tcp SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bKack;rport\r\n{reversed}\
+         Max-Forwards: 70\r\nFrom: {}\r\nTo: {}\r\nCall-ID: bridged\r\nCSeq: 1 ACK\r\nContent-Length: 0\r\n\r\n",
+        header(&accepted, "From")[0],
+        header(&accepted, "To")[0]
+    );
+    bench.gateway.send_to(ack.as_bytes(), bench.proxy).unwrap();
+    let ack = read(&mut stream);
+    assert!(ack.starts_with(&format!("ACK sip:{pbx};transport=tcp SIP/2.0\r\n")), "{ack}");
+    assert_eq!(header(&ack, "Route").len(), 0, "{ack}");
+
+    // BYE from the PBX, on the connection that the proxy opened, from TCP to UDP.
+    let routes: String = header(&invite, "Record-Route").iter().map(|route| format!("Route: {route}\r\n")).collect();
+    let bye = format!(
+        "BYE sip:{local} SIP/2.0\r\nVia: SIP/2.0/TCP {pbx};branch=z9hG4bKbye\r\n{routes}Max-Forwards: 70\r\n\
+         From: {};tag=2\r\nTo: {}\r\nCall-ID: bridged\r\nCSeq: 1 BYE\r\nContent-Length: 0\r\n\r\n",
+        header(&invite, "To")[0],
+        header(&invite, "From")[0]
+    );
+    stream.write_all(bye.as_bytes()).unwrap();
+    let bye = bench.heard();
+    assert!(bye.starts_with(&format!("BYE sip:{local} SIP/2.0\r\n")), "{bye}");
+    assert!(header(&bye, "Via")[0].starts_with(&format!("SIP/2.0/UDP {}", bench.proxy)), "{bye}");
+    bench.end();
+}
+
+/// Row W3: a PBX that does not listen costs the caller one refused connect, not a time-out.
+#[test]
+fn w3_a_refused_connection_ends_the_call_at_once() {
+    let Bench { runtime, service, proxy, gateway, pbx, _folder } = Bench::new();
+    drop(pbx);
+    let closed = TcpListener::bind("127.0.0.52:0").unwrap();
+    let bench = Bench { runtime, service, proxy, gateway, pbx: closed, _folder };
+    let asked = std::time::Instant::now();
+    bench.gateway.send_to(bench.invite("refused").as_bytes(), bench.proxy).unwrap();
+    let answer = bench.heard();
+    assert!(answer.starts_with("SIP/2.0 5") || answer.starts_with("SIP/2.0 4"), "{answer}");
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    bench.end();
+}
