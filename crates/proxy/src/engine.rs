@@ -218,6 +218,10 @@ impl Engine {
     /// A request of an open transaction: its retransmission, its CANCEL, or its ACK.
     fn on_known(&mut self, turn: &mut Turn<'_>, slot: u32, flow: Flow, party: PartyId, request: &Request<'_>) {
         let Some(mut context) = self.table.take(slot) else { return };
+        if flow.remote.ip() != context.upstream.remote.ip() && party != context.party {
+            turn.outbox.event(Event::Dropped(DropReason::WrongSource));
+            return self.settle(slot, context);
+        }
         match request.method() {
             Method::Ack => self.on_ack(turn, &mut context, flow, party, request),
             Method::Cancel => self.on_cancel(turn, &mut context, flow, request),

@@ -96,7 +96,8 @@ pub enum DropReason {
     NotOurVia,
     /// A response that matches no transaction (RFC 6026 8).
     NoTransaction,
-    /// A response from somebody that the request was not sent to.
+    /// A response from somebody that the request was not sent to, or a CANCEL, ACK or repeated request from somebody who
+    /// did not send it.
     WrongSource,
     /// A response that had only our own Via: it was for us.
     ForUs,
