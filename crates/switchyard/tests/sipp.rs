@@ -1,9 +1,35 @@
 //! Whole calls through the real program, with real SIPp at both ends.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the lint's leave for tests does not reach the functions they share"
+)]
 
 mod stage;
 
+use stage::Stage;
 use stage::sipp::{Calls, Party};
-use stage::{Silence, Stage};
+use std::net::{SocketAddrV4, UdpSocket};
+
+/// A place where nothing may arrive.
+struct Silence(UdpSocket);
+
+impl Silence {
+    fn at(address: SocketAddrV4) -> Silence {
+        let socket = UdpSocket::bind(address).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Silence(socket)
+    }
+
+    /// Fails the test if anything came until now.
+    fn held(&self) {
+        let mut slot = [0; 2_048];
+        if let Ok((len, from)) = self.0.recv_from(&mut slot) {
+            let text = String::from_utf8_lossy(slot.get(..len).unwrap()).into_owned();
+            panic!("{:?} got from {from}, where nothing was expected:\n{text}", self.0.local_addr());
+        }
+    }
+}
 
 /// One call by the scenario pair of this name, from the gateway to a DID of prod; what the PBX sent and received.
 fn one_call(network: u8, scenario: &str) -> String {

@@ -13,7 +13,7 @@ pub(crate) mod sipp;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -42,31 +42,38 @@ impl Process {
         Process { child, name }
     }
 
+    pub(crate) fn id(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap())
+    }
+
     /// Waits for its own end.
     pub(crate) fn ended(&mut self) -> ExitStatus {
         let name = self.name.clone();
         let mut status = None;
-        until(&format!("the end of {name}"), 2 * PATIENCE, || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
-        });
+        until(
+            || format!("the end of {name}"),
+            2 * PATIENCE,
+            || {
+                status = self.child.try_wait().unwrap();
+                status.is_some()
+            },
+        );
         status.unwrap()
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let group = i32::try_from(self.child.id()).map(Pid::from_raw);
-        let _killed = group.map(|group| killpg(group, Signal::SIGKILL));
+        let _killed = killpg(self.id(), Signal::SIGKILL);
         let _waited = self.child.wait();
     }
 }
 
 /// Asks `holds` again and again, and fails the test when it never does.
-pub(crate) fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
+pub(crate) fn until(what: impl Fn() -> String, limit: Duration, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
-        assert!(begun.elapsed() < limit, "waited {limit:?} in vain for {what}");
+        assert!(begun.elapsed() < limit, "waited {limit:?} in vain for {}", what());
         std::thread::park_timeout(Duration::from_millis(10));
     }
 }
@@ -75,9 +82,11 @@ pub(crate) fn until(what: &str, limit: Duration, mut holds: impl FnMut() -> bool
 pub(crate) fn bound(address: SocketAddrV4) {
     let [a, b, c, d] = address.ip().octets();
     let entry = format!("{:08X}:{:04X}", u32::from_le_bytes([a, b, c, d]), address.port());
-    until(&format!("{address} to be bound"), PATIENCE, || {
-        std::fs::read_to_string("/proc/net/udp").unwrap().contains(&entry)
-    });
+    until(
+        || format!("{address} to be bound"),
+        PATIENCE,
+        || std::fs::read_to_string("/proc/net/udp").unwrap().contains(&entry),
+    );
 }
 
 /// Text of a log, or nothing while it is not there.
@@ -106,24 +115,33 @@ impl Stage {
         let mut command = Command::new(env!("CARGO_BIN_EXE_switchyard"));
         command.args(["run", "--config"]).arg(&config).env_remove("RUST_LOG").env_remove("ASTRADIAL_ENV");
         let switchyard = Process::start(&mut command, &log, "switchyard");
-        until("switchyard to serve", PATIENCE, || text_of(&log).contains("switchyard serves"));
+        until(
+            || format!("switchyard to serve\n{}", text_of(&log)),
+            PATIENCE,
+            || text_of(&log).contains("switchyard serves"),
+        );
         Stage { network, folder, _switchyard: switchyard }
     }
 
+    /// An address of this stage's network; from 6 on nobody has it yet.
+    pub(crate) fn at(&self, host: u8) -> SocketAddrV4 {
+        address(self.network, host)
+    }
+
     pub(crate) fn proxy(&self) -> SocketAddrV4 {
-        address(self.network, 1)
+        self.at(1)
     }
 
     pub(crate) fn gateway(&self) -> SocketAddrV4 {
-        address(self.network, 2)
+        self.at(2)
     }
 
     /// The PBX of `environment`.
     pub(crate) fn pbx(&self, environment: &str) -> SocketAddrV4 {
         match environment {
-            "prod" => address(self.network, 3),
-            "staging" => address(self.network, 4),
-            "oss" => address(self.network, 5),
+            "prod" => self.at(3),
+            "staging" => self.at(4),
+            "oss" => self.at(5),
             other => panic!("no environment is called {other}"),
         }
     }
@@ -148,24 +166,4 @@ fn config_text(network: u8, folder: &Path) -> String {
          [environments.oss]\ntargets = [\"udp:{oss}\"]\n\
          [database]\nurl = \"sqlite://{state}/directory.db\"\n"
     )
-}
-
-/// A place where nothing may arrive.
-pub(crate) struct Silence(UdpSocket);
-
-impl Silence {
-    pub(crate) fn at(address: SocketAddrV4) -> Silence {
-        let socket = UdpSocket::bind(address).unwrap();
-        socket.set_nonblocking(true).unwrap();
-        Silence(socket)
-    }
-
-    /// Fails the test if anything came until now.
-    pub(crate) fn held(&self) {
-        let mut slot = [0; 2_048];
-        if let Ok((len, from)) = self.0.recv_from(&mut slot) {
-            let text = String::from_utf8_lossy(slot.get(..len).unwrap()).into_owned();
-            panic!("{:?} got from {from}, where nothing was expected:\n{text}", self.0.local_addr());
-        }
-    }
 }
