@@ -4,13 +4,14 @@
 //! the caller's own organisation wins. The last rule, the trunk's fallback, always yields: so no number that is not ours
 //! reaches the carrier. Live traffic, `explain`, the lint and tests call the same [`present`].
 
+mod told;
+
 use crate::flow::PartyId;
 use crate::limits::IDENTITY_STEPS;
 use crate::refusal::Refusal;
 use crate::settings::{OnForeign, Profile, Role, Settings};
 use directory::{Did, Directory, Organisation, OrganisationId, OrganisationStatus, Service, User};
 use sip::Number;
-use std::fmt;
 
 /// What the request says of its caller. Claims, all of them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,6 +26,8 @@ pub struct Claims<'a> {
     pub diverted_by: Option<&'a [u8]>,
     /// Privacy asks for it, or From is anonymous.
     pub anonymous: bool,
+    /// An emergency or short number is called: whatever is claimed, the call goes out.
+    pub emergency: bool,
 }
 
 /// What the carrier is shown, with the rules that led there.
@@ -36,6 +39,8 @@ pub struct Presented {
     pub trunk: Option<PartyId>,
     /// Whose call it is.
     pub organisation: Option<OrganisationId>,
+    /// Whose call it was said to be, whether the environment may call for that organisation or not.
+    pub claimed: Option<OrganisationId>,
     /// The number of another organisation that was claimed: a breach of isolation between tenants.
     pub foreign: Option<Number>,
     /// Whether it is such a breach; the number may be unknown, where the organisation itself may not be called for.
@@ -58,6 +63,8 @@ pub enum Shown {
         /// How it was found.
         rule: Rule,
     },
+    /// An emergency call for which no rule yields a DID goes out all the same, without a number.
+    Nobody,
     /// The trunk leaves identity alone.
     Pass,
     /// The call does not go out.
@@ -152,6 +159,7 @@ pub fn present(
         shown: Shown::Pass,
         trunk: Some(trunk),
         organisation: None,
+        claimed: None,
         foreign: None,
         breach: false,
         trace: IdentityTrace::new(),
@@ -166,20 +174,26 @@ pub fn present(
         presented.foreign = foreign_claim(settings, directory, caller.organisation, claims, &mut presented.trace);
     }
     presented.breach = presented.foreign.is_some() || caller.breach;
-    if presented.breach && refuses {
+    presented.organisation = caller.organisation;
+    if presented.breach && refuses && !claims.emergency {
         presented.shown = Shown::Refuse(Refusal::ForeignCallerId);
         return presented;
     }
-    presented.organisation = caller.organisation.filter(|_| !caller.breach);
     let found = presented
         .organisation
         .and_then(|id| chain(settings, directory, id, caller.user.as_ref(), claims, &mut presented.trace));
     presented.shown = match found {
         Some((number, rule)) => {
-            presented.trunk = Some(trunk_of(settings, directory, number).unwrap_or(trunk));
-            Shown::Did(number, rule)
+            let by = trunk_of(settings, directory, number).unwrap_or(trunk);
+            presented.trunk = Some(by);
+            if profile_of(settings, by).is_none() {
+                presented.trace.add(IdentityStep::Pass);
+                Shown::Pass
+            } else {
+                Shown::Did(number, rule)
+            }
         }
-        None => fall_back(settings, trunk, &mut presented.trace),
+        None => fall_back(settings, trunk, claims.emergency, &mut presented.trace),
     };
     forward_caller(settings, directory, claims, &mut presented);
     presented
@@ -224,6 +238,7 @@ fn identify<'d>(
         return Caller { organisation: None, user: None, breach: false };
     };
     presented.trace.add(IdentityStep::Caller(organisation, by, user.is_some()));
+    presented.claimed = Some(organisation);
     let facts = directory.organisation(organisation);
     if !may_call_for(settings, from, &facts) {
         presented.trace.add(IdentityStep::NotAllowed(organisation));
@@ -334,7 +349,7 @@ fn chain(
 }
 
 /// Rule 5: whatever is left gets the trunk's own number.
-fn fall_back(settings: &Settings, trunk: PartyId, trace: &mut IdentityTrace) -> Shown {
+fn fall_back(settings: &Settings, trunk: PartyId, emergency: bool, trace: &mut IdentityTrace) -> Shown {
     match settings.party(trunk).and_then(|party| party.identity.fallback_did) {
         Some(number) => {
             trace.add(IdentityStep::Won(Rule::Fallback, number));
@@ -342,6 +357,9 @@ fn fall_back(settings: &Settings, trunk: PartyId, trace: &mut IdentityTrace) -> 
         }
         None => {
             trace.add(IdentityStep::NoFallback);
+            if emergency {
+                return Shown::Nobody;
+            }
             Shown::Refuse(Refusal::NoCallerId)
         }
     }
@@ -368,10 +386,10 @@ fn forward_caller(settings: &Settings, directory: &Directory, claims: &Claims<'_
 /// Whether an organisation may show a number: an active, assigned DID of its own, in any environment.
 pub fn usable(directory: &Directory, organisation: OrganisationId, number: Number) -> Result<(), Unusable> {
     let did = directory.did(number).ok_or(Unusable::NotOurs)?;
-    if did.organisation != Some(organisation) {
+    if did.organisation.is_some_and(|owner| owner != organisation) {
         return Err(Unusable::Foreign);
     }
-    if did.service == Service::InService { Ok(()) } else { Err(Unusable::NotInService) }
+    if did.service == Service::InService && did.organisation.is_some() { Ok(()) } else { Err(Unusable::NotInService) }
 }
 
 /// The number that a user part is; `None` for names, extensions and short numbers.
@@ -412,85 +430,5 @@ impl IdentityTrace {
     /// The steps, in the order in which they were tried.
     pub fn steps(&self) -> impl Iterator<Item = IdentityStep> + '_ {
         self.steps.iter().map_while(|step| *step)
-    }
-}
-
-impl Rule {
-    /// The label for metrics and records.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Rule::PerCall => "per_call",
-            Rule::User => "user",
-            Rule::Default => "default",
-            Rule::First => "first",
-            Rule::Fallback => "fallback",
-        }
-    }
-}
-
-impl fmt::Display for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Rule::PerCall => "rule 1 (the number sent with the call)",
-            Rule::User => "rule 2 (the user's outbound DID)",
-            Rule::Default => "rule 3 (the organisation's default DID)",
-            Rule::First => "rule 4 (the organisation's first assigned DID)",
-            Rule::Fallback => "rule 5 (the trunk's fallback DID)",
-        })
-    }
-}
-
-impl fmt::Display for By {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            By::Header => "the PBX's header",
-            By::Asserted => "P-Asserted-Identity",
-            By::From => "From",
-            By::AssertedDid => "the owner of the number in P-Asserted-Identity",
-            By::FromDid => "the owner of the number in From",
-        })
-    }
-}
-
-impl IdentityStep {
-    /// The step in words, with the directory's names.
-    pub fn told<'s>(&'s self, directory: &'s Directory) -> impl fmt::Display + 's {
-        Told { step: self, directory }
-    }
-}
-
-struct Told<'s> {
-    step: &'s IdentityStep,
-    directory: &'s Directory,
-}
-
-impl fmt::Display for Told<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = |id: OrganisationId| self.directory.organisation(id).name;
-        match *self.step {
-            IdentityStep::Pass => f.write_str("the trunk leaves identity alone (caller_id = \"pass\")"),
-            IdentityStep::Caller(id, by, true) => write!(f, "a user of {} calls, by {by}", name(id)),
-            IdentityStep::Caller(id, by, false) => write!(f, "{} calls, by {by}; no user is known", name(id)),
-            IdentityStep::Nobody(by) => write!(f, "{by} leads to nobody"),
-            IdentityStep::Ambiguous(by) => write!(f, "{by} is an extension of several organisations: it means none"),
-            IdentityStep::NotAllowed(id) => write!(f, "this environment may not call for {}", name(id)),
-            IdentityStep::NotActive(id) => write!(f, "{} is not active", name(id)),
-            IdentityStep::Foreign(number) => write!(f, "+{number} belongs to another organisation: never sent"),
-            IdentityStep::Lost(rule, number, why) => write!(f, "{rule}: +{number} lost, {why}"),
-            IdentityStep::Empty(rule) => write!(f, "{rule}: there is none"),
-            IdentityStep::Won(rule, number) => write!(f, "{rule}: +{number} won"),
-            IdentityStep::Forwarded(number) => write!(f, "a forwarded call: the first caller +{number} is shown"),
-            IdentityStep::NoFallback => f.write_str("the trunk has no fallback DID: the call does not go out"),
-        }
-    }
-}
-
-impl fmt::Display for Unusable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Unusable::NotOurs => "it is in no row",
-            Unusable::Foreign => "it is another organisation's",
-            Unusable::NotInService => "it is not active and assigned",
-        })
     }
 }

@@ -80,15 +80,16 @@ pub enum Side {
 
 impl Token {
     /// Appends the token as a URI's user part: letters, digits, `-` and `_`; 44 bytes for two IPv4 peers, and 4 for each
-    /// 3 of the caller's names. Names longer than [`NAME_BYTES`] are left out: they are not restored.
+    /// 3 of the caller's names. An original longer than [`NAME_BYTES`] is left out: it is not restored, and what is shown
+    /// still stands in its place toward the callee.
     pub fn write(&self, names: Option<&Names>, keys: &KeyRing, dialog: Dialog<'_>, out: &mut Vec<u8>) {
         let Dialog { call_id, from_tag } = dialog;
-        let names = names.filter(|names| names.fit());
+        let names = names.filter(|names| names.shown.len() <= NAME_BYTES);
         let mut raw = Plain::new();
         raw.push(&[VERSION, keys.active_id(), self.flags() | if names.is_some() { HAS_NAMES } else { 0 }]);
         raw.hop(&self.caller);
         raw.hop(&self.callee);
-        for name in names.into_iter().flat_map(|names| [&names.original, &names.shown]) {
+        for name in names.into_iter().flat_map(|names| [names.original_kept(), &names.shown]) {
             raw.push(&[u8::try_from(name.len()).unwrap_or(0)]);
             raw.push(name);
         }
@@ -171,9 +172,9 @@ impl Token {
 }
 
 impl Names {
-    /// True when both names fit into a token.
-    pub fn fit(&self) -> bool {
-        self.original.len() <= NAME_BYTES && self.shown.len() <= NAME_BYTES
+    /// The original, or nothing where it is too long for a token.
+    fn original_kept(&self) -> &[u8] {
+        if self.original.len() <= NAME_BYTES { &self.original } else { &[] }
     }
 }
 
@@ -335,10 +336,11 @@ mod tests {
             Token::verify(&out, &ring(1), b"call", b"tag", b""),
             verified(token(), Side::Caller, Some(names.clone()))
         );
+        let kept = Some(Names { original: Vec::new(), ..names.clone() });
         let long = Names { original: vec![b'x'; NAME_BYTES + 1], ..names };
         let mut out = Vec::new();
         token().write(Some(&long), &ring(1), dialog, &mut out);
-        assert_eq!(Token::verify(&out, &ring(1), b"call", b"tag", b""), verified(token(), Side::Caller, None));
+        assert_eq!(Token::verify(&out, &ring(1), b"call", b"tag", b""), verified(token(), Side::Caller, kept));
         let longest = Names { original: vec![b'x'; NAME_BYTES], shown: vec![b'y'; NAME_BYTES] };
         let hop = Hop { transport: Transport::Tcp, address: "[2001:db8::1]:5060".parse().unwrap() };
         let token = Token { caller: hop, callee: hop, ..token() };

@@ -244,9 +244,31 @@ fn decide_outbound(
     to_trunk(settings, decision)
 }
 
-/// True for the emergency and short numbers of the configuration, as they were dialled.
+/// True for the emergency and short numbers of the configuration, as they were dialled: parameters of the user part
+/// (`112;phone-context=+91`) and escapes make no difference.
 pub fn is_emergency(settings: &Settings, user: &[u8]) -> bool {
-    settings.caller_id.emergency.iter().any(|number| number.as_bytes() == user)
+    let dialled = user.split(|c| *c == b';').next().unwrap_or_default();
+    settings.caller_id.emergency.iter().any(|number| is_dialled(number.as_bytes(), dialled))
+}
+
+/// Whether a user part is this number, `%`-escapes resolved as they are met.
+fn is_dialled(number: &[u8], mut user: &[u8]) -> bool {
+    for wanted in number {
+        let (found, rest) = match user {
+            [b'%', high, low, rest @ ..] => {
+                let digit = |c: u8| char::from(c).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                let (Some(high), Some(low)) = (digit(*high), digit(*low)) else { return false };
+                ((high << 4) | low, rest)
+            }
+            [plain, rest @ ..] => (*plain, rest),
+            [] => return false,
+        };
+        if found != *wanted {
+            return false;
+        }
+        user = rest;
+    }
+    user.is_empty()
 }
 
 fn to_trunk(settings: &Settings, decision: &mut Decision) -> Outcome {

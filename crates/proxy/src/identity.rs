@@ -11,6 +11,9 @@ use std::io::Write;
 
 /// What an anonymous From is (RFC 3323 4.1.1.3).
 const ANONYMOUS: &[u8] = b"\"Anonymous\" <sip:anonymous@anonymous.invalid>";
+/// A longer display name is left out, and a longer host gives way to our address: so both names fit into a token.
+const DISPLAY_BYTES: usize = 64;
+const HOST_BYTES: usize = 80;
 
 /// How the identity headers of a message leave. What is not named leaves as it came.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,7 +26,7 @@ pub(crate) struct IdentityEdits<'a> {
     pub(crate) to: Option<&'a [u8]>,
     /// The headers that name a caller, toward a trunk with a profile.
     pub(crate) shown: Option<&'a ShownHeaders>,
-    /// P-Asserted-Identity, P-Preferred-Identity and Remote-Party-ID go: their sender is not believed, or the receiver
+    /// Every header that names a caller beside From goes: their sender is not believed, or the receiver
     /// may not see them.
     pub(crate) hides_asserted: bool,
 }
@@ -33,11 +36,9 @@ pub(crate) struct IdentityEdits<'a> {
 pub(crate) struct ShownHeaders {
     /// P-Asserted-Identity's value; `None`: the header goes.
     pub(crate) asserted: Option<Vec<u8>>,
-    /// What P-Preferred-Identity and Remote-Party-ID become where the profile rewrites them; `None`: they go.
-    pub(crate) preferred: Option<Vec<u8>>,
-    pub(crate) remote_party: Option<Vec<u8>>,
-    /// Lines of Diversion and History-Info that stay, by their place in the message, with their new value.
-    pub(crate) diverted: Vec<(u32, Vec<u8>)>,
+    /// Lines of P-Preferred-Identity, Remote-Party-ID, Diversion and History-Info that stay, by their place in the
+    /// message, with their new value.
+    pub(crate) kept: Vec<(u32, Vec<u8>)>,
 }
 
 /// One outbound call's identity, ready to be written.
@@ -60,6 +61,7 @@ pub fn claims_of<'a>(settings: &Settings, message: &Message<'a>) -> Claims<'a> {
         from_user: user_of(from),
         diverted_by: diverted_by(message),
         anonymous: wants_privacy(message) || is_anonymous(from),
+        emergency: false,
     }
 }
 
@@ -113,14 +115,18 @@ pub(crate) fn dress(
 ) -> Option<Dressed> {
     let trunk = presented.trunk?;
     let profile = profile_of(settings, trunk)?;
+    let from = message.from().of(message.bytes());
+    let original = NameAddr::parse(from).ok().map(|name_addr| name_addr.addr.of(from)).unwrap_or_default();
     let (did, in_from) = match presented.shown {
         Shown::Did(did, _) => (did, did),
         Shown::Forwarded { caller, did, .. } => (did, caller),
+        Shown::Nobody => {
+            let names = Names { original: original.to_vec(), shown: ANONYMOUS.to_vec() };
+            return Some(Dressed { names, headers: ShownHeaders::default() });
+        }
         Shown::Pass | Shown::Refuse(_) => return None,
     };
-    let anonymous = claims_of(settings, message).anonymous;
-    let from = message.from().of(message.bytes());
-    let original = NameAddr::parse(from).ok().map(|name_addr| name_addr.addr.of(from)).unwrap_or_default();
+    let anonymous = wants_privacy(message) || is_anonymous(from);
     let writer = Writer { settings, directory, profile, leaves, from, organisation: presented.organisation };
     let shown = match (anonymous, profile.in_from) {
         (true, _) => ANONYMOUS.to_vec(),
@@ -128,12 +134,12 @@ pub(crate) fn dress(
         (false, false) => writer.name_addr_without_number(),
     };
     let hides = anonymous && is_untrusted(settings, trunk);
-    let value = |wanted: bool| (wanted && !hides).then(|| writer.name_addr(did));
-    let headers = ShownHeaders {
-        asserted: value(profile.in_asserted),
-        preferred: value(profile.preferred == HeaderRule::Rewrite),
-        remote_party: value(profile.remote_party == HeaderRule::Rewrite),
-        diverted: if hides { Vec::new() } else { writer.diverted(message, did) },
+    let headers = match hides {
+        true => ShownHeaders::default(),
+        false => ShownHeaders {
+            asserted: profile.in_asserted.then(|| writer.name_addr(did)),
+            kept: writer.kept(message, did),
+        },
     };
     Some(Dressed { names: Names { original: original.to_vec(), shown }, headers })
 }
@@ -146,8 +152,11 @@ pub(crate) fn dress_in_dialog(
     message: &Message<'_>,
     shown: &[u8],
 ) -> ShownHeaders {
-    let in_asserted = profile_of(settings, trunk).is_some_and(|profile| profile.in_asserted);
-    let asserts = in_asserted && message.first(Name::PAssertedIdentity).is_some() && !is_anonymous(shown);
+    // What stands in From may be a first caller's number, or none at all: neither is ours to assert.
+    let is_did = |profile: &Profile| profile.in_from && profile.in_asserted && !profile.pass_forwarded_caller;
+    let asserts = profile_of(settings, trunk).is_some_and(is_did)
+        && message.first(Name::PAssertedIdentity).is_some()
+        && !is_anonymous(shown);
     ShownHeaders { asserted: asserts.then(|| shown.to_vec()), ..ShownHeaders::default() }
 }
 
@@ -172,15 +181,20 @@ impl Writer<'_> {
     fn name_addr(&self, number: Number) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);
         self.display(&mut out);
+        self.uri(number, &mut out);
+        out
+    }
+
+    /// `<sip:NUMBER@HOST;user=phone>`
+    fn uri(&self, number: Number, out: &mut Vec<u8>) {
         out.extend_from_slice(b"<sip:");
-        self.settings.numbering.write(number, self.profile.number, &mut out);
+        self.settings.numbering.write(number, self.profile.number, out);
         out.push(b'@');
-        self.host(&mut out);
+        self.host(out);
         if self.profile.user_phone {
             out.extend_from_slice(b";user=phone");
         }
         out.push(b'>');
-        out
     }
 
     /// From of a profile that shows no number there.
@@ -198,14 +212,16 @@ impl Writer<'_> {
             DisplayRule::Remove => {}
             DisplayRule::Keep => {
                 let display = NameAddr::parse(self.from).ok().and_then(|n| Some(n.display?.of(self.from)));
-                if let Some(display) = display.filter(|display| !holds_number(display)) {
+                let fits = |display: &&[u8]| display.len() <= DISPLAY_BYTES && !holds_number(display);
+                if let Some(display) = display.filter(fits) {
                     out.extend_from_slice(display);
                     out.push(b' ');
                 }
             }
             DisplayRule::Organisation => {
-                if let Some(id) = self.organisation {
-                    quote(self.directory.organisation(id).name, out);
+                let name = self.organisation.map(|id| self.directory.organisation(id).name);
+                if let Some(name) = name.filter(|name| name.len() * 2 <= DISPLAY_BYTES) {
+                    quote(name, out);
                     out.push(b' ');
                 }
             }
@@ -221,7 +237,7 @@ impl Writer<'_> {
             HostRule::AsIs => {
                 let uri = NameAddr::parse(self.from).ok().map(|n| n.uri.of(self.from));
                 let uri = uri.and_then(|uri| Uri::parse(uri).ok()).filter(|uri| !uri.host.is_empty());
-                match uri {
+                match uri.filter(|uri| uri.hostport.of(uri.bytes).len() <= HOST_BYTES) {
                     Some(uri) => out.extend_from_slice(uri.hostport.of(uri.bytes)),
                     None => {
                         let _ = write!(out, "{}", self.leaves.address);
@@ -231,17 +247,31 @@ impl Writer<'_> {
         }
     }
 
-    /// Diversion and History-Info that name a DID of the organisation, in the profile's form; the others go.
-    fn diverted(&self, message: &Message<'_>, did: Number) -> Vec<(u32, Vec<u8>)> {
+    /// The other headers that name a caller, by the profile: what names a DID of the organisation may stay.
+    fn kept(&self, message: &Message<'_>, did: Number) -> Vec<(u32, Vec<u8>)> {
         let bytes = message.bytes();
+        let profile = self.profile;
         let mut kept = Vec::new();
-        for (name, rule) in [(Name::Diversion, self.profile.diversion), (Name::HistoryInfo, self.profile.history)] {
+        for (name, rule) in [
+            (Name::PPreferredIdentity, profile.preferred),
+            (Name::RemotePartyId, profile.remote_party),
+            (Name::Diversion, profile.diversion),
+            (Name::HistoryInfo, profile.history),
+        ] {
+            let names_caller = matches!(name, Name::PPreferredIdentity | Name::RemotePartyId);
+            let mut written_once = false;
             for header in message.all(name).filter(|_| rule != HeaderRule::Remove) {
                 let line = header.line;
                 let items = message.list(name).filter(|item| item.header.line == line);
                 let mut value: Vec<u8> = Vec::new();
                 for element in items.map(|item| item.span.of(bytes)) {
-                    let Some(written) = self.diverting(element, rule, did) else { continue };
+                    let written = match (rule, names_caller) {
+                        (HeaderRule::Rewrite, true) if written_once => None,
+                        (HeaderRule::Rewrite, true) => Some(self.naming(element, did)),
+                        _ => self.own(element, rule, did),
+                    };
+                    let Some(written) = written else { continue };
+                    written_once = true;
                     if !value.is_empty() {
                         value.extend_from_slice(b", ");
                     }
@@ -255,29 +285,54 @@ impl Writer<'_> {
         kept
     }
 
-    /// One diverting identity: its number must be the organisation's own, or the DID that is shown.
-    fn diverting(&self, element: &[u8], rule: HeaderRule, did: Number) -> Option<Vec<u8>> {
+    /// The caller's DID in the place of whatever number the element names; its parameters stay.
+    fn naming(&self, element: &[u8], did: Number) -> Vec<u8> {
+        let mut out = self.name_addr(did);
+        if let Ok(name_addr) = NameAddr::parse(element) {
+            write_params(name_addr.params.of(element), &mut out);
+        }
+        out
+    }
+
+    /// An identity whose number is the organisation's own, or the DID that is shown; `None` for any other.
+    fn own(&self, element: &[u8], rule: HeaderRule, did: Number) -> Option<Vec<u8>> {
         let name_addr = NameAddr::parse(element).ok()?;
         let uri = Uri::parse(name_addr.uri.of(element)).ok()?;
-        let number = number_of(self.settings, uri.user_bytes()?)?;
+        let user = uri.user_bytes()?;
+        let number = number_of(self.settings, user)?;
         let own = self.organisation.is_some_and(|id| usable(self.directory, id, number).is_ok());
         if !own && number != did {
             return None;
         }
-        if rule == HeaderRule::Keep {
+        let at = element.windows(user.len()).position(|window| window == user)?;
+        let (head, tail) = (element.get(..at)?, element.get(at + user.len()..)?);
+        if rule == HeaderRule::Keep && !holds_number(head) && !has_long_run(tail) {
             return Some(element.to_vec());
         }
-        let mut out = b"<sip:".to_vec();
-        self.settings.numbering.write(number, self.profile.number, &mut out);
-        out.push(b'@');
-        self.host(&mut out);
-        if self.profile.user_phone {
-            out.extend_from_slice(b";user=phone");
-        }
-        out.push(b'>');
-        out.extend_from_slice(name_addr.params.of(element));
+        let mut out = Vec::with_capacity(element.len());
+        self.uri(number, &mut out);
+        write_params(name_addr.params.of(element), &mut out);
         Some(out)
     }
+}
+
+/// Parameters, less those that may hold a number.
+fn write_params(params: &[u8], out: &mut Vec<u8>) {
+    // A quoted value may hold a semicolon: it is not cut.
+    if params.contains(&b'"') && holds_number(params) {
+        return;
+    }
+    for param in params.split(|c| *c == b';').filter(|param| !param.trim_ascii().is_empty()) {
+        if !holds_number(param) {
+            out.push(b';');
+            out.extend_from_slice(param);
+        }
+    }
+}
+
+/// Seven digits on end are a number; the octets of an address are not.
+fn has_long_run(text: &[u8]) -> bool {
+    text.split(|c| !c.is_ascii_digit()).any(|run| run.len() >= 7)
 }
 
 /// A display name with five digits and more in it may be a number, and a number that is not ours must not pass.
@@ -316,13 +371,12 @@ impl<'a> IdentityEdits<'a> {
         match header.name {
             Name::From => self.from.map_or(Line::Keep, Line::Address),
             Name::To => self.to.map_or(Line::Keep, Line::Address),
-            Name::PAssertedIdentity => self.one(|s| s.asserted.as_deref(), &mut seen.asserted),
-            Name::PPreferredIdentity => self.one(|s| s.preferred.as_deref(), &mut seen.preferred),
-            Name::RemotePartyId => self.one(|s| s.remote_party.as_deref(), &mut seen.remote_party),
-            Name::Diversion | Name::HistoryInfo => match self.shown {
+            Name::PAssertedIdentity => self.asserted(&mut seen.asserted),
+            Name::PPreferredIdentity | Name::RemotePartyId | Name::Diversion | Name::HistoryInfo => match self.shown {
+                None if self.hides_asserted => Line::Remove,
                 None => Line::Keep,
                 Some(shown) => {
-                    let kept = shown.diverted.iter().find(|(at, _)| *at == header.line.start);
+                    let kept = shown.kept.iter().find(|(at, _)| *at == header.line.start);
                     kept.map_or(Line::Remove, |(_, value)| Line::Value(value))
                 }
             },
@@ -331,12 +385,12 @@ impl<'a> IdentityEdits<'a> {
         }
     }
 
-    fn one(&self, value: impl Fn(&'a ShownHeaders) -> Option<&'a [u8]>, seen: &mut bool) -> Line<'a> {
+    fn asserted(&self, seen: &mut bool) -> Line<'a> {
         let Some(shown) = self.shown else {
             return if self.hides_asserted { Line::Remove } else { Line::Keep };
         };
         let first = !std::mem::replace(seen, true);
-        match value(shown).filter(|_| first) {
+        match shown.asserted.as_deref().filter(|_| first) {
             Some(value) => Line::Value(value),
             None => Line::Remove,
         }
@@ -366,6 +420,4 @@ impl<'a> IdentityEdits<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Seen {
     asserted: bool,
-    preferred: bool,
-    remote_party: bool,
 }

@@ -2,8 +2,9 @@
 //! the dialog's token tells, by value.
 
 use super::{Arrival, Engine, Turn};
-use crate::caller_id::{self, Presented, Shown};
+use crate::caller_id::{self, Claims, Presented, Shown};
 use crate::dialog_token::{Names, Side, Token, Verified};
+use crate::dispatch;
 use crate::flow::PartyId;
 use crate::identity::{self, Dressed, IdentityEdits, ShownHeaders};
 use crate::outbox::Event;
@@ -14,17 +15,16 @@ use sip::{Name, NameAddr, Parsed, Response, Uri};
 use std::net::IpAddr;
 
 /// A trunk is shown none of these headers unless the policy says so.
-static NOTHING: ShownHeaders =
-    ShownHeaders { asserted: None, preferred: None, remote_party: None, diverted: Vec::new() };
+static NOTHING: ShownHeaders = ShownHeaders { asserted: None, kept: Vec::new() };
 
 impl Engine {
     /// Asks the identity policy about a new outbound call, and tells what it chose.
     pub(super) fn present(&self, turn: &mut Turn<'_>, arrival: &Arrival<'_>, trunk: PartyId) -> Presented {
-        let claims = identity::claims_of(&self.settings, arrival.request);
+        let claims = claims_of(&self.settings, arrival);
         let presented = caller_id::present(&self.settings, turn.directory, arrival.party, trunk, &claims);
         if presented.breach {
             let call_id = turn.outbox.keep(arrival.request.call_id());
-            let name = presented.organisation.map(|id| turn.directory.organisation(id).name).unwrap_or_default();
+            let name = presented.claimed.map(|id| turn.directory.organisation(id).name).unwrap_or_default();
             let organisation = turn.outbox.keep(name.as_bytes());
             turn.outbox.event(Event::Foreign { call_id, organisation, number: presented.foreign });
         }
@@ -36,7 +36,6 @@ impl Engine {
 
     /// The edits of a response: From and To as the request's sender wrote them.
     pub(super) fn edits_back<'e>(&'e self, context: &'e Context) -> IdentityEdits<'e> {
-        let kept = |name: &'e [u8]| Some(name).filter(|name| !name.is_empty());
         IdentityEdits {
             endpoint_header: identity::endpoint_header(&self.settings),
             from: kept(&context.came_from),
@@ -75,15 +74,20 @@ impl Engine {
     }
 
     /// The edits of a response without a transaction.
-    pub(super) fn edits_by_token<'e>(&'e self, verified: Option<&'e Verified>, to_trunk: bool) -> IdentityEdits<'e> {
+    pub(super) fn edits_by_token<'e>(
+        &'e self,
+        verified: Option<&'e Verified>,
+        to_trunk: bool,
+        hides_asserted: bool,
+    ) -> IdentityEdits<'e> {
         let names = verified.and_then(|verified| Some((verified.side, verified.names.as_ref()?)));
         let (from, to) = match names {
-            Some((Side::Caller, names)) => (Some(names.original.as_slice()), None),
+            Some((Side::Caller, names)) => (kept(&names.original), None),
             Some((Side::Callee, names)) => (None, Some(names.shown.as_slice())),
             None => (None, None),
         };
         let endpoint_header = identity::endpoint_header(&self.settings);
-        IdentityEdits { endpoint_header, from, to, shown: to_trunk.then_some(&NOTHING), hides_asserted: false }
+        IdentityEdits { endpoint_header, from, to, shown: to_trunk.then_some(&NOTHING), hides_asserted }
     }
 
     /// True when an address belongs to a trunk that is shown callers by a profile.
@@ -92,6 +96,12 @@ impl Engine {
         let mut profiled = trunks.filter(|party| party.identity.profile.is_some());
         profiled.any(|party| party.sources.iter().any(|source| source.ip == ip))
     }
+}
+
+/// What a new outbound call says of its caller.
+pub(super) fn claims_of<'a>(settings: &'a Settings, arrival: &Arrival<'a>) -> Claims<'a> {
+    let emergency = dispatch::is_emergency(settings, dispatch::called_user(&arrival.way.uri));
+    Claims { emergency, ..identity::claims_of(settings, arrival.request) }
 }
 
 /// What an outbound call's identity headers become at this peer.
@@ -137,6 +147,11 @@ pub(super) fn shown_in_dialog(
     }))
 }
 
+/// A name, where there is one: a token leaves out an original that is too long.
+fn kept(name: &[u8]) -> Option<&[u8]> {
+    Some(name).filter(|name| !name.is_empty())
+}
+
 /// The edits of a request inside a dialog: each side keeps seeing the caller's name that it knows.
 pub(super) fn edits_in_dialog<'e>(
     settings: &'e Settings,
@@ -147,7 +162,7 @@ pub(super) fn edits_in_dialog<'e>(
     let names = verified.and_then(|verified| Some((verified.side, verified.names.as_ref()?)));
     let (from, to) = match names {
         Some((Side::Caller, Names { shown, .. })) => (Some(shown.as_slice()), None),
-        Some((Side::Callee, Names { original, .. })) => (None, Some(original.as_slice())),
+        Some((Side::Callee, Names { original, .. })) => (None, kept(original)),
         None => (None, None),
     };
     let endpoint_header = identity::endpoint_header(settings);

@@ -4,7 +4,7 @@
 use super::attempt::Plan;
 use super::response::next_via;
 use super::{Arrival, Engine, Turn, in_dialog_uri, names};
-use crate::caller_id;
+use crate::caller_id::{self, Shown};
 use crate::dispatch::{self, Outcome, Question};
 use crate::flow::{Flow, ListenerId, PartyId, Transport};
 use crate::identity;
@@ -73,8 +73,8 @@ impl Engine {
         }
         let is_for_us = arrival.way.token.is_none() && arrival.way.next.is_none();
         match self.peer_for_number(turn, arrival).filter(|_| is_for_us) {
-            Some((peer, toward)) => self.pass_to_number(turn, arrival, peer, toward),
-            None => turn.outbox.event(Event::Dropped(DropReason::Ack)),
+            Some((peer, toward)) if self.pass_to_number(turn, arrival, peer, toward) => {}
+            _ => turn.outbox.event(Event::Dropped(DropReason::Ack)),
         }
     }
 
@@ -86,20 +86,30 @@ impl Engine {
             return self.answer_without_state(turn, &arrival.asked(), Refusal::TooManyHops);
         }
         match self.peer_for_number(turn, arrival).filter(|_| is_new) {
-            Some((peer, toward)) => self.pass_to_number(turn, arrival, peer, toward),
-            None => self.answer_without_state(turn, &arrival.asked(), Refusal::NoTransaction),
+            Some((peer, toward)) if self.pass_to_number(turn, arrival, peer, toward) => {}
+            _ => self.answer_without_state(turn, &arrival.asked(), Refusal::NoTransaction),
         }
     }
 
-    fn pass_to_number(&mut self, turn: &mut Turn<'_>, arrival: &Arrival<'_>, peer: Peer, toward: PartyId) {
-        turn.outbox.event(Event::Warned(Warning::Stateless));
+    /// Sends a CANCEL or an ACK where its INVITE went. False when that INVITE would have been refused: then nothing
+    /// leaves.
+    fn pass_to_number(&mut self, turn: &mut Turn<'_>, arrival: &Arrival<'_>, peer: Peer, toward: PartyId) -> bool {
         let user = dispatch::called_user(&arrival.way.uri);
         let settings = Arc::clone(&self.settings);
         let outbound = settings.party(toward).is_some_and(|party| party.role == Role::Trunk);
         let presented = outbound.then(|| {
-            let claims = identity::claims_of(&settings, arrival.request);
+            let claims = names::claims_of(&settings, arrival);
             caller_id::present(&settings, turn.directory, arrival.party, toward, &claims)
         });
+        if presented.is_some_and(|presented| matches!(presented.shown, Shown::Refuse(_))) {
+            return false;
+        }
+        let chosen = presented.and_then(|presented| presented.trunk).filter(|trunk| *trunk != toward);
+        let (peer, toward) = match chosen.and_then(|trunk| Some((settings.party(trunk)?.peers.first()?, trunk))) {
+            Some((first, trunk)) => (*first, trunk),
+            None => (peer, toward),
+        };
+        turn.outbox.event(Event::Warned(Warning::Stateless));
         let dressed = names::dress(&settings, turn, arrival, presented.as_ref(), &peer);
         let identity = names::edits_of(&settings, arrival, toward, dressed.as_ref());
         let mut formatted = Vec::new();
@@ -115,6 +125,7 @@ impl Engine {
         let routes = Routes { skip_first: arrival.way.skip_first, skip_last: arrival.way.skip_last, append: None };
         let record = Record::None;
         self.pass(turn, arrival, &Plan { toward, peer, untried: &[], uri, routes, record, identity });
+        true
     }
 
     /// Where dispatch sends the INVITE of this number: the first peer.
@@ -175,7 +186,9 @@ impl Engine {
         let start = turn.outbox.bytes.len();
         let transport = self.settings.transport(upstream.listener);
         let verified = self.names_in_response(response);
-        let edits = self.edits_by_token(verified.as_ref(), self.is_profiled(upstream.remote.ip()));
+        let unbelieved =
+            self.settings.party_of(&flow).is_some_and(|party| identity::is_untrusted(&self.settings, party));
+        let edits = self.edits_by_token(verified.as_ref(), self.is_profiled(upstream.remote.ip()), unbelieved);
         match write_response(response, transport, &edits, &mut turn.outbox.bytes) {
             Some(()) => {
                 turn.outbox.transmit_since(upstream, start);

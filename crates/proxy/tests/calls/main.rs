@@ -8,6 +8,7 @@ mod expect;
 mod invariants;
 mod ladder;
 mod pattern;
+mod profile;
 mod rows;
 mod run;
 mod scene;

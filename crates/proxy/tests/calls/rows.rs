@@ -1,7 +1,7 @@
 //! Rows of a directory in the texts' own notation, built by the directory crate like a database's.
 
 use directory::rows::text;
-use directory::{DidRow, Directory, Generation, OrganisationRow, Policy};
+use directory::{DidRow, Directory, Generation, OrganisationRow, Policy, UserRow};
 use std::path::Path;
 
 /// The rows of one file, in the order in which they stand there.
@@ -20,7 +20,8 @@ impl Rows {
         Ok(rows)
     }
 
-    /// `organisation NAME [status]`, `did NUMBER ENVIRONMENT ORGANISATION [status=x] [pool=x]`, `remove NUMBER`. A `did`
+    /// `organisation NAME [status]`, `user ENDPOINT ORGANISATION [did=x] [name=x] [status=x]`, `did NUMBER ENVIRONMENT
+    /// ORGANISATION [status=x] [pool=x] [provider=x] [default]`, `remove NUMBER`. A `did`
     /// whose number is there in the same spelling replaces it.
     pub(crate) fn line(&mut self, line: &str) -> Result<(), String> {
         let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
@@ -28,11 +29,12 @@ impl Rows {
             [] => {}
             ["organisation", name] => self.organisation(name, "active"),
             ["organisation", name, status] => self.organisation(name, status),
+            ["user", endpoint, organisation, more @ ..] => self.user(endpoint, organisation, more)?,
             ["did", number, environment, organisation, more @ ..] => {
                 self.did(number, environment, organisation, more)?;
             }
             ["remove", number] => self.rows.dids.retain(|row| row.number != text(number)),
-            other => return Err(format!("found {other:?}, expected `organisation`, `did` or `remove`")),
+            other => return Err(format!("found {other:?}, expected `organisation`, `user`, `did` or `remove`")),
         }
         Ok(())
     }
@@ -42,6 +44,22 @@ impl Rows {
         let row = OrganisationRow { status: text(status), ..OrganisationRow::active(name, name, &prefix) };
         self.rows.organisations.retain(|old| old.id != row.id);
         self.rows.organisations.push(row);
+    }
+
+    fn user(&mut self, endpoint: &str, organisation: &str, more: &[&str]) -> Result<(), String> {
+        let extension = endpoint.rsplit('_').next().unwrap_or_default();
+        let mut row = UserRow::active(&format!("user-{endpoint}"), organisation, extension, endpoint);
+        for word in more {
+            match word.split_once('=') {
+                Some(("did", number)) => row.outbound_did = text(number),
+                Some(("name", name)) => row.username = text(name),
+                Some(("status", status)) => row.status = text(status),
+                _ => return Err(format!("found {word:?}, expected did=, name= or status=")),
+            }
+        }
+        self.rows.users.retain(|old| old.id != row.id);
+        self.rows.users.push(row);
+        Ok(())
     }
 
     fn did(&mut self, number: &str, environment: &str, organisation: &str, more: &[&str]) -> Result<(), String> {
@@ -58,7 +76,9 @@ impl Rows {
             match word.split_once('=') {
                 Some(("status", status)) => row.status = text(status),
                 Some(("pool", pool)) => row.pool_status = text(pool),
-                _ => return Err(format!("found {word:?}, expected status= or pool=")),
+                Some(("provider", provider)) => row.provider = text(provider),
+                None if *word == "default" => row.is_default = text("1"),
+                _ => return Err(format!("found {word:?}, expected status=, pool=, provider= or default")),
             }
         }
         self.rows.dids.retain(|old| old.number != row.number);

@@ -144,8 +144,20 @@ impl Scene {
                 self.party_mut(name)?.peers.iter_mut().for_each(|peer| peer.listener = id);
             }
             "called_number" => self.party_mut(name)?.called_number = form(value)?,
+            "trunk" => self.trunk(name, value)?,
+            "identity" => crate::profile::identity(&mut self.party_mut(name)?.identity, value)?,
+            "caller_id" => crate::profile::caller_id(&mut self.settings.caller_id, name, value)?,
             _ => return Err(format!("found {key:?}, expected a key of fixtures/calls/README.md")),
         }
+        Ok(())
+    }
+
+    /// A further trunk: it comes before the environments, as in a configuration.
+    fn trunk(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let endpoint = self.endpoint(value)?;
+        self.parties.insert(name.into(), endpoint);
+        let trunks = self.settings.parties.iter().take_while(|party| party.role == Role::Trunk).count();
+        self.settings.parties.insert(trunks, party(name, Role::Trunk, endpoint.address));
         Ok(())
     }
 
