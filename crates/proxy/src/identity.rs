@@ -237,7 +237,11 @@ impl Writer<'_> {
             HostRule::AsIs => {
                 let uri = NameAddr::parse(self.from).ok().map(|n| n.uri.of(self.from));
                 let uri = uri.and_then(|uri| Uri::parse(uri).ok()).filter(|uri| !uri.host.is_empty());
-                match uri.filter(|uri| uri.hostport.of(uri.bytes).len() <= HOST_BYTES) {
+                let says = |uri: &Uri<'_>| {
+                    let is_nowhere = uri.host_bytes().eq_ignore_ascii_case(b"anonymous.invalid");
+                    !is_nowhere && uri.hostport.of(uri.bytes).len() <= HOST_BYTES
+                };
+                match uri.filter(says) {
                     Some(uri) => out.extend_from_slice(uri.hostport.of(uri.bytes)),
                     None => {
                         let _ = write!(out, "{}", self.leaves.address);

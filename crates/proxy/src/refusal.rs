@@ -99,6 +99,20 @@ impl Refusal {
         }
     }
 
+    /// The Reason (RFC 3326) that goes with it, so that a PBX can log why; none where the phrase says all.
+    pub const fn reason(self) -> Option<&'static str> {
+        match self {
+            Refusal::ForeignCallerId => Some("SIP;cause=403;text=\"the caller ID belongs to another organisation\""),
+            Refusal::NoCallerId => {
+                Some("SIP;cause=403;text=\"no rule yields a caller ID and the trunk has no fallback\"")
+            }
+            Refusal::EmergencyForbidden => {
+                Some("SIP;cause=403;text=\"this environment may not call emergency numbers\"")
+            }
+            _ => None,
+        }
+    }
+
     /// The counter's label.
     pub const fn name(self) -> &'static str {
         match self {

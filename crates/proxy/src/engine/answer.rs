@@ -33,13 +33,10 @@ impl Engine {
         let start = turn.outbox.bytes.len();
         let tag = self.local_tag(arrival.key);
         let source = (arrival.flow.remote.ip(), arrival.flow.remote.port());
-        let reply = Reply {
-            status: refusal.status(),
-            reason: refusal.phrase(),
-            to_tag: Some(&tag),
-            source: Some(source),
-            extra: &[],
-        };
+        let told = refusal.reason().map(|text| [("Reason", text.as_bytes())]);
+        let extra: &[(&str, &[u8])] = told.as_ref().map_or(&[], |told| told);
+        let (status, reason) = (refusal.status(), refusal.phrase());
+        let reply = Reply { status, reason, to_tag: Some(&tag), source: Some(source), extra };
         reply.write(arrival.request, &mut turn.outbox.bytes);
         let span = turn.outbox.transmit_since(upstream, start);
         context.reply.extend_from_slice(span.of(&turn.outbox.bytes));
