@@ -5,13 +5,16 @@ use proxy::{Event, Outbox, Outcome, PartyId, Settings, Time};
 use std::io;
 
 /// Lines in one second; those above it are counted and told in one line when the next second begins.
-const LINES_PER_SECOND: u32 = 20;
+const LINES_PER_SECOND: usize = 20;
+/// Lines of one and the same word among them.
+const LINES_PER_WORD: usize = 3;
 
 /// The worker's voice, with its breath.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     second: u64,
-    lines: u32,
+    /// The words of this second's lines.
+    said: Vec<&'static str>,
     unsaid: u64,
     has_panicked: bool,
 }
@@ -37,20 +40,20 @@ impl Log {
             Event::Final { call_id, status, after_us } => {
                 tracing::debug!(call_id = %text(*call_id), status, after_us, "ended");
             }
-            Event::Refused(party, refusal) if self.has_breath(now) => {
+            Event::Refused(party, refusal) if self.has_breath(now, refusal.name()) => {
                 let (status, reason) = (refusal.status(), refusal.name());
                 tracing::info!(party = name(settings, *party), status, reason, "refused: {}", refusal.phrase());
             }
-            Event::Failover(party, reason) if self.has_breath(now) => {
+            Event::Failover(party, reason) if self.has_breath(now, reason.name()) => {
                 tracing::warn!(party = name(settings, *party), reason = reason.name(), "the next target is tried");
             }
-            Event::Warned(warning) if self.has_breath(now) => {
+            Event::Warned(warning) if self.has_breath(now, warning.name()) => {
                 tracing::warn!(warning = warning.name(), "served, with a warning");
             }
-            Event::LimitReached(limit) if self.has_breath(now) => {
+            Event::LimitReached(limit) if self.has_breath(now, limit) => {
                 tracing::error!(limit, "a limit is reached");
             }
-            Event::Impossible(what) if self.has_breath(now) => {
+            Event::Impossible(what) if self.has_breath(now, what) => {
                 tracing::error!(what, "this cannot be: please report it");
             }
             _ => {}
@@ -72,7 +75,7 @@ impl Log {
         tracing::warn!(what, %error, "a socket reports an error");
     }
 
-    fn has_breath(&mut self, now: Time) -> bool {
+    fn has_breath(&mut self, now: Time, word: &'static str) -> bool {
         let second = now.as_millis() / 1_000;
         if second != self.second {
             if self.unsaid > 0 {
@@ -81,11 +84,14 @@ impl Log {
                     "lines were left out to keep the log readable; every one is counted"
                 );
             }
-            *self = Log { second, lines: 0, unsaid: 0, has_panicked: self.has_panicked };
+            self.second = second;
+            self.said.clear();
+            self.unsaid = 0;
         }
-        let has_breath = self.lines < LINES_PER_SECOND;
+        let of_word = self.said.iter().filter(|said| **said == word).count();
+        let has_breath = self.said.len() < LINES_PER_SECOND && of_word < LINES_PER_WORD;
         if has_breath {
-            self.lines += 1;
+            self.said.push(word);
         } else {
             self.unsaid += 1;
         }
@@ -102,11 +108,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_of_refusals_is_a_few_lines_a_second() {
+    fn a_flood_is_a_few_lines_a_second_and_hides_no_other_word() {
+        const WORDS: [&str; 9] = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
         let mut log = Log::default();
-        let said = (0..1_000).filter(|_| log.has_breath(Time::from_millis(1_500))).count();
-        assert_eq!((said, log.unsaid), (20, 980));
-        assert!(log.has_breath(Time::from_millis(2_000)));
+        let now = Time::from_millis(1_500);
+        let said = (0..1_000).filter(|_| log.has_breath(now, "flood")).count();
+        assert_eq!((said, log.unsaid), (LINES_PER_WORD, 997));
+        assert!(log.has_breath(now, "rare"));
+        let said = (0..100).flat_map(|_| WORDS).filter(|word| log.has_breath(now, word)).count();
+        assert_eq!(said, LINES_PER_SECOND - LINES_PER_WORD - 1);
+        assert!(log.has_breath(Time::from_millis(2_000), "flood"));
         assert_eq!(log.unsaid, 0);
     }
 }
