@@ -1,24 +1,24 @@
 //! Rows become a directory. First every row is read alone; then what needs all rows is settled.
 
-mod settle;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use sip::Number;
 
 use crate::Policy;
-use crate::cell::named;
-use crate::did_table::{DidRecord, Marks};
+use crate::assemble::Parts;
+use crate::did_table::{DidFields, DidRecord};
 use crate::directory::{Directory, Generation};
-use crate::fault::{CellFault, Effect, Faults, Reason, Table, shown_id};
-use crate::organisation::{Facts, Limits, Organisations};
+use crate::fault::{CellFault, Effect, Reason, RowFaults, Table};
+use crate::organisation::{Facts, Organisations};
+use crate::provider::Providers;
+use crate::read::{self, Reader, Reading};
 use crate::row_key::RowKey;
-use crate::rows::{Cell, DidRow, OrganisationRow, Rows, TrunkRow, UserRow};
+use crate::rows::{Cell, DidRow, OrganisationRow, Rows, TrunkRow, UserRow, text};
 use crate::trunk::TrunkRecord;
 use crate::user::UserRecord;
-use crate::words::UserStatus;
 
 /// Builds a directory from all rows of one reading. See [`Builder`] for the rules.
 pub fn build(generation: Generation, rows: Rows, policy: &Policy, previous: Option<&Directory>) -> Directory {
@@ -46,25 +46,22 @@ pub fn build(generation: Generation, rows: Rows, policy: &Policy, previous: Opti
 ///   lowest `id`. A kept last good value takes part like any other.
 /// - An organisation that is missing does not stop its DIDs from being routed; its users are set aside.
 /// - Every departure from clean data is a [`crate::Fault`].
+/// - An organisation that `previous` knew keeps its place. The overlays of `previous` stay.
 pub struct Builder<'p> {
     policy: Policy,
     previous: Option<&'p Directory>,
-    faults: Faults,
-    /// The ids that are no UUIDs, for reports.
-    odd_ids: HashMap<RowKey, Box<str>>,
+    faults: RowFaults,
+    odd_ids: Vec<(RowKey, Arc<str>)>,
     organisations: Organisations,
+    providers: Providers,
+    facts: Vec<(u32, Facts)>,
     dids: Vec<(Number, DidRecord)>,
-    providers: Vec<Box<str>>,
-    provider_places: HashMap<Box<str>, u16>,
     users: Vec<UserRecord>,
     trunks: Vec<TrunkRecord>,
-    bad_organisations: BadRows,
-    bad_dids: BadRows,
-    bad_users: BadRows,
+    bad_organisations: Vec<RowKey>,
+    bad_dids: Vec<RowKey>,
+    bad_users: Vec<RowKey>,
 }
-
-/// The rows that could not be read, each with the place of its fault in the list.
-type BadRows = HashMap<RowKey, Option<usize>>;
 
 impl<'p> Builder<'p> {
     /// A builder that knows no row yet. `previous` is where last good values come from.
@@ -72,204 +69,189 @@ impl<'p> Builder<'p> {
         Builder {
             policy: policy.clone(),
             previous,
-            faults: Faults::default(),
-            odd_ids: HashMap::new(),
-            organisations: Organisations::default(),
+            faults: RowFaults::default(),
+            odd_ids: Vec::new(),
+            organisations: previous.map(|previous| previous.organisations.places_only()).unwrap_or_default(),
+            providers: Providers::default(),
+            facts: Vec::new(),
             dids: Vec::new(),
-            providers: Vec::new(),
-            provider_places: HashMap::new(),
             users: Vec::new(),
             trunks: Vec::new(),
-            bad_organisations: BadRows::new(),
-            bad_dids: BadRows::new(),
-            bad_users: BadRows::new(),
+            bad_organisations: Vec::new(),
+            bad_dids: Vec::new(),
+            bad_users: Vec::new(),
         }
     }
 
     /// Takes a row of `organizations`.
     pub fn organisation(&mut self, row: &OrganisationRow) {
-        let Some(key) = self.row_key(Table::Organisations, &row.id) else { return };
-        match self.read_organisation(key, row) {
-            Ok(facts) => self.organisations.set_facts(key, facts),
-            Err(fault) => {
-                let place = self.fault(Table::Organisations, &row.id, fault, Effect::RowAbsent);
-                self.bad_organisations.insert(key, place);
-            }
+        let key = RowKey::of_cell(&row.id);
+        let last_good = self.previous.and_then(|previous| previous.organisations.facts_of(key));
+        let reading = read::organisation(row, last_good);
+        match self.told(Table::Organisations, (key, &row.id), reading) {
+            Some(facts) => self.facts.push((self.organisations.place(&facts.id), facts)),
+            None => self.bad_organisations.push(key),
         }
     }
 
     /// Takes a row of `did_numbers`.
     pub fn did(&mut self, row: &DidRow) {
-        let Some(key) = self.row_key(Table::Dids, &row.id) else { return };
-        match self.read_did(key, row) {
-            Ok(did) => self.dids.push(did),
-            Err(fault) => {
-                let place = self.fault(Table::Dids, &row.id, fault, Effect::RowAbsent);
-                self.bad_dids.insert(key, place);
+        let key = RowKey::of_cell(&row.id);
+        let reading = self.reader().did(row);
+        match self.told(Table::Dids, (key, &row.id), reading) {
+            Some(did) => {
+                if let Some(id) = odd_id(&row.id) {
+                    self.odd_ids.push((key, id));
+                }
+                self.dids.push(did);
             }
+            None => self.bad_dids.push(key),
         }
     }
 
     /// Takes a row of `users`.
     pub fn user(&mut self, row: &UserRow) {
-        let Some(key) = self.row_key(Table::Users, &row.id) else { return };
-        match self.read_user(key, row) {
-            Ok(user) => self.users.push(user),
-            Err(fault) => {
-                let place = self.fault(Table::Users, &row.id, fault, Effect::RowAbsent);
-                self.bad_users.insert(key, place);
-            }
+        let key = RowKey::of_cell(&row.id);
+        let reading = self.reader().user(row);
+        match self.told(Table::Users, (key, &row.id), reading) {
+            Some(user) => self.users.push(user),
+            None => self.bad_users.push(key),
         }
     }
 
     /// Takes a row of `sip_trunks`.
     pub fn trunk(&mut self, row: &TrunkRow) {
-        match self.read_trunk(row) {
-            Ok(trunk) => self.trunks.push(trunk),
-            Err(fault) => {
-                self.fault(Table::Trunks, &row.id, fault, Effect::RowAbsent);
-            }
+        let key = RowKey::of_cell(&row.id);
+        let reading = self.reader().trunk(row);
+        let trunk = self.told(Table::Trunks, (key, &row.id), reading);
+        self.trunks.extend(trunk);
+    }
+
+    /// Settles what needs all rows, and makes the directory.
+    pub fn finish(mut self, generation: Generation) -> Directory {
+        self.set_second_rows_aside();
+        self.keep_last_good();
+        for (place, facts) in std::mem::take(&mut self.facts) {
+            self.organisations.set_facts(place, Some(facts));
         }
-    }
-
-    fn read_organisation(&mut self, key: RowKey, row: &OrganisationRow) -> Result<Facts, CellFault> {
-        let facts = Facts {
-            id: named("id", &row.id).id()?.into(),
-            name: named("name", &row.name).text()?.into(),
-            context_prefix: named("context_prefix", &row.context_prefix).text()?.into(),
-            status: named("status", &row.status).word()?,
-            limits: None,
-            kept_last_good: false,
+        let parts = Parts {
+            policy: self.policy,
+            organisations: self.organisations,
+            providers: self.providers,
+            dids: self.dids,
+            odd_ids: self.odd_ids,
+            users: self.users,
+            trunks: self.trunks,
+            faults: self.faults,
+            overlays: self.previous.map(|previous| Arc::clone(&previous.overlays)).unwrap_or_default(),
         };
-        let limits = match Limits::read(&row.limits) {
-            Ok(limits) => Some(limits),
-            Err(fault) => {
-                let last_good = self.previous.and_then(|previous| {
-                    let place = previous.organisations.find(key)?;
-                    previous.organisations.facts(place)?.limits
-                });
-                let effect = if last_good.is_some() { Effect::LastGoodKept } else { Effect::ValueIgnored };
-                self.fault(Table::Organisations, &row.id, fault, effect);
-                last_good
-            }
-        };
-        Ok(Facts { limits, ..facts })
+        parts.assemble(generation)
     }
 
-    fn read_did(&mut self, key: RowKey, row: &DidRow) -> Result<(Number, DidRecord), CellFault> {
-        let number = named("number", &row.number).number(&self.policy.numbering)?;
-        let environment = named("routing_environment", &row.routing_environment).word()?;
-        let status = named("status", &row.status).word()?;
-        let pool_status = named("pool_status", &row.pool_status).word()?;
-        let organisation = named("org_id", &row.org_id).reference()?;
-        let is_default = named("is_default", &row.is_default).boolean()?;
-        let call_limit = named("call_limit", &row.call_limit).integer(0, u32::MAX)?.unwrap_or(0);
-        let provider = named("provider", &row.provider);
-        let provider = self
-            .provider_place(provider.text()?)
-            .ok_or_else(|| provider.fault(Reason::TooMany, format!("at most {} different providers", u16::MAX)))?;
-        let updated_at_s = self.updated_at_s(Table::Dids, &row.id, &row.updated_at);
-        let organisation = organisation.map_or(0, |id| self.organisation_place(id).saturating_add(1));
-        let marks = Marks::new(environment, status, pool_status, is_default);
-        Ok((number, DidRecord { key, organisation, call_limit, updated_at_s, provider, marks }))
+    fn reader(&mut self) -> Reader<'_> {
+        Reader { policy: &self.policy, organisations: &mut self.organisations, providers: &mut self.providers }
     }
 
-    fn read_user(&mut self, key: RowKey, row: &UserRow) -> Result<UserRecord, CellFault> {
-        let organisation = named("org_id", &row.org_id);
-        let expected = "the id of an organisation";
-        let organisation =
-            organisation.reference()?.ok_or_else(|| organisation.fault(Reason::NoOrganisation, expected))?;
-        let status: UserStatus = named("status", &row.status).word()?;
-        let username = named("username", &row.username).text()?.into();
-        let extension = named("extension", &row.extension).text()?.into();
-        let endpoint = named("asterisk_endpoint", &row.asterisk_endpoint).text()?.into();
-        let outbound_did = named("outbound_did", &row.outbound_did).optional_number(&self.policy.numbering);
-        let outbound_did = outbound_did.unwrap_or_else(|fault| {
-            self.fault(Table::Users, &row.id, fault, Effect::ValueIgnored);
-            None
-        });
-        Ok(UserRecord {
-            key,
-            organisation: self.organisation_place(organisation),
-            username,
-            extension,
-            endpoint,
-            outbound_did,
-            is_active: status == UserStatus::Active,
-            kept_last_good: false,
-            updated_at_s: self.updated_at_s(Table::Users, &row.id, &row.updated_at),
-        })
+    /// Lists the faults of a reading, and returns what the row says if it could be read.
+    fn told<T>(&mut self, table: Table, row: (RowKey, &Cell), reading: Reading<T>) -> Option<T> {
+        for (fault, effect) in reading.notes {
+            self.faults.push(table, row, fault, Some(effect));
+        }
+        reading.value.map_err(|fault| self.faults.push(table, row, fault, None)).ok()
     }
 
-    fn read_trunk(&mut self, row: &TrunkRow) -> Result<TrunkRecord, CellFault> {
-        let port = named("port", &row.port);
-        let port_read = port.integer(1, u32::from(u16::MAX))?.and_then(|port| u16::try_from(port).ok());
-        Ok(TrunkRecord {
-            id: named("id", &row.id).id()?.into(),
-            name: named("name", &row.name).text()?.into(),
-            host: named("host", &row.host).text()?.into(),
-            port: port_read.ok_or_else(|| port.fault(Reason::Null, "a whole number from 1 to 65535"))?,
-            transport: named("transport", &row.transport).word()?,
-            status: named("status", &row.status).word()?,
-            organisation: {
-                let id = named("org_id", &row.org_id).reference()?;
-                id.map(|id| self.organisation_place(id))
+    /// A primary key is of one row. Should it be of two all the same, the first one read counts.
+    fn set_second_rows_aside(&mut self) {
+        self.dids.sort_by_key(|did| did.1.key);
+        self.users.sort_by_key(|user| user.key);
+        self.trunks.sort_by_key(|trunk| trunk.key);
+        self.facts.sort_by_key(|facts| facts.0);
+        self.odd_ids.sort_by_key(|odd| odd.0);
+        self.odd_ids.dedup_by_key(|odd| odd.0);
+        let mut seconds = Vec::new();
+        dedup(&mut self.dids, |did| did.1.key, |did| seconds.push((Table::Dids, did.1.key)));
+        dedup(&mut self.users, |user| user.key, |user| seconds.push((Table::Users, user.key)));
+        dedup(&mut self.trunks, |trunk| trunk.key, |trunk| seconds.push((Table::Trunks, trunk.key)));
+        dedup(
+            &mut self.facts,
+            |facts| facts.0,
+            |facts| {
+                seconds.push((Table::Organisations, RowKey::new(&facts.1.id)));
             },
-        })
+        );
+        for (table, key) in seconds {
+            let odd = self.odd_ids.binary_search_by_key(&key, |odd| odd.0).ok().and_then(|at| self.odd_ids.get(at));
+            let id = odd.map_or_else(|| key.as_uuid(), |odd| (*odd.1).to_owned());
+            let expected = "an id of its own: another row has it".to_owned();
+            let fault = CellFault { column: "id", found: id.clone(), expected, reason: Reason::Duplicate };
+            self.faults.push(table, (key, &text(&id)), fault, Some(Effect::RowAbsent));
+        }
     }
 
-    /// The key of a row; a row without one is set aside here.
-    fn row_key(&mut self, table: Table, id: &Cell) -> Option<RowKey> {
-        match named("id", id).id() {
-            Ok(text) => Some(self.key_of(text)),
-            Err(fault) => {
-                self.fault(table, id, fault, Effect::RowAbsent);
-                None
+    /// Takes the last good value of every row that cannot be read now.
+    fn keep_last_good(&mut self) {
+        let Some(previous) = self.previous else { return };
+        let good = self.facts.len();
+        for key in distinct(std::mem::take(&mut self.bad_organisations)) {
+            let Some(facts) = previous.organisations.facts_of(key) else { continue };
+            let place = self.organisations.place(&facts.id);
+            if self.facts.get(..good).is_some_and(|known| known.binary_search_by_key(&place, |other| other.0).is_err())
+            {
+                self.facts.push((place, Facts { kept_last_good: true, ..facts.clone() }));
+            }
+        }
+        let good = self.dids.len();
+        for key in distinct(std::mem::take(&mut self.bad_dids)) {
+            let Some((number, record)) = previous.row(key) else { continue };
+            if self.dids.get(..good).is_some_and(|dids| dids.binary_search_by_key(&key, |did| did.1.key).is_err()) {
+                let kept = self.carry_did(previous, record);
+                self.dids.push((number, kept));
+                self.odd_ids.extend(previous.odd_id(key).map(|id| (key, id)));
+            }
+        }
+        self.odd_ids.sort_by_key(|odd| odd.0);
+        self.odd_ids.dedup_by_key(|odd| odd.0);
+        let good = self.users.len();
+        for key in distinct(std::mem::take(&mut self.bad_users)) {
+            let Some(user) = previous.users.row(key) else { continue };
+            let Some(organisation) = previous.organisations.at(user.organisation) else { continue };
+            if self.users.get(..good).is_some_and(|users| users.binary_search_by_key(&key, |user| user.key).is_err()) {
+                let organisation = self.organisations.place(&organisation.id());
+                self.users.push(UserRecord { organisation, kept_last_good: true, ..(**user).clone() });
             }
         }
     }
 
-    fn organisation_place(&mut self, id: &str) -> u32 {
-        let key = self.key_of(id);
-        self.organisations.place(key)
+    /// A record of `previous` with its references in terms of this build.
+    fn carry_did(&mut self, previous: &Directory, record: DidRecord) -> DidRecord {
+        let organisation = record.fields.place().and_then(|place| previous.organisations.at(place));
+        let organisation = organisation.map_or(0, |record| self.organisations.place(&record.id()).saturating_add(1));
+        let provider = previous.providers.at(record.fields.provider);
+        let provider = provider.and_then(|provider| self.providers.place(provider)).unwrap_or(0);
+        let marks = record.fields.marks.kept();
+        DidRecord { fields: DidFields { organisation, provider, marks, ..record.fields }, ..record }
     }
+}
 
-    fn key_of(&mut self, id: &str) -> RowKey {
-        let key = RowKey::new(id);
-        if !RowKey::is_uuid(id) {
-            self.odd_ids.entry(key).or_insert_with(|| id.into());
+/// The text of an id that is no UUID.
+pub(crate) fn odd_id(id: &Cell) -> Option<Arc<str>> {
+    let id = std::str::from_utf8(id.as_deref()?).ok()?;
+    (!RowKey::is_uuid(id)).then(|| id.into())
+}
+
+fn distinct(mut keys: Vec<RowKey>) -> Vec<RowKey> {
+    keys.sort();
+    keys.dedup();
+    keys
+}
+
+/// Takes away all but the first of the neighbours with one key, and tells of each.
+fn dedup<T, K: PartialEq>(items: &mut Vec<T>, key: impl Fn(&T) -> K, mut tell: impl FnMut(&T)) {
+    items.dedup_by(|later, first| {
+        let is_second = key(later) == key(first);
+        if is_second {
+            tell(later);
         }
-        key
-    }
-
-    /// The time of the last change. It only orders rows of one number, so a bad one counts as the oldest.
-    fn updated_at_s(&mut self, table: Table, id: &Cell, updated_at: &Cell) -> u32 {
-        named("updated_at", updated_at).time_s().unwrap_or_else(|fault| {
-            self.fault(table, id, fault, Effect::ValueIgnored);
-            0
-        })
-    }
-
-    /// A provider's place plus one; 0 for no provider, `None` when there are too many.
-    fn provider_place(&mut self, provider: &str) -> Option<u16> {
-        if provider.is_empty() {
-            return Some(0);
-        }
-        if let Some(&place) = self.provider_places.get(provider) {
-            return Some(place);
-        }
-        let place = u16::try_from(self.providers.len() + 1).ok()?;
-        self.providers.push(provider.into());
-        self.provider_places.insert(provider.into(), place);
-        Some(place)
-    }
-
-    fn fault(&mut self, table: Table, id: &Cell, fault: CellFault, effect: Effect) -> Option<usize> {
-        self.faults.push(table, &shown_id(id.as_deref()), fault, effect)
-    }
-
-    /// A row's id for a report.
-    fn id_text(&self, key: RowKey) -> String {
-        self.odd_ids.get(&key).map_or_else(|| key.as_uuid(), |id| shown_id(Some(id.as_bytes())))
-    }
+        is_second
+    });
 }

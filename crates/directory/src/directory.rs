@@ -1,17 +1,27 @@
 //! The directory: one numbered version of the table, and its lookups.
 
+mod faults;
+
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use sip::{Number, Numbering};
 
 use crate::Policy;
-use crate::did_table::{DidRecord, DidTable};
-use crate::fault::{Fault, Faults, Reason};
-use crate::organisation::{Limits, Organisations};
+use crate::contender::{Contender, OddIds, odd_id};
+use crate::did_table::{DidFields, DidRecord, DidTable};
+use crate::fault::{Fault, RowFaults};
+use crate::key_index::KeyIndex;
+use crate::ordered::Ordered;
+use crate::organisation::{Limits, Organisations, Standing};
+use crate::overlays::Folded;
+use crate::provider::Providers;
 use crate::row_key::RowKey;
 use crate::trunk::TrunkRecord;
 use crate::user::{UserRecord, Users};
 use crate::words::{Environment, OrganisationStatus, PoolStatus, Status, Transport, UserStatus};
+
+pub(crate) use faults::Counts;
 
 /// The number of one version of the directory. It grows by one with every change that is published.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -28,16 +38,32 @@ impl fmt::Display for Generation {
 pub struct OrganisationId(pub u32);
 
 /// DIDs, users and organisations, immutable.
+///
+/// Its parts are shared with the directories that it was made from: to make one with a few rows changed costs
+/// microseconds, whatever its size, and so does dropping it while one that shares with it is kept.
 pub struct Directory {
     pub(crate) generation: Generation,
     pub(crate) is_loaded: bool,
     pub(crate) policy: Policy,
+    /// The rows in effect.
     pub(crate) dids: DidTable,
-    pub(crate) providers: Vec<Box<str>>,
+    /// All rows of DIDs, in effect or not.
+    pub(crate) keys: KeyIndex,
+    /// The rows whose number another row has.
+    pub(crate) losers: Ordered<Arc<Contender>>,
+    pub(crate) odd_ids: OddIds,
+    pub(crate) providers: Providers,
     pub(crate) organisations: Organisations,
+    /// The DIDs in effect that are marked as their organisation's default, by its place.
+    pub(crate) defaults: Ordered<(u32, Number)>,
     pub(crate) users: Users,
-    pub(crate) trunks: Vec<TrunkRecord>,
-    pub(crate) faults: Faults,
+    /// By id.
+    pub(crate) trunks: Ordered<Arc<TrunkRecord>>,
+    pub(crate) row_faults: RowFaults,
+    pub(crate) counts: Counts,
+    pub(crate) overlays: Arc<Folded>,
+    /// The faults for people, once someone has asked.
+    pub(crate) listed: OnceLock<Vec<Fault>>,
 }
 
 /// What one DID's row says.
@@ -162,11 +188,40 @@ impl Directory {
             is_loaded: false,
             policy: Policy::default(),
             dids: DidTable::default(),
-            providers: Vec::new(),
+            keys: KeyIndex::default(),
+            losers: Ordered::default(),
+            odd_ids: Ordered::default(),
+            providers: Providers::default(),
             organisations: Organisations::default(),
+            defaults: Ordered::default(),
             users: Users::default(),
-            trunks: Vec::new(),
-            faults: Faults::default(),
+            trunks: Ordered::default(),
+            row_faults: RowFaults::default(),
+            counts: Counts::default(),
+            overlays: Arc::default(),
+            listed: OnceLock::new(),
+        }
+    }
+
+    /// The same under another number, sharing all it can.
+    pub(crate) fn renumbered(&self, generation: Generation) -> Directory {
+        Directory {
+            generation,
+            is_loaded: self.is_loaded,
+            policy: self.policy.clone(),
+            dids: self.dids.clone(),
+            keys: self.keys.clone(),
+            losers: self.losers.clone(),
+            odd_ids: self.odd_ids.clone(),
+            providers: self.providers.clone(),
+            organisations: self.organisations.clone(),
+            defaults: self.defaults.clone(),
+            users: self.users.clone(),
+            trunks: self.trunks.clone(),
+            row_faults: self.row_faults.clone(),
+            counts: self.counts,
+            overlays: Arc::clone(&self.overlays),
+            listed: OnceLock::new(),
         }
     }
 
@@ -185,14 +240,25 @@ impl Directory {
         &self.policy.numbering
     }
 
+    /// What rows were read by.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// The DID of this number.
     pub fn did(&self, number: Number) -> Option<Did<'_>> {
-        self.dids.find(number).map(|record| self.did_of(number, record))
+        self.dids.find(number).map(|fields| self.did_of(number, fields))
     }
 
     /// Every DID, by number ascending.
     pub fn dids(&self) -> impl Iterator<Item = Did<'_>> {
-        self.dids.iter().map(|(number, record)| self.did_of(number, record))
+        self.dids.fields().map(|(number, fields)| self.did_of(number, fields))
+    }
+
+    /// The `id` of the row that is in effect for a number.
+    pub fn did_row_id(&self, number: Number) -> Option<String> {
+        let key = self.dids.record(number)?.key;
+        Some(self.odd_id(key).map_or_else(|| key.as_uuid(), |id| (*id).to_owned()))
     }
 
     /// How many DIDs there are.
@@ -204,7 +270,7 @@ impl Directory {
     /// deleted organisation without a name.
     pub fn organisation(&self, id: OrganisationId) -> Organisation<'_> {
         let record = self.organisations.at(id.0);
-        let facts = record.and_then(|record| record.facts.as_ref());
+        let facts = record.and_then(|record| record.facts.as_deref());
         debug_assert!(facts.is_some(), "an organisation of another directory was asked for");
         Organisation {
             id,
@@ -226,7 +292,7 @@ impl Directory {
 
     /// How many organisations have a good row.
     pub fn organisation_count(&self) -> usize {
-        self.organisations.known().count()
+        self.organisations.known_count()
     }
 
     /// The organisation whose row has this id; a UUID may be in either case.
@@ -243,12 +309,13 @@ impl Directory {
 
     /// Every user whose row is good, in no order that means anything.
     pub fn users(&self) -> impl Iterator<Item = User<'_>> {
-        self.users.records().iter().map(user_of)
+        let in_effect = self.users.rows().filter(|user| self.organisations.facts(user.organisation).is_some());
+        in_effect.map(|user| user_of(user))
     }
 
     /// How many users there are.
     pub fn user_count(&self) -> usize {
-        self.users.records().len()
+        self.users.in_effect()
     }
 
     /// The user whose phone the PBX calls so, for example `org_a1b2c3d4_1001`.
@@ -275,7 +342,10 @@ impl Directory {
     pub fn trunks(&self) -> impl Iterator<Item = Trunk<'_>> {
         self.trunks.iter().map(|trunk| Trunk {
             uuid: &trunk.id,
-            organisation: trunk.organisation.map(OrganisationId),
+            organisation: trunk
+                .organisation
+                .filter(|&place| self.organisations.facts(place).is_some())
+                .map(OrganisationId),
             name: &trunk.name,
             host: &trunk.host,
             port: trunk.port,
@@ -284,66 +354,113 @@ impl Directory {
         })
     }
 
-    /// What is wrong with the rows, by table, key and column: at most [`crate::limits::FAULTS_LISTED_MAX`].
-    pub fn faults(&self) -> &[Fault] {
-        self.faults.listed()
-    }
-
-    /// How many faults there are, listed or not.
-    pub fn fault_count(&self) -> u64 {
-        Reason::ALL.iter().map(|&reason| u64::from(self.faults_of(reason))).sum()
-    }
-
-    /// How many faults of one kind there are, listed or not.
-    pub fn faults_of(&self, reason: Reason) -> u32 {
-        self.faults.count(reason)
-    }
-
-    /// Whether both directories answer every lookup alike and list the same faults, whatever their generations.
-    ///
-    /// Places of organisations count as part of an answer: rows that come in another order may make a difference.
+    /// Whether both directories answer every lookup alike and list the same faults, whatever their generations and the
+    /// places of their organisations.
     pub fn says_the_same(&self, other: &Directory) -> bool {
-        let same_dids = || {
-            self.dids.len() == other.dids.len()
-                && self.dids.iter().zip(other.dids.iter()).all(|(a, b)| a.0 == b.0 && a.1.says_the_same(b.1))
-        };
-        let same_users = || {
-            let (ours, theirs) = (self.users.records(), other.users.records());
-            ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(a, b)| a.says_the_same(b))
-        };
         self.is_loaded == other.is_loaded
             && self.policy == other.policy
-            && self.providers == other.providers
-            && self.organisations == other.organisations
-            && self.trunks == other.trunks
-            && self.faults == other.faults
-            && same_users()
-            && same_dids()
+            && self.overlays.overlays == other.overlays.overlays
+            && self.dids.len() == other.dids.len()
+            && self.users.in_effect() == other.users.in_effect()
+            && self.organisations.says_the_same(&other.organisations)
+            && self.has_trunks_of(other)
+            && self.has_users_of(other)
+            && self.has_dids_of(other)
+            && self.faults() == other.faults()
     }
 
-    fn did_of(&self, number: Number, record: &DidRecord) -> Did<'_> {
-        let marks = record.marks;
-        let place = record.organisation.checked_sub(1);
-        let facts = place.and_then(|place| self.organisations.facts(place));
+    fn has_dids_of(&self, other: &Directory) -> bool {
+        let is_same = self.same_fields(other);
+        let mut are_same = true;
+        self.dids.compare(&other.dids, |_, ours, theirs| {
+            are_same &= match (ours, theirs) {
+                (Some(ours), Some(theirs)) => ours.key == theirs.key && is_same(&ours.fields, &theirs.fields),
+                _ => false,
+            };
+        });
+        are_same
+    }
+
+    /// Whether fields of this directory say what fields of the other one say: places stand for something in their own
+    /// directory only.
+    pub(crate) fn same_fields<'d>(&'d self, other: &'d Directory) -> impl Fn(&DidFields, &DidFields) -> bool + 'd {
+        let same_places = self.organisations.has_places_of(&other.organisations);
+        let providers = self.providers.places_in(&other.providers);
+        move |ours, theirs| {
+            let provider = providers.get(usize::from(ours.provider)).copied().unwrap_or_default();
+            let is_one_organisation = match same_places {
+                true => ours.organisation == theirs.organisation,
+                false => self.organisation_key(ours) == other.organisation_key(theirs),
+            };
+            let organisation = if is_one_organisation { theirs.organisation } else { return false };
+            DidFields { provider, organisation, ..*ours } == *theirs
+        }
+    }
+
+    fn has_users_of(&self, other: &Directory) -> bool {
+        let key = |directory: &Directory, place: u32| directory.organisations.at(place).map(|record| record.key);
+        let same = |ours: &UserRecord, theirs: &UserRecord| {
+            ours.says_the_same(theirs) && key(self, ours.organisation) == key(other, theirs.organisation)
+        };
+        (self.users.is_same(&other.users) && self.organisations.is_same(&other.organisations))
+            || (self.users.row_count() == other.users.row_count()
+                && self.users.rows().zip(other.users.rows()).all(|(ours, theirs)| same(ours, theirs)))
+    }
+
+    fn has_trunks_of(&self, other: &Directory) -> bool {
+        let uuid = |directory: &Directory, trunk: &Trunk<'_>| {
+            trunk.organisation.and_then(|id| Some(directory.organisations.at(id.0)?.key))
+        };
+        let same = |ours: Trunk<'_>, theirs: Trunk<'_>| {
+            uuid(self, &ours) == uuid(other, &theirs) && Trunk { organisation: theirs.organisation, ..ours } == theirs
+        };
+        self.trunks.len() == other.trunks.len()
+            && self.trunks().zip(other.trunks()).all(|(ours, theirs)| same(ours, theirs))
+    }
+
+    pub(crate) fn organisation_key(&self, fields: &DidFields) -> Option<RowKey> {
+        Some(self.organisations.at(fields.place()?)?.key)
+    }
+
+    /// The number and the record of a row of `did_numbers`, be it in effect or not.
+    pub(crate) fn row(&self, key: RowKey) -> Option<(Number, DidRecord)> {
+        self.keys.candidates(key).find_map(|number| {
+            let winner = self.dids.record(number).filter(|record| record.key == key);
+            let record = winner.or_else(|| {
+                let mut losers = self.losers.equal(move |loser| loser.number.cmp(&number));
+                losers.find(|loser| loser.record.key == key).map(|loser| loser.record)
+            });
+            Some((number, record?))
+        })
+    }
+
+    /// The id of a row of `did_numbers`, when that is no UUID.
+    pub(crate) fn odd_id(&self, key: RowKey) -> Option<Arc<str>> {
+        odd_id(&self.odd_ids, key)
+    }
+
+    pub(crate) fn did_of(&self, number: Number, fields: DidFields) -> Did<'_> {
+        let marks = fields.marks;
+        let place = fields.place();
+        let standing = place.map_or(Standing::Unknown, |place| self.organisations.standing(place));
         let service = if marks.status() != Status::Active {
             Service::NotActive(marks.status())
         } else if !self.policy.pool_states.contains(marks.pool_status()) {
             Service::NotAssigned(marks.pool_status())
-        } else if facts.is_some_and(|facts| facts.status != OrganisationStatus::Active) {
+        } else if standing == Standing::NotActive {
             Service::OrganisationNotActive
         } else {
             Service::InService
         };
-        let provider = record.provider.checked_sub(1).and_then(|place| self.providers.get(usize::from(place)));
         Did {
             number,
             environment: marks.environment(),
             service,
-            organisation: place.filter(|_| facts.is_some()).map(OrganisationId),
+            organisation: place.filter(|_| standing != Standing::Unknown).map(OrganisationId),
             is_default: marks.is_default(),
-            call_limit: record.call_limit,
+            call_limit: fields.call_limit,
             kept_last_good: marks.is_kept(),
-            provider: provider.map(|provider| &**provider),
+            provider: self.providers.at(fields.provider),
         }
     }
 }

@@ -1,8 +1,12 @@
 //! What is wrong with the data: every fault, with where it stands, what was found and what was expected.
 
 use std::fmt::{self, Write};
+use std::sync::Arc;
 
 use crate::limits::{FAULTS_LISTED_MAX, FOUND_BYTES_MAX};
+use crate::ordered::Ordered;
+use crate::row_key::RowKey;
+use crate::rows::Cell;
 
 /// One fault of one row.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -123,6 +127,7 @@ named! {
 }
 
 /// What is wrong with one cell, before it is known whose.
+#[derive(Debug)]
 pub(crate) struct CellFault {
     pub(crate) column: &'static str,
     pub(crate) found: String,
@@ -130,45 +135,81 @@ pub(crate) struct CellFault {
     pub(crate) reason: Reason,
 }
 
-/// The faults of one build: all counted, the first [`FAULTS_LISTED_MAX`] listed.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
-pub(crate) struct Faults {
-    listed: Vec<Fault>,
-    counts: [u32; Reason::ALL.len()],
+/// A fault that was found when a row was read. What a fault says of several rows is found when it is asked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct RowFault {
+    pub(crate) table: Table,
+    pub(crate) key: RowKey,
+    pub(crate) column: &'static str,
+    pub(crate) reason: Reason,
+    /// What was done about it; `None` when the row could not be read, and what was done depends on other rows.
+    pub(crate) effect: Option<Effect>,
+    /// `None` beyond [`FAULTS_LISTED_MAX`].
+    pub(crate) text: Option<FaultText>,
 }
 
-impl Faults {
-    /// Counts a fault and lists it while there is room. Returns its place in the list.
-    pub(crate) fn push(&mut self, table: Table, key: &str, fault: CellFault, effect: Effect) -> Option<usize> {
+/// The part of a fault that is for people.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct FaultText {
+    pub(crate) id: Box<str>,
+    pub(crate) found: Box<str>,
+    pub(crate) expected: Box<str>,
+}
+
+impl RowFault {
+    fn order(&self) -> impl Ord + '_ {
+        (self.table, self.key, self.column, self.reason, &self.text)
+    }
+}
+
+/// The faults of all rows, each found when its row was read: all counted, the first [`FAULTS_LISTED_MAX`] with texts.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct RowFaults {
+    /// By table and key of the row.
+    faults: Ordered<Arc<RowFault>>,
+    counts: [u32; Reason::ALL.len()],
+    texts: usize,
+}
+
+impl RowFaults {
+    /// Takes a fault in, with its text while there is room for one more.
+    pub(crate) fn push(&mut self, table: Table, row: (RowKey, &Cell), fault: CellFault, effect: Option<Effect>) {
+        let (key, id) = row;
+        let CellFault { column, found, expected, reason } = fault;
+        let text = FaultText { id: shown_id(id.as_deref()).into(), found: found.into(), expected: expected.into() };
+        self.insert(RowFault { table, key, column, reason, effect, text: Some(text) });
+    }
+
+    pub(crate) fn insert(&mut self, mut fault: RowFault) {
+        fault.text = fault.text.filter(|_| self.texts < FAULTS_LISTED_MAX);
+        self.texts += usize::from(fault.text.is_some());
         if let Some(count) = self.counts.get_mut(fault.reason as usize) {
             *count = count.saturating_add(1);
         }
-        if self.listed.len() >= FAULTS_LISTED_MAX {
-            return None;
-        }
-        let CellFault { column, found, expected, reason } = fault;
-        self.listed.push(Fault { table, key: key.to_owned(), column, found, expected, reason, effect });
-        Some(self.listed.len() - 1)
+        let fault = Arc::new(fault);
+        self.faults.insert(Arc::clone(&fault), |other| other.order().cmp(&fault.order()));
     }
 
-    /// Says what was done after all about the fault at a place in the list.
-    pub(crate) fn set_effect(&mut self, place: Option<usize>, effect: Effect) {
-        if let Some(fault) = place.and_then(|place| self.listed.get_mut(place)) {
-            fault.effect = effect;
+    /// Forgets the faults of a row.
+    pub(crate) fn remove_row(&mut self, table: Table, key: RowKey) {
+        while let Some(fault) = self.faults.remove(|other| (other.table, other.key).cmp(&(table, key))) {
+            self.texts -= usize::from(fault.text.is_some());
+            if let Some(count) = self.counts.get_mut(fault.reason as usize) {
+                *count = count.saturating_sub(1);
+            }
         }
     }
 
-    pub(crate) fn listed(&self) -> &[Fault] {
-        &self.listed
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &RowFault> {
+        self.faults.iter().map(|fault| &**fault)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.faults.len()
     }
 
     pub(crate) fn count(&self, reason: Reason) -> u32 {
         self.counts.get(reason as usize).copied().unwrap_or_default()
-    }
-
-    /// Sorts the list by table, key and column, so that the same rows in another order give the same list.
-    pub(crate) fn sort(&mut self) {
-        self.listed.sort_by(|a, b| (a.table, &a.key, a.column, &a.found).cmp(&(b.table, &b.key, b.column, &b.found)));
     }
 }
 
@@ -224,13 +265,16 @@ mod tests {
 
     #[test]
     fn beyond_the_limit_faults_are_only_counted() {
-        let mut faults = Faults::default();
+        let mut faults = RowFaults::default();
         for place in 0..FAULTS_LISTED_MAX + 10 {
             let fault = CellFault { column: "id", found: String::new(), expected: String::new(), reason: Reason::Null };
-            let listed = faults.push(Table::Dids, "k", fault, Effect::RowAbsent);
-            assert_eq!(listed.is_some(), place < FAULTS_LISTED_MAX);
+            faults.push(Table::Dids, (RowKey::from_bits(place as u128), &None), fault, None);
         }
-        assert_eq!(faults.listed().len(), FAULTS_LISTED_MAX);
+        assert_eq!(faults.iter().filter(|fault| fault.text.is_some()).count(), FAULTS_LISTED_MAX);
         assert_eq!(faults.count(Reason::Null) as usize, FAULTS_LISTED_MAX + 10);
+        for place in 0..FAULTS_LISTED_MAX + 10 {
+            faults.remove_row(Table::Dids, RowKey::from_bits(place as u128));
+        }
+        assert_eq!((faults.count(Reason::Null), faults.texts, faults.iter().count()), (0, 0, 0));
     }
 }

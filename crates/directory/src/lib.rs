@@ -10,23 +10,41 @@
 //!
 //! Nothing here does I/O, knows SQL or reads a clock.
 
+mod apply;
+mod assemble;
 mod build;
 mod cell;
+mod contender;
 mod did_table;
+pub mod difference;
 mod directory;
 mod fault;
+pub mod guard;
+mod key_index;
 pub mod limits;
+#[cfg(test)]
+mod made_up;
+mod ordered;
 mod organisation;
+pub mod overlays;
+mod place_list;
+mod provider;
+mod read;
 mod row_key;
 pub mod rows;
+pub mod snapshot;
 mod trunk;
 mod user;
 mod words;
 
+pub use apply::{Change, Changes};
 pub use build::{Builder, build};
+pub use difference::{DidChange, DidFacts, Difference, Tally};
 pub use directory::{Did, Directory, Generation, Organisation, OrganisationId, Service, Trunk, User};
 pub use fault::{Effect, Fault, Reason, Table};
+pub use guard::{Guard, GuardPolicy, Hold, HoldReason, OwnMove, Verdict, Warning};
 pub use organisation::Limits;
+pub use overlays::{Lease, Overlays, Panic, Routed, RoutedBy, Subject, Tester, TooManyOverlays};
 pub use rows::{Cell, DidRow, OrganisationRow, Rows, TrunkRow, UserRow};
 pub use words::{Environment, OrganisationStatus, PoolStates, PoolStatus, Status, Transport, UnknownWord, UserStatus};
 

@@ -10,3 +10,11 @@ pub const ID_BYTES_MAX: usize = 64;
 pub const TEXT_BYTES_MAX: usize = 1_024;
 /// The longest JSON text read.
 pub const JSON_BYTES_MAX: usize = 65_536;
+/// The most leases in one directory.
+pub const LEASES_MAX: usize = 100_000;
+/// The most tester overrides in one directory.
+pub const TESTERS_MAX: usize = 10_000;
+/// The most changed DIDs that a difference lists one by one; beyond it they are only counted.
+pub const CHANGES_LISTED_MAX: usize = 1_000;
+/// The longest snapshot read.
+pub const SNAPSHOT_BYTES_MAX: usize = 1 << 30;

@@ -1,11 +1,13 @@
 //! Organisations, by place, by id and by context prefix.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use sip::Number;
 
 use crate::cell::named;
-use crate::fault::{CellFault, Reason};
+use crate::fault::{CellFault, Reason, shown_id};
+use crate::ordered::Ordered;
+use crate::place_list::PlaceList;
 use crate::row_key::RowKey;
 use crate::rows::Cell;
 use crate::words::OrganisationStatus;
@@ -36,124 +38,241 @@ impl Limits {
     }
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// An organisation that a row of its own or a row of another table names.
+#[derive(Clone, Debug)]
 pub(crate) struct OrganisationRecord {
     pub(crate) key: RowKey,
+    /// Its id, when that is no UUID.
+    pub(crate) odd_id: Option<Arc<str>>,
     /// What its row says; `None` when other rows name an organisation that has no good row.
-    pub(crate) facts: Option<Facts>,
+    pub(crate) facts: Option<Arc<Facts>>,
     pub(crate) default_did: Option<Number>,
     pub(crate) first_assigned_did: Option<Number>,
+    /// Rows of other tables that name it, in effect or not.
+    pub(crate) named: u32,
+    /// The DIDs in effect that name it.
+    pub(crate) dids: u32,
+    /// Of these, the active and assigned ones.
+    pub(crate) dids_in_use: u32,
+    /// Of these, the ones marked as its default.
+    pub(crate) defaults: u32,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Facts {
     pub(crate) id: Box<str>,
     pub(crate) name: Box<str>,
-    pub(crate) context_prefix: Box<str>,
+    pub(crate) context_prefix: Arc<str>,
     pub(crate) status: OrganisationStatus,
     /// The limits, or the last good ones; `None` when they never were good.
     pub(crate) limits: Option<Limits>,
     pub(crate) kept_last_good: bool,
 }
 
-/// All organisations that any row names.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
+/// What a lookup of a DID needs of its organisation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Standing {
+    /// No good row.
+    Unknown,
+    Active,
+    NotActive,
+}
+
+/// All organisations that any row names. A place belongs to one organisation for as long as any row names it, from one
+/// directory to the next.
+#[derive(Clone, Default, Debug)]
 pub(crate) struct Organisations {
-    records: Vec<OrganisationRecord>,
-    places: HashMap<RowKey, u32>,
-    /// Places of those with a context prefix, by prefix.
-    by_prefix: Vec<u32>,
+    records: PlaceList<OrganisationRecord>,
+    /// The standing at each place, apart from the rest so that a lookup of a DID touches one byte.
+    standings: PlaceList<Standing>,
+    places: Ordered<(RowKey, u32)>,
+    /// Those with a good row and a context prefix, by prefix.
+    by_prefix: Ordered<(Arc<str>, u32)>,
+    free: Arc<Vec<u32>>,
+    known: usize,
+}
+
+impl OrganisationRecord {
+    fn new(key: RowKey, odd_id: Option<Arc<str>>) -> OrganisationRecord {
+        OrganisationRecord {
+            key,
+            odd_id,
+            facts: None,
+            default_did: None,
+            first_assigned_did: None,
+            named: 0,
+            dids: 0,
+            dids_in_use: 0,
+            defaults: 0,
+        }
+    }
+
+    /// Its id for a report.
+    pub(crate) fn id_text(&self) -> String {
+        self.odd_id.as_ref().map_or_else(|| self.key.as_uuid(), |id| shown_id(Some(id.as_bytes())))
+    }
+
+    /// Its id as a row may give it.
+    pub(crate) fn id(&self) -> String {
+        self.odd_id.as_ref().map_or_else(|| self.key.as_uuid(), |id| (**id).to_owned())
+    }
 }
 
 impl Organisations {
+    /// The same places for the same organisations, and nothing known of any.
+    pub(crate) fn places_only(&self) -> Organisations {
+        let bare = |record: &OrganisationRecord| OrganisationRecord::new(record.key, record.odd_id.clone());
+        let mut fresh =
+            Organisations { places: self.places.clone(), free: Arc::clone(&self.free), ..Organisations::default() };
+        fresh.records = self.records.iter().map(bare).collect();
+        fresh.standings = self.records.iter().map(|_| Standing::Unknown).collect();
+        fresh
+    }
+
     /// The place of the organisation with this id, whether its row has been seen or not.
-    pub(crate) fn place(&mut self, key: RowKey) -> u32 {
-        let next = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
-        let place = *self.places.entry(key).or_insert(next);
-        if place == next {
-            self.records.push(OrganisationRecord { key, facts: None, default_did: None, first_assigned_did: None });
+    pub(crate) fn place(&mut self, id: &str) -> u32 {
+        let key = RowKey::new(id);
+        if let Some(place) = self.place_of(key) {
+            return place;
         }
+        let odd_id = (!RowKey::is_uuid(id)).then(|| id.into());
+        let record = OrganisationRecord::new(key, odd_id);
+        let place = match Arc::make_mut(&mut self.free).pop() {
+            Some(place) => {
+                if let Some(slot) = self.at_mut(place) {
+                    *slot = record;
+                }
+                place
+            }
+            None => {
+                let place = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
+                self.records.push(record);
+                self.standings.push(Standing::Unknown);
+                place
+            }
+        };
+        self.places.insert((key, place), |other| other.0.cmp(&key));
         place
     }
 
-    pub(crate) fn set_facts(&mut self, key: RowKey, facts: Facts) {
-        let place = self.place(key);
-        if let Some(record) = self.at_mut(place) {
-            record.facts = Some(facts);
+    /// The place of the organisation with this key, when any row names it.
+    pub(crate) fn place_of(&self, key: RowKey) -> Option<u32> {
+        self.places.find(|other| other.0.cmp(&key)).map(|found| found.1)
+    }
+
+    /// Sets what an organisation's row says; `None` when it has no good one.
+    pub(crate) fn set_facts(&mut self, place: u32, facts: Option<Facts>) {
+        let facts = facts.map(Arc::new);
+        let standing = match facts.as_ref().map(|facts| facts.status) {
+            None => Standing::Unknown,
+            Some(OrganisationStatus::Active) => Standing::Active,
+            Some(_) => Standing::NotActive,
+        };
+        let prefix = facts.as_ref().map(|facts| Arc::clone(&facts.context_prefix));
+        self.known += usize::from(facts.is_some());
+        if let Some(slot) = usize::try_from(place).ok().and_then(|place| self.standings.at_mut(place)) {
+            *slot = standing;
+        }
+        let Some(record) = self.at_mut(place) else { return };
+        if let Some(old) = std::mem::replace(&mut record.facts, facts) {
+            self.known -= 1;
+            self.by_prefix.remove(|other| (&*other.0, other.1).cmp(&(&old.context_prefix, place)));
+        }
+        if let Some(prefix) = prefix.filter(|prefix| !prefix.is_empty()) {
+            let entry = (Arc::clone(&prefix), place);
+            self.by_prefix.insert(entry, |other| (&*other.0, other.1).cmp(&(&prefix, place)));
+        }
+    }
+
+    /// Gives the place free if no row names the organisation any more.
+    pub(crate) fn release(&mut self, place: u32) {
+        let Some(record) = self.at(place).filter(|record| record.named == 0 && record.facts.is_none()) else { return };
+        let key = record.key;
+        if self.places.remove(|other| other.0.cmp(&key)).is_some() {
+            Arc::make_mut(&mut self.free).push(place);
+        }
+    }
+
+    /// Gives every place free that no row names.
+    pub(crate) fn release_all_unnamed(&mut self) {
+        let is_unnamed = |record: &OrganisationRecord| record.named == 0 && record.facts.is_none();
+        let unnamed: Vec<u32> =
+            (0..).zip(self.records.iter()).filter(|(_, record)| is_unnamed(record)).map(|(place, _)| place).collect();
+        for place in unnamed {
+            if self.at(place).is_some_and(|record| self.place_of(record.key) == Some(place)) {
+                self.release(place);
+            }
         }
     }
 
     pub(crate) fn at(&self, place: u32) -> Option<&OrganisationRecord> {
-        self.records.get(usize::try_from(place).ok()?)
+        self.records.at(usize::try_from(place).ok()?)
     }
 
     pub(crate) fn at_mut(&mut self, place: u32) -> Option<&mut OrganisationRecord> {
-        self.records.get_mut(usize::try_from(place).ok()?)
+        self.records.at_mut(usize::try_from(place).ok()?)
+    }
+
+    /// What a lookup of a DID needs of the organisation at a place.
+    pub(crate) fn standing(&self, place: u32) -> Standing {
+        let standing = usize::try_from(place).ok().and_then(|place| self.standings.at(place));
+        standing.copied().unwrap_or(Standing::Unknown)
     }
 
     /// What the row of the organisation at this place says.
     pub(crate) fn facts(&self, place: u32) -> Option<&Facts> {
-        self.at(place)?.facts.as_ref()
+        self.at(place)?.facts.as_deref()
+    }
+
+    /// What the row of the organisation with this key says.
+    pub(crate) fn facts_of(&self, key: RowKey) -> Option<&Facts> {
+        self.facts(self.place_of(key)?)
     }
 
     /// The place of a known organisation.
     pub(crate) fn find(&self, key: RowKey) -> Option<u32> {
-        self.places.get(&key).copied().filter(|&place| self.facts(place).is_some())
+        self.place_of(key).filter(|&place| self.facts(place).is_some())
     }
 
-    /// The place of the known organisation whose context prefix is this one.
+    /// The place of the known organisation whose context prefix is this one; of two, neither.
     pub(crate) fn find_prefix(&self, prefix: &[u8]) -> Option<u32> {
-        let found = self.by_prefix.binary_search_by(|&place| self.prefix(place).as_bytes().cmp(prefix));
-        self.by_prefix.get(found.ok()?).copied()
+        let mut found = self.by_prefix.equal(|other| other.0.as_bytes().cmp(prefix));
+        let first = found.next()?.1;
+        found.next().is_none().then_some(first)
     }
 
-    /// The places of the known organisations.
+    /// The places of the known organisations, by key.
     pub(crate) fn known(&self) -> impl Iterator<Item = u32> {
-        (0..).zip(&self.records).filter(|(_, record)| record.facts.is_some()).map(|(place, _)| place)
+        self.places.iter().map(|entry| entry.1).filter(|&place| self.facts(place).is_some())
     }
 
-    /// Puts the organisations in order of their keys, so that the same rows in another order give the same places, and
-    /// forgets those without a good row that none of `named` is the place of. Returns the new place of each old one.
-    pub(crate) fn sort(&mut self, named: impl Iterator<Item = u32>) -> Vec<u32> {
-        let mut is_named = vec![false; self.records.len()];
-        for place in named {
-            if let Some(slot) = usize::try_from(place).ok().and_then(|place| is_named.get_mut(place)) {
-                *slot = true;
-            }
-        }
-        let mut old_places: Vec<(u32, OrganisationRecord)> = (0..)
-            .zip(std::mem::take(&mut self.records))
-            .zip(is_named)
-            .filter_map(|((old, record), is_named)| (is_named || record.facts.is_some()).then_some((old, record)))
-            .collect();
-        old_places.sort_by_key(|(_, record)| record.key);
-        let mut moved = vec![u32::MAX; self.places.len()];
-        self.places.clear();
-        for ((old, record), new) in old_places.into_iter().zip(0..) {
-            if let Some(slot) = usize::try_from(old).ok().and_then(|old| moved.get_mut(old)) {
-                *slot = new;
-            }
-            self.places.insert(record.key, new);
-            self.records.push(record);
-        }
-        moved
+    /// The places of all organisations that any row names, by key.
+    pub(crate) fn all(&self) -> impl Iterator<Item = u32> {
+        self.places.iter().map(|entry| entry.1)
     }
 
-    /// Makes the index of prefixes; a prefix that two organisations have leads to neither.
-    pub(crate) fn index(&mut self) {
-        let mut places: Vec<u32> = self.known().filter(|&place| !self.prefix(place).is_empty()).collect();
-        places.sort_by_key(|&place| self.prefix(place));
-        self.by_prefix = places
-            .chunk_by(|&a, &b| self.prefix(a) == self.prefix(b))
-            .filter_map(|places| match places {
-                [only] => Some(*only),
-                _ => None,
-            })
-            .collect();
+    pub(crate) fn known_count(&self) -> usize {
+        self.known
     }
 
-    fn prefix(&self, place: u32) -> &str {
-        self.facts(place).map_or("", |facts| &facts.context_prefix)
+    /// Whether both are the same in memory.
+    pub(crate) fn is_same(&self, other: &Organisations) -> bool {
+        self.records.is_same(&other.records)
+    }
+
+    /// Whether every place means the same organisation in both.
+    pub(crate) fn has_places_of(&self, other: &Organisations) -> bool {
+        self.places.is_same(&other.places) || self.places.iter().eq(other.places.iter())
+    }
+
+    /// Whether both say the same of the same organisations, whatever their places.
+    pub(crate) fn says_the_same(&self, other: &Organisations) -> bool {
+        let told = |organisations: &Organisations, place: u32| {
+            let record = organisations.at(place)?;
+            Some((record.key, record.facts.clone()?, record.default_did, record.first_assigned_did))
+        };
+        self.known == other.known
+            && self.known().zip(other.known()).all(|(ours, theirs)| told(self, ours) == told(other, theirs))
     }
 }
 

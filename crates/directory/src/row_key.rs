@@ -2,6 +2,8 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use crate::rows::Cell;
+
 /// A row's `id`: the UUID itself, or a hash of 128 bits of any other text.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub(crate) struct RowKey(u128);
@@ -10,6 +12,24 @@ impl RowKey {
     /// The key of an id. A UUID is one key in either case, as the database compares it.
     pub(crate) fn new(id: &str) -> RowKey {
         RowKey(uuid(id.as_bytes()).unwrap_or_else(|| hash(id)))
+    }
+
+    /// The key of whatever stands in an `id` column: what cannot be read as an id has a key all the same, so that a
+    /// later change or deletion of its row is known to be of that row.
+    pub(crate) fn of_cell(cell: &Cell) -> RowKey {
+        let text = cell.as_deref().map(std::str::from_utf8);
+        match text {
+            Some(Ok(id)) if !id.is_empty() => RowKey::new(id),
+            _ => RowKey(hash(&("no id", cell))),
+        }
+    }
+
+    pub(crate) const fn bits(self) -> u128 {
+        self.0
+    }
+
+    pub(crate) const fn from_bits(bits: u128) -> RowKey {
+        RowKey(bits)
     }
 
     /// The id that this key was made of, when it was a UUID; in lower case.
@@ -39,7 +59,7 @@ fn uuid(text: &[u8]) -> Option<u128> {
     })
 }
 
-fn hash(text: &str) -> u128 {
+fn hash(text: &(impl Hash + ?Sized)) -> u128 {
     let half = |salt: u8| {
         let mut hasher = DefaultHasher::new();
         (salt, text).hash(&mut hasher);

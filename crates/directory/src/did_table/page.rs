@@ -1,0 +1,280 @@
+//! A page of the table: up to [`PAGE_RECORDS`] rows in order of their numbers, each column in the fewest bytes or bits
+//! that tell its values apart within the page.
+//!
+//! The bytes are two parts. The lookup part has one entry for each row, its number's distance from the first and then
+//! its fields in as many bits as they need; a lookup touches one or two cache lines of it. The identity part says which
+//! row of the database each is; only changes, reports and snapshots read it.
+
+use std::sync::Arc;
+
+use super::record::{DidFields, DidRecord, Marks};
+use crate::row_key::RowKey;
+
+/// The most rows in a page.
+pub(crate) const PAGE_RECORDS: usize = 256;
+
+/// Zeros behind the last entry, so that every field can be read with one load of 16 bytes.
+const PADDING: usize = 16;
+
+/// Rows of neighbouring numbers. Its first number is kept by whoever has the page.
+#[derive(Clone)]
+pub(crate) struct Page {
+    /// Distance from the first number to the last.
+    span: u64,
+    len: u16,
+    /// Bytes of a distance; 0 when the numbers have no gap.
+    distance_bytes: u8,
+    /// Bytes of the fields of one row.
+    fields_bytes: u8,
+    marks: Field,
+    provider: Field,
+    call_limit: Field,
+    organisation: Field,
+    lookup: Arc<[u8]>,
+    identity: Arc<[u8]>,
+}
+
+/// How a value is written: its distance from `base`, in `bits`.
+#[derive(Clone, Copy)]
+struct Field {
+    base: u32,
+    bits: u8,
+}
+
+impl Page {
+    /// A page of these rows: at least one, at most [`PAGE_RECORDS`], by number, strictly ascending.
+    pub(crate) fn new(rows: &[(u64, DidRecord)]) -> Page {
+        let first = rows.first().map_or(0, |row| row.0);
+        let span = rows.last().map_or(0, |row| row.0).saturating_sub(first);
+        let len = u16::try_from(rows.len()).unwrap_or(u16::MAX);
+        let has_gaps = span + 1 != u64::from(len);
+        let fields = |field: fn(&DidFields) -> u32| Field::of(rows.iter().map(|row| field(&row.1.fields)));
+        let mut page = Page {
+            span,
+            len,
+            distance_bytes: if has_gaps { bytes_of(u128::from(span)) } else { 0 },
+            fields_bytes: 0,
+            marks: fields(|fields| u32::from(fields.marks.0)),
+            provider: fields(|fields| u32::from(fields.provider)),
+            call_limit: fields(|fields| fields.call_limit),
+            organisation: fields(|fields| fields.organisation),
+            lookup: Arc::default(),
+            identity: identity_of(rows),
+        };
+        let bits = page.marks.bits + page.provider.bits + page.call_limit.bits + page.organisation.bits;
+        page.fields_bytes = bits.div_ceil(8);
+        let mut lookup = Vec::with_capacity(rows.len() * page.stride() + PADDING);
+        for (number, record) in rows {
+            append(&mut lookup, u128::from(number - first), page.distance_bytes);
+            append(&mut lookup, page.packed(&record.fields), page.fields_bytes);
+        }
+        lookup.extend_from_slice(&[0; PADDING]);
+        page.lookup = lookup.into();
+        page
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    /// Whether both are one page in memory.
+    pub(crate) fn is_same(&self, other: &Page) -> bool {
+        Arc::ptr_eq(&self.lookup, &other.lookup) && Arc::ptr_eq(&self.identity, &other.identity)
+    }
+
+    /// Whether a row of this page may name this organisation; the value is a place plus one.
+    pub(crate) fn may_name(&self, organisation: u32) -> bool {
+        let above = organisation.checked_sub(self.organisation.base);
+        above.is_some_and(|above| u64::from(above) < 1 << self.organisation.bits)
+    }
+
+    /// The place of the row whose number has this distance from the first.
+    ///
+    /// It begins where the row would be if the numbers were spread evenly, and doubles its steps from there, so that
+    /// even spread costs one or two looks at neighbouring bytes and the worst spread twice a binary search.
+    pub(crate) fn find(&self, distance: u64) -> Option<usize> {
+        let last = usize::from(self.len.checked_sub(1)?);
+        if distance > self.span {
+            return None;
+        }
+        if self.distance_bytes == 0 {
+            return usize::try_from(distance).ok();
+        }
+        // The product has at most 50 + 8 bits, and the quotient is at most `last`.
+        let guess = usize::try_from(distance * u64::from(self.len - 1) / self.span).unwrap_or(last).min(last);
+        let found = self.distance(guess);
+        let (mut low, mut high) = if found <= distance {
+            let mut step = 1;
+            let mut low = guess;
+            loop {
+                let next = low + step;
+                if next > last {
+                    break (low, last + 1);
+                }
+                if self.distance(next) > distance {
+                    break (low, next);
+                }
+                low = next;
+                step *= 2;
+            }
+        } else {
+            let mut step = 1;
+            let mut high = guess;
+            loop {
+                let next = high.saturating_sub(step);
+                if self.distance(next) <= distance {
+                    break (next, high);
+                }
+                high = next;
+                step *= 2;
+            }
+        };
+        // The row is at `low` or behind it and before `high`.
+        while high - low > 1 {
+            let middle = low.midpoint(high);
+            if self.distance(middle) <= distance {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        (self.distance(low) == distance).then_some(low)
+    }
+
+    /// The distance of the number at `place` from the first.
+    fn distance(&self, place: usize) -> u64 {
+        if self.distance_bytes == 0 {
+            return place as u64;
+        }
+        let bits = u32::from(self.distance_bytes) * 8;
+        load_u64(&self.lookup, place * self.stride()) & u64::MAX >> (64 - bits)
+    }
+
+    /// What a lookup needs of the row at `place`.
+    pub(crate) fn fields(&self, place: usize) -> DidFields {
+        let at = place * self.stride() + usize::from(self.distance_bytes);
+        let mut packed = load_u128(&self.lookup, at);
+        let marks = self.marks.take(&mut packed);
+        let provider = self.provider.take(&mut packed);
+        let call_limit = self.call_limit.take(&mut packed);
+        let organisation = self.organisation.take(&mut packed);
+        DidFields {
+            organisation,
+            call_limit,
+            provider: u16::try_from(provider).unwrap_or_default(),
+            marks: Marks(u8::try_from(marks).unwrap_or_default()),
+        }
+    }
+
+    /// The whole row at `place`.
+    pub(crate) fn record(&self, place: usize) -> DidRecord {
+        let (key, updated_at_s) = identity_at(&self.identity, place);
+        DidRecord { key, updated_at_s, fields: self.fields(place) }
+    }
+
+    /// Every number and row; `first` is the page's first number.
+    pub(crate) fn rows(&self, first: u64) -> impl Iterator<Item = (u64, DidRecord)> + '_ {
+        (0..self.len()).map(move |place| (first + self.distance(place), self.record(place)))
+    }
+
+    /// Every number and what a lookup needs of its row.
+    pub(crate) fn fields_of_all(&self, first: u64) -> impl Iterator<Item = (u64, DidFields)> + '_ {
+        (0..self.len()).map(move |place| (first + self.distance(place), self.fields(place)))
+    }
+
+    fn stride(&self) -> usize {
+        usize::from(self.distance_bytes) + usize::from(self.fields_bytes)
+    }
+
+    fn packed(&self, fields: &DidFields) -> u128 {
+        let mut packed = 0;
+        let mut shift = 0;
+        let values = [
+            (self.marks, u32::from(fields.marks.0)),
+            (self.provider, u32::from(fields.provider)),
+            (self.call_limit, fields.call_limit),
+            (self.organisation, fields.organisation),
+        ];
+        for (field, value) in values {
+            packed |= u128::from(value - field.base) << shift;
+            shift += field.bits;
+        }
+        packed
+    }
+}
+
+impl Field {
+    fn of(values: impl Iterator<Item = u32> + Clone) -> Field {
+        let base = values.clone().min().unwrap_or_default();
+        let most = values.max().unwrap_or_default();
+        let bits = u32::BITS - (most - base).leading_zeros();
+        Field { base, bits: u8::try_from(bits).unwrap_or_default() }
+    }
+
+    /// Takes this field off the low end of `packed`.
+    fn take(self, packed: &mut u128) -> u32 {
+        let bits = u32::from(self.bits);
+        // At most 32 bits are left by the mask.
+        let value = u32::try_from(*packed & ((1 << bits) - 1)).unwrap_or_default();
+        *packed >>= bits;
+        self.base.wrapping_add(value)
+    }
+}
+
+/// Bytes of the head of an identity part: the least key, the earliest time, and the bytes of a distance from either.
+const IDENTITY_HEAD: usize = 16 + 4 + 1 + 1;
+
+fn identity_of(rows: &[(u64, DidRecord)]) -> Arc<[u8]> {
+    let keys = rows.iter().map(|row| row.1.key.bits());
+    let times = rows.iter().map(|row| row.1.updated_at_s);
+    let key_base = keys.clone().min().unwrap_or_default();
+    let time_base = times.clone().min().unwrap_or_default();
+    let key_bytes = bytes_of(keys.clone().max().unwrap_or_default() - key_base);
+    let time_bytes = bytes_of(u128::from(times.clone().max().unwrap_or_default() - time_base));
+    let stride = usize::from(key_bytes) + usize::from(time_bytes);
+    let mut bytes = Vec::with_capacity(IDENTITY_HEAD + rows.len() * stride + PADDING);
+    bytes.extend_from_slice(&key_base.to_le_bytes());
+    bytes.extend_from_slice(&time_base.to_le_bytes());
+    bytes.extend_from_slice(&[key_bytes, time_bytes]);
+    for (key, time) in keys.zip(times) {
+        append(&mut bytes, key - key_base, key_bytes);
+        append(&mut bytes, u128::from(time - time_base), time_bytes);
+    }
+    bytes.extend_from_slice(&[0; PADDING]);
+    bytes.into()
+}
+
+fn identity_at(bytes: &[u8], place: usize) -> (RowKey, u32) {
+    let key_base = load_u128(bytes, 0);
+    let head = load_u64(bytes, 16).to_le_bytes();
+    let [t0, t1, t2, t3, key_bytes, time_bytes, ..] = head;
+    let time_base = u32::from_le_bytes([t0, t1, t2, t3]);
+    let stride = usize::from(key_bytes) + usize::from(time_bytes);
+    let at = IDENTITY_HEAD + place * stride;
+    let key = load_u128(bytes, at) & low_bytes(key_bytes);
+    let time = load_u128(bytes, at + usize::from(key_bytes)) & low_bytes(time_bytes);
+    (RowKey::from_bits(key_base.wrapping_add(key)), time_base.wrapping_add(u32::try_from(time).unwrap_or_default()))
+}
+
+fn low_bytes(bytes: u8) -> u128 {
+    u128::MAX.checked_shr(128 - u32::from(bytes) * 8).unwrap_or_default()
+}
+
+fn bytes_of(value: u128) -> u8 {
+    let bits = u128::BITS - value.leading_zeros();
+    u8::try_from(bits.div_ceil(8)).unwrap_or_default()
+}
+
+fn append(out: &mut Vec<u8>, value: u128, bytes: u8) {
+    out.extend_from_slice(value.to_le_bytes().get(..usize::from(bytes)).unwrap_or_default());
+}
+
+fn load_u64(bytes: &[u8], at: usize) -> u64 {
+    let loaded = bytes.get(at..).and_then(|rest| rest.first_chunk());
+    loaded.map_or(0, |chunk| u64::from_le_bytes(*chunk))
+}
+
+fn load_u128(bytes: &[u8], at: usize) -> u128 {
+    let loaded = bytes.get(at..).and_then(|rest| rest.first_chunk());
+    loaded.map_or(0, |chunk| u128::from_le_bytes(*chunk))
+}
