@@ -1,11 +1,13 @@
 //! `switchyard explain`: where a call would go, and every rule tried. The decision is [`proxy::decide`]'s, as for live
 //! traffic.
 
+use super::shown::{self, Call, ShownCaller};
 use super::{ConfigOption, Output, print};
 use crate::config::{self, Configuration, value};
 use clap::Args;
 use directory::Directory;
-use proxy::dispatch::{called_form, called_user};
+use proxy::caller_id::{Presented, Shown};
+use proxy::dispatch::{Direction, called_form, called_user};
 use proxy::{
     Decision, Flow, InterfaceId, ListenerId, Outcome, Party, PartyId, Question, Refusal, Role, Settings, Transport,
     decide,
@@ -27,6 +29,7 @@ Exit code: 0 the call is forwarded, 2 it is refused or nobody answers it, 1 ther
 Examples:
   switchyard explain --from 10.10.10.2 +918065978021
   switchyard explain --from 10.10.10.1:5070 +447700900123
+  switchyard explain --from 10.10.10.3 --caller org_a1b2c3d4_1001 +447700900123
   switchyard explain --from 10.10.10.2 -o json 'sip:08065978021@10.10.10.1;user=phone'";
 
 /// What is asked.
@@ -46,6 +49,9 @@ pub struct Options {
     /// The request's method.
     #[arg(long, default_value = "INVITE", value_parser = method)]
     method: Method,
+    /// Who calls, as the PBX writes it in From: a user's endpoint or a number. Shows what the carrier would see.
+    #[arg(long, value_name = "USER", value_parser = super::shown::caller)]
+    caller: Option<String>,
     /// How the answer is printed.
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -105,7 +111,7 @@ pub(super) fn explain(options: &Options, out: &mut impl Write, faults: &mut impl
 }
 
 /// The directory as the database has it now.
-fn directory_of(configuration: &Configuration) -> Result<Arc<Directory>, String> {
+pub(super) fn directory_of(configuration: &Configuration) -> Result<Arc<Directory>, String> {
     let database = &configuration.database;
     let settings = sync::Settings::new(database.url.expose(), database.policy.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -155,6 +161,9 @@ pub struct Answer {
     pub refusal: Option<Refused>,
     /// Every rule tried, in order.
     pub steps: Vec<Rule>,
+    /// Who is shown to the carrier, for an outbound call of a given caller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<ShownCaller>,
 }
 
 /// Who asks.
@@ -235,6 +244,7 @@ fn answer(settings: &Settings, directory: &Directory, options: &Options) -> Resu
         called_number: None,
         refusal: None,
         steps: Vec::new(),
+        identity: None,
     };
     let Some(from) = settings.party_of(&flow) else { return Ok(answer) };
     answer.from.party = settings.party(from).map(|party| party.name.to_string());
@@ -252,7 +262,25 @@ fn answer(settings: &Settings, directory: &Directory, options: &Options) -> Resu
     }
     let decision = decide(settings, directory, &Question { from, method: options.method, user });
     answer.take(settings, &decision);
+    if let Some(caller) = options.caller.as_deref().filter(|_| decision.direction == Direction::Outbound) {
+        let call = Call { caller, called: user, method: options.method };
+        answer.show(settings, shown::of(settings, directory, flow, from, &call));
+    }
     Ok(answer)
+}
+
+impl Answer {
+    /// The identity policy has the last word on the trunk, and may refuse.
+    fn show(&mut self, settings: &Settings, (presented, shown): (Presented, ShownCaller)) {
+        if let (Verdict::Forward, Shown::Refuse(refusal)) = (self.outcome, presented.shown) {
+            self.refuse(refusal);
+        }
+        if let (Verdict::Forward, Some(party)) = (self.outcome, presented.trunk.and_then(|id| settings.party(id))) {
+            self.party = Some(format!("trunk {}", party.name));
+            self.peers = hops(settings, party);
+        }
+        self.identity = Some(shown);
+    }
 }
 
 /// Why there is no user part to decide on.
@@ -343,11 +371,7 @@ impl Answer {
         let Some(party) = settings.party(id) else { return };
         let kind = if party.role == Role::Trunk { "trunk" } else { "environment" };
         self.party = Some(format!("{kind} {}", party.name));
-        let hops = party.peers.iter().map(|peer| Hop {
-            address: format!("{}:{}", peer.transport, peer.address),
-            listener: settings.listener(peer.listener).map(|own| own.address.to_string()).unwrap_or_default(),
-        });
-        self.peers = hops.collect();
+        self.peers = hops(settings, party);
         self.called_number = called_form(settings, decision).map(|(number, form)| {
             let mut written = Vec::new();
             settings.numbering.write(number, form, &mut written);
@@ -356,12 +380,23 @@ impl Answer {
     }
 }
 
+fn hops(settings: &Settings, party: &Party) -> Vec<Hop> {
+    let hops = party.peers.iter().map(|peer| Hop {
+        address: format!("{}:{}", peer.transport, peer.address),
+        listener: settings.listener(peer.listener).map(|own| own.address.to_string()).unwrap_or_default(),
+    });
+    hops.collect()
+}
+
 /// The answer for people.
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} {} from {}", self.method, self.called, self.from)?;
         for (at, step) in self.steps.iter().enumerate() {
             writeln!(f, "  {:>2}. {:<15} {}", at + 1, step.rule, step.told)?;
+        }
+        if let Some(identity) = &self.identity {
+            write!(f, "{identity}")?;
         }
         match (self.outcome, &self.refusal) {
             (Verdict::Forward, _) => self.forwarded(f)?,

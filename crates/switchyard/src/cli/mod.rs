@@ -2,6 +2,7 @@
 
 mod check;
 pub mod explain;
+mod shown;
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;

@@ -14,6 +14,14 @@ pub const SOURCES: usize = 64;
 pub const NAME_BYTES: usize = 32;
 /// Bytes of an interface's name (Linux: IFNAMSIZ without its final zero).
 pub const INTERFACE_BYTES: usize = 15;
+/// Bytes of the name of the header in which a PBX names the calling endpoint.
+pub const HEADER_BYTES: usize = 64;
+/// Emergency and short numbers.
+pub const EMERGENCY: usize = 64;
+/// Bytes of an identity profile's domain: both names of a caller must fit into a dialog token.
+pub const DOMAIN_BYTES: usize = 80;
+/// Providers of one trunk, or organisations of one environment.
+pub const NAMES: usize = 256;
 /// Keys of a ring, the active one among them.
 pub const KEYS: usize = 16;
 /// The least that the key `limits.transactions` may say.

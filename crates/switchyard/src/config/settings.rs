@@ -20,6 +20,8 @@ pub struct Settings {
     pub numbering: NumberingSettings,
     /// What a number without a good row gets.
     pub dispatch: DispatchSettings,
+    /// What holds for every caller ID.
+    pub caller_id: CallerIdSettings,
     /// The carrier sides.
     pub trunk: Vec<TrunkSettings>,
     /// The PBX sides.
@@ -68,6 +70,18 @@ pub struct DispatchSettings {
     pub pool_states: Vec<String>,
 }
 
+/// `[caller_id]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CallerIdSettings {
+    /// The header in which a PBX names the calling endpoint.
+    pub endpoint_header: Option<String>,
+    /// What a claim to another organisation's number gets: `replace` or `reject`.
+    pub on_foreign_caller_id: String,
+    /// Emergency and short numbers.
+    pub emergency: Vec<String>,
+}
+
 /// `[[trunk]]`
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -86,6 +100,46 @@ pub struct TrunkSettings {
     pub called_number: Option<String>,
     /// The caller ID of a call for which no other is valid.
     pub fallback_did: Option<String>,
+    /// The organisation that the fallback DID belongs to, where it is one's.
+    pub fallback_owner: Option<String>,
+    /// `rewrite` or `pass`.
+    pub caller_id: Option<String>,
+    /// The `provider` values of rows whose DIDs come by this trunk.
+    pub providers: Vec<String>,
+    /// Whether the trunk's word on identity counts, and whether it is told withheld numbers.
+    pub trusted: Option<bool>,
+    /// How callers are shown.
+    pub identity: IdentitySettings,
+}
+
+/// `[trunk.identity]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IdentitySettings {
+    /// How a number is written.
+    pub number: String,
+    /// Whether From carries the DID.
+    pub from: bool,
+    /// Whether P-Asserted-Identity carries the DID.
+    pub asserted: bool,
+    /// P-Preferred-Identity: `keep`, `rewrite` or `remove`.
+    pub preferred: String,
+    /// Remote-Party-ID, likewise.
+    pub remote_party: String,
+    /// Diversion, likewise.
+    pub diversion: String,
+    /// History-Info, likewise.
+    pub history_info: String,
+    /// `as_is`, `domain` or `ours`.
+    pub host: String,
+    /// The domain of `host = "domain"`.
+    pub domain: Option<String>,
+    /// `keep`, `remove` or `organisation`.
+    pub display_name: String,
+    /// Whether `;user=phone` is written.
+    pub user_phone: bool,
+    /// Whether a forwarded call shows its first caller.
+    pub pass_forwarded_caller: bool,
 }
 
 /// `[environments]`
@@ -114,6 +168,10 @@ pub struct EnvironmentSettings {
     pub listener: Option<String>,
     /// How the called number is written toward this environment.
     pub called_number: Option<String>,
+    /// Names or ids of the organisations that it may call for; all unless given.
+    pub organisations: Option<Vec<String>>,
+    /// Emergency and short numbers: `carry` or `refuse`.
+    pub emergency: Option<String>,
 }
 
 /// `[database]`
@@ -186,6 +244,7 @@ impl Default for Settings {
             sip: SipSettings::default(),
             numbering: NumberingSettings::default(),
             dispatch: DispatchSettings::default(),
+            caller_id: CallerIdSettings::default(),
             trunk: vec![TrunkSettings {
                 name: "tata".into(),
                 gateways: vec!["udp:10.10.10.2:5060".into()],
@@ -231,6 +290,35 @@ impl Default for DispatchSettings {
             unknown_did: "404".into(),
             not_in_service: "404".into(),
             pool_states: vec!["assigned".into()],
+        }
+    }
+}
+
+impl Default for CallerIdSettings {
+    fn default() -> Self {
+        CallerIdSettings {
+            endpoint_header: None,
+            on_foreign_caller_id: "replace".into(),
+            emergency: ["100", "101", "102", "108", "112"].map(String::from).to_vec(),
+        }
+    }
+}
+
+impl Default for IdentitySettings {
+    fn default() -> Self {
+        IdentitySettings {
+            number: "+e164".into(),
+            from: true,
+            asserted: true,
+            preferred: "remove".into(),
+            remote_party: "remove".into(),
+            diversion: "rewrite".into(),
+            history_info: "rewrite".into(),
+            host: "as_is".into(),
+            domain: None,
+            display_name: "remove".into(),
+            user_phone: false,
+            pass_forwarded_caller: false,
         }
     }
 }

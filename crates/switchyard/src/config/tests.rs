@@ -25,7 +25,7 @@ fn full() -> Configuration {
 
 #[test]
 fn every_key_of_the_full_file_has_its_effect() {
-    let Configuration { core, state_dir, database, drain_limit, fallback_dids } = full();
+    let Configuration { core, state_dir, database, drain_limit, fallback_dids, fallback_owners } = full();
     assert_eq!((core.environment, state_dir), (Environment::Prod, "/var/lib/switchyard".into()));
     assert_eq!(core.listeners.len(), 3);
     assert_eq!(core.own_names, ["sip.example.org".into()]);
@@ -43,6 +43,49 @@ fn every_key_of_the_full_file_has_its_effect() {
     assert_eq!(drain_limit, Duration::from_secs(90));
     let numbers: Vec<(PartyId, u64)> = fallback_dids.iter().map(|(id, number)| (*id, number.digits())).collect();
     assert_eq!(numbers, [(PartyId(0), 918_065_978_029)]);
+    assert_eq!(fallback_owners, [(PartyId(0), "Operator".to_owned())]);
+}
+
+#[test]
+fn every_caller_id_key_has_its_effect() {
+    use proxy::settings::{CallerIdSettings, DisplayRule, HeaderRule, HostRule, IdentitySettings, OnForeign, Profile};
+    let core = full().core;
+    let caller_id = CallerIdSettings {
+        endpoint_header: Some("X-Astradial-Endpoint".into()),
+        on_foreign: OnForeign::Reject,
+        emergency: vec!["100".into(), "112".into()],
+    };
+    assert_eq!(core.caller_id, caller_id);
+    let profile = Profile {
+        number: Form::National,
+        in_from: false,
+        in_asserted: true,
+        preferred: HeaderRule::Rewrite,
+        remote_party: HeaderRule::Keep,
+        diversion: HeaderRule::Remove,
+        history: HeaderRule::Keep,
+        host: HostRule::Domain("ims.example.net".into()),
+        display: DisplayRule::Organisation,
+        user_phone: true,
+        pass_forwarded_caller: true,
+    };
+    let trunk = IdentitySettings {
+        profile: Some(profile),
+        fallback_did: sip::Number::from_digits(918_065_978_029),
+        providers: vec!["tata".into()],
+        is_untrusted: true,
+        ..IdentitySettings::default()
+    };
+    assert_eq!(core.parties[0].identity, trunk);
+    let staging = IdentitySettings {
+        organisations: Some(vec!["Staging Tests".into()]),
+        refuses_emergency: true,
+        ..IdentitySettings::default()
+    };
+    assert_eq!(core.parties[2].identity, staging);
+    let defaults = good("");
+    assert_eq!(defaults.core.parties[0].identity.profile, Some(Profile::default()), "a trunk rewrites unless told");
+    assert_eq!(defaults.core.caller_id.emergency.len(), 5);
 }
 
 #[test]
@@ -276,4 +319,26 @@ fn any_text_is_a_configuration_or_faults() {
         }
         let _any = read("test.toml", &text, &nothing_set);
     }
+}
+
+#[test]
+fn caller_id_keys_have_limits() {
+    let caller_id = |header: usize, emergency: usize| {
+        let numbers = vec!["\"112\""; emergency].join(",");
+        format!("[caller_id]\nendpoint_header = \"{}\"\nemergency = [{numbers}]\n", "X".repeat(header))
+    };
+    let trunk = |domain: usize, names: usize| {
+        let (domain, names) = (format!("a.{}", "b.".repeat(domain / 2 - 2) + "cc"), vec!["\"x\""; names].join(","));
+        format!(
+            "[[trunk]]\nname = \"tata\"\ngateways = [\"udp:10.10.10.2:5060\"]\nproviders = [{names}]\n\
+             [trunk.identity]\nhost = \"domain\"\ndomain = \"{domain}\"\n"
+        )
+    };
+    let reads = |text: &str| read("test", text, &|_| None).is_ok();
+    assert!(reads(&caller_id(limits::HEADER_BYTES, limits::EMERGENCY)));
+    assert!(!reads(&caller_id(limits::HEADER_BYTES + 1, 1)));
+    assert!(!reads(&caller_id(9, limits::EMERGENCY + 1)));
+    assert!(reads(&trunk(limits::DOMAIN_BYTES, limits::NAMES)));
+    assert!(!reads(&trunk(limits::DOMAIN_BYTES + 2, 1)));
+    assert!(!reads(&trunk(9, limits::NAMES + 1)));
 }

@@ -101,6 +101,7 @@ listen = ["udp:{proxy}"]
 name = "tata"
 gateways = ["udp:{gateway}"]
 sources = ["{trunk}"]
+fallback_did = "+918065080728"
 
 [environments.prod]
 targets = ["udp:{prod}"]

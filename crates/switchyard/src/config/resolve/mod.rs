@@ -1,5 +1,6 @@
 //! What the file means: strings become addresses, durations, numbers and policy, and every rule is held.
 
+mod identity;
 mod parties;
 
 use super::ENVIRONMENT_VARIABLE;
@@ -38,6 +39,8 @@ pub struct Configuration {
     pub drain_limit: Duration,
     /// The caller ID of last resort of each trunk that has one.
     pub fallback_dids: Vec<(PartyId, Number)>,
+    /// The organisation, by name or id, that a trunk's fallback DID may belong to.
+    pub fallback_owners: Vec<(PartyId, String)>,
 }
 
 /// Where the directory comes from.
@@ -73,7 +76,7 @@ pub(crate) fn resolve(
         parties: sides.parties,
         numbering,
         dispatch: resolver.dispatch(&settings.dispatch, settings),
-        caller_id: proxy::settings::CallerIdSettings::default(),
+        caller_id: resolver.caller_id(&settings.caller_id),
         adopt_until: (!adopt_for.is_zero()).then(|| Time::default() + adopt_for),
         timers: resolver.timers(&settings.timers),
         limits: resolver.limits(settings),
@@ -90,6 +93,7 @@ pub(crate) fn resolve(
             Duration::ZERO..=DRAIN_LIMIT_MAX,
         ),
         fallback_dids: sides.fallback_dids,
+        fallback_owners: sides.fallback_owners,
     }
 }
 

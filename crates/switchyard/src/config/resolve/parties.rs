@@ -18,6 +18,7 @@ pub(super) struct Sides {
     pub(super) keys: Vec<Key>,
     pub(super) interfaces: Vec<Box<str>>,
     pub(super) fallback_dids: Vec<(PartyId, Number)>,
+    pub(super) fallback_owners: Vec<(PartyId, String)>,
 }
 
 /// What a trunk and an environment have in common in the file.
@@ -95,13 +96,20 @@ impl Resolver<'_, '_> {
             let side = Side::of_trunk(index, trunk);
             self.refuse_trunk_name(&side, settings.trunk.get(..index).unwrap_or_default());
             self.add(&side, listeners.as_deref(), &mut sides);
-            if let Some(number) = self.fallback_did(&side.key.name("fallback_did"), trunk, numbering) {
-                sides.fallback_dids.push((id, number));
-            }
+            let fallback_did = self.fallback_did(&side.key.name("fallback_did"), trunk, numbering);
+            sides.fallback_dids.extend(fallback_did.map(|number| (id, number)));
+            sides.fallback_owners.extend(trunk.fallback_owner.clone().map(|owner| (id, owner)));
+            let identity = self.trunk_identity(&side.key, trunk, fallback_did);
+            sides.parties.last_mut().into_iter().for_each(|party| party.identity = identity.clone());
         }
         for environment in Environment::ALL {
             match of_environment(settings, *environment) {
-                Some(table) => self.add(&Side::of_environment(*environment, table), listeners.as_deref(), &mut sides),
+                Some(table) => {
+                    let side = Side::of_environment(*environment, table);
+                    self.add(&side, listeners.as_deref(), &mut sides);
+                    let identity = self.environment_identity(&side.key, table);
+                    sides.parties.last_mut().into_iter().for_each(|party| party.identity = identity.clone());
+                }
                 None if *environment == mine => {
                     let key = Key::of("environments").name(mine.as_str());
                     self.refuse(&key, "", format!("a table [environments.{mine}]: that is what this instance is"));
