@@ -183,12 +183,14 @@ fn decide_inbound(
 /// A number that no row has. One that is no number at all is refused as such, unless an environment takes all.
 fn unknown(settings: &Settings, decision: &mut Decision, no_number: Refusal) -> Outcome {
     match settings.dispatch.unknown_did {
-        UnknownDid::Environment(environment) => {
+        UnknownDid::Environment(environment) if settings.environment == Environment::Prod => {
             decision.trace.add(Step::UnknownTo(environment));
             to_environment(settings, decision, environment)
         }
-        UnknownDid::Refuse(_) if decision.number.is_none() => Outcome::Refuse(no_number),
+        _ if decision.number.is_none() => Outcome::Refuse(no_number),
         UnknownDid::Refuse(status) => Outcome::Refuse(Refusal::UnknownDid(status)),
+        // Only prod may hand unknown numbers to an environment (domain: Dispatch).
+        UnknownDid::Environment(_) => Outcome::Refuse(Refusal::UnknownDid(404)),
     }
 }
 

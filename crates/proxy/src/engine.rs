@@ -7,6 +7,7 @@
 mod answer;
 mod attempt;
 mod names;
+mod reload;
 mod response;
 mod stateless;
 mod time;
@@ -39,6 +40,7 @@ pub struct Engine {
     keys: Arc<KeyRing>,
     /// The key that signed before the last change of the ring, until its transactions are over.
     former_key: Option<FormerKey>,
+    former_peers: Vec<reload::FormerPeer>,
     table: Table,
     timers: Timers,
     /// Peers that asked for a pause (503 with Retry-After), and until when.
@@ -107,6 +109,7 @@ impl Engine {
             settings,
             keys,
             former_key: None,
+            former_peers: Vec::new(),
             table: Table::new(),
             timers: Timers::new(),
             paused: Vec::new(),
@@ -133,6 +136,7 @@ impl Engine {
         if keys.active_id() != self.keys.active_id() {
             self.former_key = Some(FormerKey { id: self.keys.active_id(), until: None });
         }
+        self.carry_over(&settings);
         self.settings = settings;
         self.keys = keys;
     }
@@ -149,7 +153,7 @@ impl Engine {
 
     fn receive(&mut self, mut turn: Turn<'_>, flow: Flow, bytes: &[u8], parse: Parse) {
         let party = self.settings.party_of(&flow);
-        if party.is_none() && !self.settings.is_peer_address(&flow) {
+        if party.is_none() && !self.settings.is_peer_address(&flow) && !self.is_former_peer(turn.now, &flow) {
             return turn.outbox.event(Event::Dropped(DropReason::Stranger));
         }
         let mut index = self.index.take().unwrap_or_default();
@@ -218,7 +222,7 @@ impl Engine {
     /// A request of an open transaction: its retransmission, its CANCEL, or its ACK.
     fn on_known(&mut self, turn: &mut Turn<'_>, slot: u32, flow: Flow, party: PartyId, request: &Request<'_>) {
         let Some(mut context) = self.table.take(slot) else { return };
-        if flow.remote.ip() != context.upstream.remote.ip() && party != context.party {
+        if flow.remote != context.upstream.remote && party != context.party {
             turn.outbox.event(Event::Dropped(DropReason::WrongSource));
             return self.settle(slot, context);
         }
@@ -240,7 +244,7 @@ impl Engine {
     fn on_in_dialog(&mut self, turn: &mut Turn<'_>, arrival: &Arrival<'_>) {
         let Some(way) = self.hop_of(turn, arrival) else { return self.refuse(turn, arrival, Refusal::NoToken) };
         turn.outbox.event(Event::InDialog(arrival.party, arrival.request.method()));
-        let Some((peer, toward)) = self.peer_at(way.hop) else {
+        let Some((peer, toward)) = self.peer_at(turn.now, way.hop) else {
             return self.refuse(turn, arrival, Refusal::NoTarget);
         };
         let record = match arrival.way.token {
@@ -399,14 +403,16 @@ impl Engine {
 
     /// The peer that a token's hop names; one that is not configured any more is reached from the first listener of
     /// its transport.
-    fn peer_at(&self, hop: Hop) -> Option<(Peer, PartyId)> {
+    fn peer_at(&mut self, now: Time, hop: Hop) -> Option<(Peer, PartyId)> {
         if let Some(found) = self.settings.peer_of(hop.transport, hop.address) {
             return Some(found);
         }
         let same = |l: &Listener| l.transport == hop.transport && l.address.is_ipv4() == hop.address.is_ipv4();
         let at = self.settings.listeners.iter().position(same)?;
         let listener = ListenerId(u16::try_from(at).ok()?);
-        Some((Peer { transport: hop.transport, address: hop.address, listener }, PartyId(0)))
+        let peer = Peer { transport: hop.transport, address: hop.address, listener };
+        self.keep_former(peer, Some(now));
+        Some((peer, reload::NOBODY))
     }
 
     /// Where the responses to a request go: on a stream the connection; on UDP the source address, at the source port

@@ -220,6 +220,9 @@ impl Engine {
             self.tell_final(turn, context, status);
         }
         context.untried.clear();
+        if context.method != Method::Invite {
+            context.attempts.iter_mut().for_each(Attempt::stop_resending);
+        }
         for at in 0..context.attempts.len() {
             self.cancel_attempt(turn, context, at, ELSEWHERE);
         }

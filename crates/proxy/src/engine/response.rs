@@ -194,7 +194,8 @@ fn attempt_of(
 ) -> Result<usize, DropReason> {
     let at = context.attempt_of(branch.key, branch.attempt).ok_or(DropReason::NoTransaction)?;
     let attempt = context.attempts.get(at).ok_or(DropReason::NoTransaction)?;
-    if attempt.peer.address.ip() != flow.remote.ip() && party != Some(context.toward) {
+    let same_host = attempt.peer.address.ip() == flow.remote.ip() && party.is_none();
+    if attempt.peer.address != flow.remote && !same_host && party != Some(context.toward) {
         return Err(DropReason::WrongSource);
     }
     let cseq = response.cseq();

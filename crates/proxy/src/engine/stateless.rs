@@ -62,7 +62,7 @@ impl Engine {
         if request.to_tag().is_some()
             && let Some(way) = self.hop_of(turn, arrival)
         {
-            let Some((peer, toward)) = self.peer_at(way.hop) else { return };
+            let Some((peer, toward)) = self.peer_at(turn.now, way.hop) else { return };
             let (uri, routes) = in_dialog_uri(&arrival.way);
             turn.outbox.event(Event::InDialog(arrival.party, Method::Ack));
             let settings = Arc::clone(&self.settings);

@@ -126,6 +126,11 @@ impl Table {
         }
     }
 
+    /// All open contexts.
+    pub(crate) fn open_mut(&mut self) -> impl Iterator<Item = &mut Context> {
+        self.slots.iter_mut().filter_map(|slot| slot.context.as_deref_mut())
+    }
+
     fn unindex(&mut self, key: Key, slot: u32) {
         if self.index.get(&key) == Some(&slot) {
             self.index.remove(&key);
