@@ -56,6 +56,15 @@ pub enum SyncFault {
     /// The database did not answer in time.
     #[error("no answer within {} ms", .0.as_millis())]
     TimedOut(Duration),
+    /// There was something to accept or reject, and is not any more.
+    #[error("nothing is held back")]
+    NothingHeld,
+    /// There is more of something than we take.
+    #[error("{detail}")]
+    TooMany {
+        /// What, how many, and how many there may be.
+        detail: String,
+    },
     /// The writer could not be started, or has stopped.
     #[error("the writer is not running: {detail}")]
     NotRunning {

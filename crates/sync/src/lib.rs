@@ -13,19 +13,29 @@
 //! `source/` has one file for each database engine: queries and change detection, nothing else.
 
 mod backoff;
+mod clock;
 mod fault;
+mod generations;
 pub mod limits;
 mod mapping;
+mod migrate;
+mod own_tables;
 mod published;
+mod saver;
 pub mod schema;
 mod settings;
+mod snapshot_files;
 mod source;
 mod status;
 mod watch;
+mod writer;
 
 pub use fault::SyncFault;
+pub use generations::{Cause, GenerationNote};
 pub use mapping::{Mapping, MappingFault};
+pub use migrate::{Migration, Statement, migrate, plan};
 pub use published::{Published, Publisher, Reader};
-pub use settings::{Settings, masked_url};
-pub use status::Status;
+pub use settings::{Detection, Settings, masked_url};
+pub use snapshot_files::{PREVIOUS_SNAPSHOT_NAME, SNAPSHOT_NAME};
+pub use status::{Held, Status};
 pub use watch::{Watcher, start};

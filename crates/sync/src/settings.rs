@@ -1,11 +1,24 @@
 //! What the writer is told.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use directory::Policy;
+use directory::{GuardPolicy, Policy};
 
 use crate::mapping::Mapping;
+
+/// How changes are found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Detection {
+    /// By the change log where `switchyard db migrate` has made one, else by comparison.
+    #[default]
+    Auto,
+    /// Everything is read and compared: needs nothing but the right to read.
+    Compare,
+    /// By the change log; without one nothing is read.
+    ChangeLog,
+}
 
 /// Which database, how often to look, how to read it.
 #[derive(Clone)]
@@ -18,8 +31,18 @@ pub struct Settings {
     pub mapping: Mapping,
     /// Time between two looks for a change. Default 250 ms.
     pub poll_interval: Duration,
+    /// How changes are found.
+    pub detection: Detection,
+    /// Time between two looks into a change log that has to be polled. Default 25 ms.
+    pub log_poll_interval: Duration,
+    /// The longest time between two readings of everything. Default 60 s.
+    pub reconcile_interval: Duration,
     /// Time after which a look or a reading is given up. Default 10 s.
     pub query_timeout: Duration,
+    /// How much may be lost or moved unseen; `None` for no guard.
+    pub guard: Option<GuardPolicy>,
+    /// Where the last good directory is kept for a start without the database; `None` for nowhere.
+    pub snapshot_dir: Option<PathBuf>,
     /// The longest time between two tries while the database fails. Default 2 s for a file.
     pub retry_interval_max: Duration,
 }
@@ -32,7 +55,12 @@ impl Settings {
             policy,
             mapping: Mapping::default(),
             poll_interval: Duration::from_millis(250),
+            detection: Detection::default(),
+            log_poll_interval: Duration::from_millis(25),
+            reconcile_interval: Duration::from_secs(60),
             query_timeout: Duration::from_secs(10),
+            guard: Some(GuardPolicy::default()),
+            snapshot_dir: None,
             retry_interval_max: Duration::from_secs(2),
         }
     }
@@ -45,7 +73,12 @@ impl fmt::Debug for Settings {
             .field("policy", &self.policy)
             .field("mapping", &self.mapping)
             .field("poll_interval", &self.poll_interval)
+            .field("detection", &self.detection)
+            .field("log_poll_interval", &self.log_poll_interval)
+            .field("reconcile_interval", &self.reconcile_interval)
             .field("query_timeout", &self.query_timeout)
+            .field("guard", &self.guard)
+            .field("snapshot_dir", &self.snapshot_dir)
             .field("retry_interval_max", &self.retry_interval_max)
             .finish()
     }

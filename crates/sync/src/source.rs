@@ -1,67 +1,355 @@
 //! Where rows come from: one engine, one file; each has queries and change detection, nothing else.
+//!
+//! A look finds what changed since the last one, in one of two ways: everything is read and compared, or the change log
+//! says which rows to read. Either way all that a look finds is as of one commit.
 
+mod change_log;
+mod dialect;
+mod engine;
+mod images;
 mod mariadb;
+mod overlay_rows;
 mod postgres;
 mod record;
 mod sqlite;
 
-use directory::Builder;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use directory::rows::Column;
+use directory::{Builder, Changes, Overlays, Policy};
+use tokio::sync::Notify;
+
+pub(crate) use dialect::Dialect;
+pub(crate) use engine::Engine;
+pub(crate) use postgres::CHANNEL;
+
+use crate::clock::now_ms;
 use crate::fault::SyncFault;
-use crate::mapping::{TableNames, columns};
-use crate::settings::{Settings, masked_url};
+use crate::limits::{IDS_ASKED_MAX, LOG_ENTRIES_READ_MAX};
+use crate::mapping::{Mapping, TABLES, TableNames, columns};
+use crate::own_tables::{self, OwnTable};
+use crate::settings::{Detection, Settings};
+use change_log::{Entry, Position, Wanted};
+use images::{Images, append};
+use overlay_rows::OverlayRows;
+use record::Record;
 
-/// A database of one engine.
-pub(crate) enum Source {
-    /// A MariaDB or MySQL server.
-    MariaDb(Box<mariadb::MariaDb>),
-    /// A PostgreSQL server.
-    Postgres(Box<postgres::Postgres>),
-    /// An SQLite file.
-    Sqlite(Box<sqlite::Sqlite>),
+/// A database, and what is known of its state.
+pub(crate) struct Source {
+    engine: Engine,
+    mapping: Mapping,
+    detection: Detection,
+    reconcile_interval: Duration,
+    bell: Arc<Notify>,
+    images: Images,
+    /// How far the change log was read; `None` where there is none, or before the first reading of a connection.
+    position: Option<Position>,
+    /// Which of our own tables the database has.
+    own: HashSet<OwnTable>,
+    /// The engine's mark before the last reading of everything.
+    mark: Option<Vec<u8>>,
+    /// When everything was last read.
+    read_at: Option<Instant>,
+}
+
+/// How sure a look has to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Depth {
+    /// An ordinary look, as cheap as can be.
+    Glance,
+    /// Whatever was committed before is found; a change log is trusted.
+    Sure,
+    /// Everything is read anew.
+    Whole,
+}
+
+/// What a look found.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// Nothing has changed.
+    Nothing,
+    /// These rows have changed; overlays where they were read.
+    Changes(Changes, Option<Overlays>),
+    /// Only a reading of everything tells: [`Source::read`].
+    Everything,
 }
 
 impl Source {
-    /// The source that a URL names. Nothing is opened yet.
-    pub(crate) fn new(settings: &Settings) -> Result<Source, SyncFault> {
-        match settings.url.split_once(':') {
-            Some(("mysql" | "mariadb", _)) => {
-                mariadb::MariaDb::new(settings).map(|source| Source::MariaDb(Box::new(source)))
+    /// The source that a URL names. Nothing is opened yet. `bell` rings when a look is worth while before its time.
+    pub(crate) fn new(settings: &Settings, bell: Arc<Notify>) -> Result<Source, SyncFault> {
+        Ok(Source {
+            engine: Engine::new(settings)?,
+            mapping: settings.mapping.clone(),
+            detection: settings.detection,
+            reconcile_interval: settings.reconcile_interval,
+            bell,
+            images: Images::default(),
+            position: None,
+            own: HashSet::new(),
+            mark: None,
+            read_at: None,
+        })
+    }
+
+    /// Looks for changes since the last reading that came into effect.
+    pub(crate) async fn look(&mut self, depth: Depth, policy: &Policy) -> Result<Found, SyncFault> {
+        if self.engine.connect().await? {
+            self.mark = None;
+            self.position = None;
+        }
+        if depth == Depth::Whole {
+            return Ok(Found::Everything);
+        }
+        let is_due = self.read_at.is_none_or(|at| at.elapsed() >= self.reconcile_interval);
+        if !is_due && let Some(position) = self.position.take() {
+            return self.look_into_log(position, policy).await;
+        }
+        let mark = self.engine.mark().await?;
+        if depth == Depth::Glance && !is_due && mark.is_some() && mark == self.mark {
+            return Ok(Found::Nothing);
+        }
+        if self.logs() || !self.images.are_whole() {
+            return Ok(Found::Everything);
+        }
+        self.compare(mark, policy).await
+    }
+
+    /// Reads everything as it stood at one moment; returns the overlays, where there are any tables of them.
+    pub(crate) async fn read(&mut self, builder: &mut Builder<'_>, policy: &Policy) -> Result<Overlays, SyncFault> {
+        let mark = self.engine.mark().await?;
+        self.engine.execute(self.engine.dialect().begin()).await?;
+        self.survey().await?;
+        let logs = self.logs();
+        if logs {
+            self.images.clear();
+        }
+        let mut sweep = (!logs).then(|| self.images.sweep());
+        for table in TABLES {
+            read_table(&mut self.engine, self.mapping.of(table), None, |record| {
+                record.build(table, builder);
+                if let Some(sweep) = &mut sweep {
+                    sweep.first(table, record);
+                }
+            })
+            .await?;
+        }
+        let overlays = read_overlays(&mut self.engine, &self.own, policy).await?;
+        let position = if logs { Some(read_position(&mut self.engine).await?) } else { None };
+        self.engine.execute("COMMIT").await?;
+        if let Some(sweep) = sweep {
+            sweep.finish_first();
+        }
+        let kept = self.position.take();
+        self.position = position.map(|position| position.with_notes_of(kept));
+        self.mark = mark;
+        self.read_at = Some(Instant::now());
+        self.listen().await?;
+        Ok(overlays)
+    }
+
+    /// Deletes what every reader of the change log has had time to read. `Err` when the account may not.
+    pub(crate) async fn tidy(&mut self) -> Result<(), SyncFault> {
+        let deletable = self.position.as_mut().and_then(|position| position.deletable(Instant::now()));
+        let Some(last) = deletable else { return Ok(()) };
+        let delete = format!("DELETE FROM {} WHERE id <= {last}", own_tables::CHANGES);
+        match self.engine.dialect() {
+            Dialect::MariaDb => {
+                // Without gap locks, so that no trigger waits for this.
+                self.engine.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
+                self.engine.execute(&delete).await?;
             }
-            Some(("postgres" | "postgresql", _)) => {
-                postgres::Postgres::new(settings).map(|source| Source::Postgres(Box::new(source)))
+            Dialect::Postgres | Dialect::Sqlite => {
+                self.engine.execute(&delete).await?;
             }
-            Some(("sqlite", _)) => sqlite::Sqlite::new(settings).map(|source| Source::Sqlite(Box::new(source))),
-            _ => Err(SyncFault::Url { found: masked_url(&settings.url), detail: "no such engine".to_owned() }),
+        }
+        Ok(())
+    }
+
+    /// How changes are found.
+    pub(crate) fn way(&self) -> &'static str {
+        match (self.position.is_some(), self.engine.dialect()) {
+            (true, Dialect::Postgres) => "notify",
+            (true, _) => "change_log",
+            (false, _) => "compare",
         }
     }
 
-    /// Whether rows may have changed since the last [`Source::read`] that succeeded; `true` as well when there was none.
-    pub(crate) async fn has_changed(&mut self) -> Result<bool, SyncFault> {
-        match self {
-            Source::MariaDb(mariadb) => mariadb.has_changed().await,
-            Source::Postgres(postgres) => postgres.has_changed().await,
-            Source::Sqlite(sqlite) => sqlite.has_changed().await,
-        }
-    }
-
-    /// Reads all four tables as they stood at one moment.
-    pub(crate) async fn read(&mut self, builder: &mut Builder<'_>) -> Result<(), SyncFault> {
-        match self {
-            Source::MariaDb(mariadb) => mariadb.read(builder).await,
-            Source::Postgres(postgres) => postgres.read(builder).await,
-            Source::Sqlite(sqlite) => sqlite.read(builder).await,
-        }
+    /// Whether a look costs next to nothing and is the only way to hear of a change: then it is worth while often.
+    pub(crate) fn is_polled_log(&self) -> bool {
+        self.position.is_some() && self.engine.dialect() == Dialect::MariaDb
     }
 
     /// Lets go of the connection: the next look begins with a new one.
     pub(crate) fn disconnect(&mut self) {
-        match self {
-            Source::MariaDb(mariadb) => mariadb.disconnect(),
-            Source::Postgres(postgres) => postgres.disconnect(),
-            Source::Sqlite(sqlite) => sqlite.disconnect(),
-        }
+        self.engine.disconnect();
+        self.mark = None;
+        self.position = None;
     }
+
+    /// Whether changes come from the change log.
+    fn logs(&self) -> bool {
+        self.detection != Detection::Compare && self.own.contains(&OwnTable::Changes)
+    }
+
+    /// Reads everything and compares it with the last reading.
+    async fn compare(&mut self, mark: Option<Vec<u8>>, policy: &Policy) -> Result<Found, SyncFault> {
+        self.engine.execute(self.engine.dialect().begin()).await?;
+        let mut sweep = self.images.sweep();
+        for table in TABLES {
+            read_table(&mut self.engine, self.mapping.of(table), None, |record| sweep.row(table, record)).await?;
+        }
+        let overlays = read_overlays(&mut self.engine, &self.own, policy).await?;
+        self.engine.execute("COMMIT").await?;
+        let Some(changes) = sweep.finish() else { return Ok(Found::Everything) };
+        self.mark = mark;
+        let is_due = self.read_at.is_none_or(|at| at.elapsed() >= self.reconcile_interval);
+        if is_due {
+            // Someone may have made or dropped our own tables.
+            self.survey().await?;
+            self.read_at = Some(Instant::now());
+        }
+        Ok(Found::Changes(changes, Some(overlays)))
+    }
+
+    /// Reads what the change log has that was not read yet, and the rows that it names. The position is given back when
+    /// all is well, so that a failure anywhere ends in a full reading.
+    async fn look_into_log(&mut self, mut position: Position, policy: &Policy) -> Result<Found, SyncFault> {
+        let statement = |position: &Position| {
+            let (table, limit) = (own_tables::CHANGES, LOG_ENTRIES_READ_MAX + 1);
+            let condition = position.condition();
+            let id = if self.engine.dialect() == Dialect::Postgres { "id::text" } else { "id" };
+            format!("SELECT {id}, table_name, row_id FROM {table} WHERE {condition} LIMIT {limit}")
+        };
+        let statement = statement(&position);
+        if self.entries(&statement).await?.is_empty() {
+            position.pass(&[], Instant::now());
+            self.position = Some(position);
+            self.listen().await?;
+            return Ok(Found::Nothing);
+        }
+        self.engine.execute(self.engine.dialect().begin()).await?;
+        let entries = self.entries(&statement).await?;
+        let wanted = Wanted::of(&entries);
+        if entries.len() > LOG_ENTRIES_READ_MAX || wanted.all_rows {
+            self.engine.execute("ROLLBACK").await?;
+            self.position = Some(position);
+            return Ok(Found::Everything);
+        }
+        let mut changes = Changes::default();
+        for table in TABLES {
+            let Some(ids) = wanted.rows.get(&table) else { continue };
+            let mut upserted = Changes::default();
+            let mut gone: HashSet<&[u8]> = ids.iter().map(Vec::as_slice).collect();
+            for asked in ids.chunks(IDS_ASKED_MAX) {
+                read_table(&mut self.engine, self.mapping.of(table), Some(asked), |record| {
+                    if let Some(id) = record.id(table) {
+                        gone.remove(id);
+                    }
+                    record.change(table, &mut upserted);
+                })
+                .await?;
+            }
+            for id in gone {
+                Record::gone(table, id, &mut changes);
+            }
+            append(&mut changes, upserted);
+        }
+        let names_overlays =
+            entries.iter().any(|entry| own_tables::OVERLAYS.iter().any(|own| own.name() == entry.table));
+        let overlays =
+            if names_overlays { Some(read_overlays(&mut self.engine, &self.own, policy).await?) } else { None };
+        self.engine.execute("COMMIT").await?;
+        let ids: Vec<u64> = entries.iter().map(|entry| entry.id).collect();
+        position.pass(&ids, Instant::now());
+        self.position = Some(position);
+        self.listen().await?;
+        Ok(Found::Changes(changes, overlays))
+    }
+
+    async fn entries(&mut self, statement: &str) -> Result<Vec<Entry>, SyncFault> {
+        let mut entries = Vec::new();
+        self.engine
+            .rows(own_tables::CHANGES, statement.to_owned(), |record| {
+                let text = |place: usize| String::from_utf8_lossy(record.cell(place).unwrap_or_default()).into_owned();
+                let row_id = record.cell(2).map(<[u8]>::to_vec);
+                entries.push(Entry { id: text(0).parse().unwrap_or_default(), table: text(1), row_id });
+            })
+            .await?;
+        Ok(entries)
+    }
+
+    /// Which of our own tables there are.
+    async fn survey(&mut self) -> Result<(), SyncFault> {
+        self.own.clear();
+        for own in OwnTable::ALL {
+            let mut is_there = false;
+            let statement = self.engine.dialect().columns_of_table(None, own.name());
+            self.engine.rows(own.name(), statement, |_| is_there = true).await?;
+            if is_there {
+                self.own.insert(own);
+            }
+        }
+        if self.detection == Detection::ChangeLog && !self.own.contains(&OwnTable::Changes) {
+            return Err(SyncFault::TableMissing { table: own_tables::CHANGES.to_owned() });
+        }
+        Ok(())
+    }
+
+    async fn listen(&mut self) -> Result<(), SyncFault> {
+        if self.position.is_some() {
+            self.engine.listen(&self.bell).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Hands every row of a table, or those with `ids`, to `take`, its columns in the order of the reference schema's.
+async fn read_table(
+    engine: &mut Engine,
+    names: &TableNames,
+    ids: Option<&[Vec<u8>]>,
+    take: impl FnMut(&mut Record),
+) -> Result<(), SyncFault> {
+    let mut present = Vec::new();
+    let what = names.table.name();
+    let statement = engine.dialect().columns_of(names);
+    engine
+        .rows(what, statement, |record| {
+            present.push(String::from_utf8_lossy(record.cell(0).unwrap_or_default()).into_owned());
+        })
+        .await?;
+    // Names come from the operator's configuration, each in quotes that nothing in it can end; ids are literals.
+    let statement = engine.dialect().select(names, &selected(names, &present)?, ids);
+    engine.rows(what, statement, take).await
+}
+
+async fn read_overlays(engine: &mut Engine, own: &HashSet<OwnTable>, policy: &Policy) -> Result<Overlays, SyncFault> {
+    let mut rows = OverlayRows::new(policy);
+    for table in own_tables::OVERLAYS.into_iter().filter(|table| own.contains(table)) {
+        let statement = OverlayRows::statement(table, engine.dialect(), now_ms());
+        engine.rows(table.name(), statement, |record| rows.row(table, record)).await?;
+    }
+    rows.finish()
+}
+
+/// How far the change log goes in the present snapshot.
+async fn read_position(engine: &mut Engine) -> Result<Position, SyncFault> {
+    let mut visible = Vec::new();
+    let id = if engine.dialect() == Dialect::Postgres { "id::text" } else { "id" };
+    let statement = format!(
+        "SELECT {id} FROM {} ORDER BY {}.id DESC LIMIT {LOG_ENTRIES_READ_MAX}",
+        own_tables::CHANGES,
+        own_tables::CHANGES
+    );
+    engine
+        .rows(own_tables::CHANGES, statement, |record| {
+            let text = String::from_utf8_lossy(record.cell(0).unwrap_or_default()).into_owned();
+            visible.extend(text.parse::<u64>());
+        })
+        .await?;
+    Ok(Position::after(visible, Instant::now()))
 }
 
 /// The columns to select from a table that has `present`, in the order of [`columns`]: a required one that is missing
@@ -70,7 +358,7 @@ fn selected<'n>(names: &'n TableNames, present: &[String]) -> Result<Vec<Option<
     if present.is_empty() {
         return Err(SyncFault::TableMissing { table: names.shown() });
     }
-    let select = |(column, name): (&directory::rows::Column, &'n String)| match present
+    let select = |(column, name): (&Column, &'n String)| match present
         .iter()
         .any(|present| present.eq_ignore_ascii_case(name))
     {
@@ -81,13 +369,7 @@ fn selected<'n>(names: &'n TableNames, present: &[String]) -> Result<Vec<Option<
     columns(names.table).iter().zip(&names.columns).map(select).collect()
 }
 
-/// A statement that selects these columns of a table; a column that is not there reads as NULL. `cast` is what the
-/// engine puts after a column to make text of it.
-fn select(names: &TableNames, selected: &[Option<&str>], quote: char, cast: &str) -> String {
-    let column = |column: &Option<&str>| match column {
-        Some(column) => format!("{}{cast}", crate::mapping::quoted(column, quote)),
-        None => "NULL".to_owned(),
-    };
-    let list: Vec<String> = selected.iter().map(column).collect();
-    format!("SELECT {} FROM {}", list.join(", "), names.quoted(quote))
+/// What the engine says. It repeats neither the URL nor a password.
+pub(crate) fn detail(error: &sqlx::Error) -> String {
+    error.as_database_error().map_or_else(|| error.to_string(), |error| error.message().to_owned())
 }

@@ -2,19 +2,24 @@
 
 use std::time::{Duration, Instant};
 
-use directory::{Directory, Generation};
+use directory::{Difference, Directory, Generation, HoldReason};
 
 use crate::fault::SyncFault;
+use crate::generations::Generations;
 
 /// How the writer fares at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// The database, without secrets.
     pub source: String,
+    /// How changes are found: `compare`, `change_log` or `notify`; empty before the first reading.
+    pub detection: &'static str,
     /// The generation that is published; 0 before the first.
     pub generation: Generation,
-    /// Whether a directory was ever read.
+    /// Whether there is a directory, from the database or the snapshot.
     pub is_loaded: bool,
+    /// Whether it came from the snapshot, and the database has not been read since the start.
+    pub is_from_snapshot: bool,
     /// How many DIDs there are.
     pub did_count: usize,
     /// How many users there are.
@@ -27,15 +32,53 @@ pub struct Status {
     pub age: Option<Duration>,
     /// Why the last look failed; `None` when it did not.
     pub fault: Option<SyncFault>,
+    /// What the guard holds back.
+    pub held: Option<Held>,
+    /// Why the last snapshot was not written or read; `None` when it was, and when none is kept.
+    pub snapshot_fault: Option<String>,
+    /// How many snapshots could not be written since the start.
+    pub snapshots_failed: u64,
+}
+
+impl Status {
+    /// Whether calls are served from a directory that may not be what the database says.
+    pub fn is_degraded(&self) -> bool {
+        self.is_loaded && (self.fault.is_some() || self.is_from_snapshot || self.held.is_some())
+    }
+}
+
+/// A directory that the guard holds back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Since when, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// Every limit that is exceeded.
+    pub reasons: Vec<HoldReason>,
+    /// What lies between what is published and what is held back.
+    pub difference: Difference,
+    /// Whether an operator has rejected it: then it stays out until the data change again.
+    pub is_rejected: bool,
 }
 
 /// What the writer keeps for [`Status`].
 #[derive(Default)]
 pub(crate) struct Looks {
-    /// When the database last confirmed what is published.
-    pub(crate) confirmed_at: Option<Instant>,
+    /// When the database last confirmed what is published, and how old that was by then.
+    pub(crate) confirmed: Option<(Instant, Duration)>,
+    /// Whether the database was read since the start.
+    pub(crate) is_read: bool,
+    /// How changes are found.
+    pub(crate) detection: &'static str,
     /// Why the last look failed.
     pub(crate) fault: Option<SyncFault>,
+    /// What the guard holds back.
+    pub(crate) held: Option<Held>,
+    /// Why the last snapshot was not written.
+    pub(crate) snapshot_fault: Option<String>,
+    /// How many were not.
+    pub(crate) snapshots_failed: u64,
+    /// The last generations.
+    pub(crate) generations: Generations,
 }
 
 impl Looks {
@@ -43,14 +86,19 @@ impl Looks {
     pub(crate) fn status(&self, source: &str, directory: &Directory) -> Status {
         Status {
             source: source.to_owned(),
+            detection: self.detection,
             generation: directory.generation(),
             is_loaded: directory.is_loaded(),
+            is_from_snapshot: directory.is_loaded() && !self.is_read,
             did_count: directory.did_count(),
             user_count: directory.user_count(),
             organisation_count: directory.organisation_count(),
             fault_count: directory.fault_count(),
-            age: self.confirmed_at.map(|at| at.elapsed()),
+            age: self.confirmed.map(|(at, age)| at.elapsed() + age),
             fault: self.fault.clone(),
+            held: self.held.clone(),
+            snapshot_fault: self.snapshot_fault.clone(),
+            snapshots_failed: self.snapshots_failed,
         }
     }
 }

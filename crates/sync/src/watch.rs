@@ -1,49 +1,67 @@
-//! The one writer: look, read, build, publish.
+//! The writer's start, and its other end.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use directory::{Builder, Directory, Generation, Policy};
-use tokio::sync::{mpsc, oneshot};
+use directory::{Difference, Directory, Environment, Generation, OwnMove, Policy};
+use sip::Number;
+use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::backoff::Backoff;
+use crate::clock::now_ms;
 use crate::fault::SyncFault;
-use crate::limits::REQUESTS_WAITING_MAX;
+use crate::generations::GenerationNote;
+use crate::limits::{OWN_MOVES_MAX, REQUESTS_WAITING_MAX};
 use crate::published::{Published, Publisher};
 use crate::settings::{Settings, masked_url};
 use crate::source::Source;
-use crate::status::{Looks, Status};
+use crate::status::{Held, Looks, Status};
+use crate::writer::Writer;
 
-/// Starts the writer on a thread of its own and waits for its first look, which may well fail: a database that is not
-/// there, or cannot be read, is looked for again and again, and meanwhile the directory is empty and not loaded.
+/// How long a start waits for the first look when there may be a snapshot to serve from.
+const FIRST_LOOK_WAIT: Duration = Duration::from_millis(500);
+
+/// Starts the writer on a thread of its own. With [`Settings::snapshot_dir`] the last snapshot is in effect when this
+/// returns, and the first look is waited for no longer than half a second. Without, the first look is waited for, which
+/// may well fail: a database that is not there, or cannot be read, is looked for again and again, and meanwhile the
+/// directory is empty and not loaded.
 ///
 /// Fails only on settings that can never work.
 pub async fn start(settings: Settings) -> Result<Watcher, SyncFault> {
-    let source = Source::new(&settings)?;
+    let bell = Arc::new(Notify::new());
+    let source = Source::new(&settings, Arc::clone(&bell))?;
     let not_running = |detail: String| SyncFault::NotRunning { detail };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| not_running(error.to_string()))?;
     let publisher = Publisher::new(Directory::empty());
     let published = publisher.published();
     let looks = Arc::new(Mutex::new(Looks::default()));
+    let own_moves = Arc::new(Mutex::new(VecDeque::new()));
     let (requests, waiting) = mpsc::channel(REQUESTS_WAITING_MAX);
+    let (loaded, snapshot_loaded) = oneshot::channel();
     let (looked, first_look) = oneshot::channel();
     let shown_url = masked_url(&settings.url);
-    let writer = Writer {
-        source,
-        publisher,
-        looks: Arc::clone(&looks),
-        backoff: Backoff::new(settings.poll_interval, settings.retry_interval_max),
-        policy: settings.policy,
-        poll_interval: settings.poll_interval,
-        query_timeout: settings.query_timeout,
+    let has_snapshots = settings.snapshot_dir.is_some();
+    let shared = (Arc::clone(&looks), Arc::clone(&own_moves));
+    let run = move || {
+        runtime.block_on(async {
+            let writer = Writer::new(settings, source, bell, publisher, shared);
+            let _ = loaded.send(());
+            writer.run(waiting, looked).await;
+        });
+        // A reading or a snapshot that hangs must not hold up the end.
+        runtime.shutdown_background();
     };
-    let run = move || runtime.block_on(writer.run(waiting, looked));
     let thread = std::thread::Builder::new().name("sync".to_owned()).spawn(run);
     thread.map_err(|error| not_running(error.to_string()))?;
     // A writer that is gone before its first look shows as such with the first request.
-    let _ = first_look.await;
-    Ok(Watcher { published, looks, requests, source: shown_url.into() })
+    let _ = snapshot_loaded.await;
+    if has_snapshots {
+        let _ = tokio::time::timeout(FIRST_LOOK_WAIT, first_look).await;
+    } else {
+        let _ = first_look.await;
+    }
+    Ok(Watcher { published, looks, own_moves, requests, source: shown_url.into() })
 }
 
 /// The writer's other end. Clones lead to the same writer; when the last is dropped, it stops.
@@ -51,22 +69,30 @@ pub async fn start(settings: Settings) -> Result<Watcher, SyncFault> {
 pub struct Watcher {
     published: Published,
     looks: Arc<Mutex<Looks>>,
+    own_moves: OwnMoves,
     requests: mpsc::Sender<Request>,
     source: Arc<str>,
 }
 
+/// What we wrote ourselves, with the time in milliseconds since 1970, oldest first.
+pub(crate) type OwnMoves = Arc<Mutex<VecDeque<(u64, OwnMove)>>>;
+
 /// What the writer can be asked for.
-enum Request {
-    /// Read now, whether or not anything seems to have changed.
+pub(crate) enum Request {
+    /// Look now, whether or not anything seems to have changed.
     Refresh(Answer),
     /// Read rows by other rules from now on.
     Policy(Policy, Answer),
+    /// Publish what the guard holds back, for this reason.
+    Accept(String, Answer),
+    /// Keep what the guard holds back out until the data change again.
+    Reject(Answer),
     /// Stop.
     Stop(oneshot::Sender<()>),
 }
 
 /// Where the generation that holds the outcome goes, or why there is none.
-type Answer = oneshot::Sender<Result<Generation, SyncFault>>;
+pub(crate) type Answer = oneshot::Sender<Result<Generation, SyncFault>>;
 
 impl Watcher {
     /// Where the directory is taken from.
@@ -76,8 +102,22 @@ impl Watcher {
 
     /// How the writer fares.
     pub fn status(&self) -> Status {
-        let looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
-        looks.status(&self.source, &self.published.load())
+        lock(&self.looks).status(&self.source, &self.published.load())
+    }
+
+    /// The last generations, oldest first.
+    pub fn generations(&self) -> Vec<GenerationNote> {
+        lock(&self.looks).generations.notes()
+    }
+
+    /// What lies between two generations; `None` when one of those after `from` is not kept any more.
+    pub fn difference(&self, from: Generation, to: Generation) -> Option<Difference> {
+        lock(&self.looks).generations.difference(from, to)
+    }
+
+    /// What the guard holds back.
+    pub fn held(&self) -> Option<Held> {
+        lock(&self.looks).held.clone()
     }
 
     /// Reads now, and answers with the generation that holds what was in the database when this was called. Requests
@@ -91,7 +131,26 @@ impl Watcher {
         self.ask(|answer| Request::Policy(policy, answer)).await
     }
 
-    /// Stops the writer. The last directory stays published.
+    /// Publishes what the guard holds back, and answers with its generation.
+    pub async fn accept(&self, reason: &str) -> Result<Generation, SyncFault> {
+        self.ask(|answer| Request::Accept(reason.to_owned(), answer)).await
+    }
+
+    /// Keeps what the guard holds back out until the data change again; answers with the generation that stays.
+    pub async fn reject(&self) -> Result<Generation, SyncFault> {
+        self.ask(Request::Reject).await
+    }
+
+    /// Tells the guard that a DID's move to an environment is ours, before it is committed.
+    pub fn note_own_move(&self, number: Number, environment: Environment) {
+        let mut own_moves = lock(&self.own_moves);
+        if own_moves.len() >= OWN_MOVES_MAX {
+            own_moves.pop_front();
+        }
+        own_moves.push_back((now_ms(), OwnMove { number, environment }));
+    }
+
+    /// Stops the writer. The last directory stays published, and is on disk where snapshots are kept.
     pub async fn stop(&self) {
         let (stopped, wait) = oneshot::channel();
         // An error on either says that the writer is gone already.
@@ -107,113 +166,6 @@ impl Watcher {
     }
 }
 
-struct Writer {
-    source: Source,
-    publisher: Publisher,
-    looks: Arc<Mutex<Looks>>,
-    backoff: Backoff,
-    policy: Policy,
-    poll_interval: Duration,
-    query_timeout: Duration,
-}
-
-impl Writer {
-    async fn run(mut self, mut requests: mpsc::Receiver<Request>, looked: oneshot::Sender<()>) {
-        let outcome = self.look(false).await;
-        let mut wait = self.wait_after(&outcome);
-        let _ = looked.send(());
-        loop {
-            let mut answers = Vec::new();
-            let first = tokio::time::timeout(wait, requests.recv()).await;
-            let mut request = match first {
-                Ok(None) => return,
-                Ok(Some(request)) => Some(request),
-                Err(_elapsed) => None,
-            };
-            // Whoever asked before the reading begins is answered by it.
-            while let Some(asked) = request {
-                match asked {
-                    Request::Refresh(answer) => answers.push(answer),
-                    Request::Policy(policy, answer) => {
-                        self.policy = policy;
-                        answers.push(answer);
-                    }
-                    Request::Stop(stopped) => {
-                        drop(self);
-                        let _ = stopped.send(());
-                        return;
-                    }
-                }
-                request = requests.try_recv().ok();
-            }
-            let outcome = self.look(!answers.is_empty()).await;
-            wait = self.wait_after(&outcome);
-            let outcome = outcome.map(|()| self.publisher.load().generation());
-            for answer in answers {
-                // Who asked may have gone.
-                let _ = answer.send(outcome.clone());
-            }
-        }
-    }
-
-    /// One look at the database, and one reading if something changed or `is_forced`.
-    async fn look(&mut self, is_forced: bool) -> Result<(), SyncFault> {
-        let looked = tokio::time::timeout(self.query_timeout, self.read(is_forced)).await;
-        let outcome = looked.unwrap_or(Err(SyncFault::TimedOut(self.query_timeout)));
-        if outcome.is_err() {
-            self.source.disconnect();
-        }
-        self.note(&outcome);
-        outcome
-    }
-
-    async fn read(&mut self, is_forced: bool) -> Result<(), SyncFault> {
-        if !self.source.has_changed().await? && !is_forced {
-            return Ok(());
-        }
-        let previous = self.publisher.load();
-        let mut builder = Builder::new(&self.policy, Some(&previous));
-        self.source.read(&mut builder).await?;
-        let next = builder.finish(Generation(previous.generation().0.saturating_add(1)));
-        if !next.says_the_same(&previous) {
-            tracing::info!(
-                generation = next.generation().0,
-                dids = next.did_count(),
-                users = next.user_count(),
-                organisations = next.organisation_count(),
-                faults = next.fault_count(),
-                "directory published"
-            );
-            self.publisher.publish(next);
-        }
-        Ok(())
-    }
-
-    /// Keeps the outcome for the status, and tells the log when it is another than before.
-    fn note(&self, outcome: &Result<(), SyncFault>) {
-        let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
-        let fault = outcome.as_ref().err();
-        match fault {
-            Some(fault) if looks.fault.as_ref() != Some(fault) => {
-                tracing::warn!(%fault, "the directory could not be read; the last good one stays");
-            }
-            None if looks.fault.is_some() => tracing::info!("the directory can be read again"),
-            _ => {}
-        }
-        looks.fault = fault.cloned();
-        if fault.is_none() {
-            looks.confirmed_at = Some(Instant::now());
-        }
-    }
-
-    /// How long to wait for the next look. A missing file costs nothing to look for; anything else backs off.
-    fn wait_after(&mut self, outcome: &Result<(), SyncFault>) -> Duration {
-        match outcome {
-            Ok(()) | Err(SyncFault::FileMissing { .. }) => {
-                self.backoff.reset();
-                self.poll_interval
-            }
-            Err(_) => self.backoff.after_failure(),
-        }
-    }
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

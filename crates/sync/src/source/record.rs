@@ -1,7 +1,9 @@
 //! One row on its way from an engine to the builder.
 
 use directory::rows::{Cell, DidRow, OrganisationRow, TrunkRow, UserRow};
-use directory::{Builder, Table};
+use directory::{Builder, Change, Changes, Table};
+
+use crate::mapping::columns;
 
 /// One row's cells, in the order of its table's columns. One record serves for all rows, so that its buffers do.
 #[derive(Default)]
@@ -24,6 +26,49 @@ impl Record {
             }
             None => *cell = None,
         }
+    }
+
+    /// The row's cells.
+    pub(crate) fn cells(&self) -> &[Cell] {
+        &self.cells
+    }
+
+    /// A cell by its place.
+    pub(crate) fn cell(&self, place: usize) -> Option<&[u8]> {
+        self.cells.get(place).and_then(|cell| cell.as_deref())
+    }
+
+    /// The row's `id`.
+    pub(crate) fn id(&self, table: Table) -> Option<&[u8]> {
+        let place = columns(table).iter().position(|column| column.name == "id")?;
+        self.cell(place)
+    }
+
+    /// Adds the row to changes. It is empty then.
+    pub(crate) fn change(&mut self, table: Table, changes: &mut Changes) {
+        match table {
+            Table::Dids => changes.dids.push(Change::Upsert(self.take(DidRow::cells_mut))),
+            Table::Users => changes.users.push(Change::Upsert(self.take(UserRow::cells_mut))),
+            Table::Organisations => changes.organisations.push(Change::Upsert(self.take(OrganisationRow::cells_mut))),
+            Table::Trunks => changes.trunks.push(Change::Upsert(self.take(TrunkRow::cells_mut))),
+        }
+    }
+
+    /// Adds to changes that the row of this id is gone.
+    pub(crate) fn gone(table: Table, id: &[u8], changes: &mut Changes) {
+        let id = Some(id.to_vec());
+        match table {
+            Table::Dids => changes.dids.push(Change::Delete(id)),
+            Table::Users => changes.users.push(Change::Delete(id)),
+            Table::Organisations => changes.organisations.push(Change::Delete(id)),
+            Table::Trunks => changes.trunks.push(Change::Delete(id)),
+        }
+    }
+
+    fn take<R: Default, const N: usize>(&mut self, cells_mut: impl for<'r> Fn(&'r mut R) -> [&'r mut Cell; N]) -> R {
+        let mut row = R::default();
+        swap(cells_mut(&mut row), &mut self.cells);
+        row
     }
 
     /// Gives the row to the builder.

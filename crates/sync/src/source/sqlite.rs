@@ -8,37 +8,22 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use directory::Builder;
 use futures_util::TryStreamExt;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 
 use super::record::Record;
-use super::selected;
 use crate::fault::SyncFault;
-use crate::mapping::{Mapping, TABLES, TableNames, quoted};
 use crate::settings::{Settings, masked_url};
 
-/// SQLite's quote around an identifier.
-const QUOTE: char = '"';
-
 /// How long a query waits for another connection's lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An SQLite file.
 pub(crate) struct Sqlite {
     options: SqliteConnectOptions,
     path: PathBuf,
-    mapping: Mapping,
-    open: Option<Open>,
-}
-
-/// A connection, and the file that it was made to.
-struct Open {
-    connection: SqliteConnection,
-    file: FileIdentity,
-    /// What `PRAGMA data_version` said before the last reading that succeeded.
-    read_version: Option<i64>,
+    open: Option<(SqliteConnection, FileIdentity)>,
 }
 
 /// What tells one state of a file from another, from outside.
@@ -51,55 +36,66 @@ struct FileIdentity {
     modified_ns: i64,
 }
 
+/// The way to the file of a URL, which must be one that others can write.
+pub(crate) fn options(url: &str) -> Result<SqliteConnectOptions, SyncFault> {
+    let fault = |detail: String| SyncFault::Url { found: masked_url(url), detail };
+    let options = SqliteConnectOptions::from_str(url).map_err(|error| fault(error.to_string()))?;
+    if options.get_filename().as_os_str().is_empty() || url.contains(":memory:") || url.contains("mode=memory") {
+        return Err(fault("a file is needed, as others write it".to_owned()));
+    }
+    Ok(options.create_if_missing(false).busy_timeout(BUSY_TIMEOUT).disable_statement_logging())
+}
+
 impl Sqlite {
     pub(crate) fn new(settings: &Settings) -> Result<Sqlite, SyncFault> {
-        let url = settings.url.as_str();
-        let fault = |detail: String| SyncFault::Url { found: masked_url(url), detail };
-        let options = SqliteConnectOptions::from_str(url).map_err(|error| fault(error.to_string()))?;
+        let options = options(&settings.url)?.read_only(true);
         let path = options.get_filename().to_path_buf();
-        if path.as_os_str().is_empty() || url.contains(":memory:") || url.contains("mode=memory") {
-            return Err(fault("a file is needed, as others write it".to_owned()));
-        }
-        let options = options.read_only(true).create_if_missing(false).busy_timeout(BUSY_TIMEOUT);
-        Ok(Sqlite { options: options.disable_statement_logging(), path, mapping: settings.mapping.clone(), open: None })
+        Ok(Sqlite { options, path, open: None })
     }
 
-    pub(crate) async fn has_changed(&mut self) -> Result<bool, SyncFault> {
+    /// The same file, to be written.
+    pub(crate) fn writable(self) -> Sqlite {
+        Sqlite { options: self.options.read_only(false), path: self.path, open: None }
+    }
+
+    /// Connects if there is no connection, or the file is another; true when it is a new one.
+    pub(crate) async fn connect(&mut self) -> Result<bool, SyncFault> {
         let file = self.file()?;
-        if self.open.as_ref().is_none_or(|open| open.file != file) {
-            self.open = None;
-            let connection =
-                self.options.connect().await.map_err(|error| SyncFault::Connect { detail: detail(&error) })?;
-            self.open = Some(Open { connection, file, read_version: None });
+        if self.open.as_ref().is_some_and(|(_, open)| *open == file) {
+            return Ok(false);
         }
-        let Some(open) = &mut self.open else { return Ok(true) };
-        let version = data_version(&mut open.connection).await?;
-        Ok(open.read_version != Some(version))
-    }
-
-    pub(crate) async fn read(&mut self, builder: &mut Builder<'_>) -> Result<(), SyncFault> {
-        let Some(open) = &mut self.open else { return Err(SyncFault::FileMissing { path: self.path.clone() }) };
-        open.read_version = None;
-        // Taken before the rows: a commit in between makes the next look find another version, and read again.
-        let version = data_version(&mut open.connection).await?;
-        // One read transaction: all four tables as of one commit.
-        let mut transaction = open.connection.begin().await.map_err(|error| query("begin", &error))?;
-        let mut record = Record::default();
-        for table in TABLES {
-            read_table(&mut transaction, self.mapping.of(table), |row| {
-                fill(&mut record, row)?;
-                record.build(table, builder);
-                Ok(())
-            })
-            .await?;
-        }
-        transaction.rollback().await.map_err(|error| query("rollback", &error))?;
-        open.read_version = Some(version);
-        Ok(())
+        self.open = None;
+        let connect = self.options.connect().await;
+        let connection = connect.map_err(|error| SyncFault::Connect { detail: super::detail(&error) })?;
+        self.open = Some((connection, file));
+        Ok(true)
     }
 
     pub(crate) fn disconnect(&mut self) {
         self.open = None;
+    }
+
+    /// Hands every row to `take`, its columns as bytes that say the value as text.
+    pub(crate) async fn rows(
+        &mut self,
+        statement: String,
+        mut take: impl FnMut(&mut Record),
+    ) -> Result<(), sqlx::Error> {
+        let mut record = Record::default();
+        let (connection, _) = self.open.as_mut().ok_or(sqlx::Error::PoolClosed)?;
+        let mut found = sqlx::query(AssertSqlSafe(statement)).fetch(connection);
+        while let Some(row) = found.try_next().await? {
+            for place in 0..row.len() {
+                record.set(place, row.try_get_unchecked(place)?);
+            }
+            take(&mut record);
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn execute(&mut self, statement: String) -> Result<u64, sqlx::Error> {
+        let (connection, _) = self.open.as_mut().ok_or(sqlx::Error::PoolClosed)?;
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await.map(|done| done.rows_affected())
     }
 
     fn file(&mut self) -> Result<FileIdentity, SyncFault> {
@@ -117,50 +113,4 @@ impl Sqlite {
             }
         }
     }
-}
-
-async fn data_version(connection: &mut SqliteConnection) -> Result<i64, SyncFault> {
-    let version = sqlx::query_scalar("PRAGMA data_version").fetch_one(connection).await;
-    version.map_err(|error| query("PRAGMA data_version", &error))
-}
-
-/// Hands every row of a table to `take`, its columns in the order of the reference schema's.
-async fn read_table(
-    connection: &mut SqliteConnection,
-    names: &TableNames,
-    mut take: impl FnMut(&SqliteRow) -> Result<(), sqlx::Error>,
-) -> Result<(), SyncFault> {
-    let fault = |error: sqlx::Error| query(names.table.name(), &error);
-    let present = sqlx::query_scalar("SELECT name FROM pragma_table_info(?, ?)");
-    let present = present.bind(&names.name).bind(names.schema.as_deref().unwrap_or("main"));
-    let present: Vec<String> = present.fetch_all(&mut *connection).await.map_err(fault)?;
-    // A cast to BLOB gives every value's text as bytes, whatever its type, and leaves broken UTF-8 as it is.
-    let cast = |column: &Option<&str>| match column {
-        Some(column) => format!("CAST({} AS BLOB)", quoted(column, QUOTE)),
-        None => "NULL".to_owned(),
-    };
-    let list: Vec<String> = selected(names, &present)?.iter().map(cast).collect();
-    // Names come from the operator's configuration, each in quotes that nothing in it can end.
-    let statement = AssertSqlSafe(format!("SELECT {} FROM {}", list.join(", "), names.quoted(QUOTE)));
-    let mut found = sqlx::query(statement).fetch(connection);
-    while let Some(row) = found.try_next().await.map_err(fault)? {
-        take(&row).map_err(fault)?;
-    }
-    Ok(())
-}
-
-fn fill(record: &mut Record, row: &SqliteRow) -> Result<(), sqlx::Error> {
-    for place in 0..row.len() {
-        record.set(place, row.try_get(place)?);
-    }
-    Ok(())
-}
-
-fn query(what: &str, error: &sqlx::Error) -> SyncFault {
-    SyncFault::Query { what: what.to_owned(), detail: detail(error) }
-}
-
-/// What the engine says. It knows neither the URL nor a password: an SQLite file has none.
-fn detail(error: &sqlx::Error) -> String {
-    error.as_database_error().map_or_else(|| error.to_string(), |error| error.message().to_owned())
 }

@@ -58,11 +58,14 @@ impl Bench {
                 execute(server, &root, script).await.unwrap();
             }
         }
-        let mut settings = Settings::new(server.url("switchyard:s3cret", server.port, &database), Policy::default());
-        adjust(&mut settings);
-        let watcher = sync::start(settings).await.unwrap();
-        let bell = watcher.published().subscribe();
+        let (watcher, bell) = watch(server, &database, adjust).await;
         Bench { server, database, watcher, bell, _turn: turn }
+    }
+
+    /// The same database with another writer.
+    pub(crate) async fn again(self, adjust: impl FnOnce(&mut Settings)) -> Bench {
+        let (watcher, bell) = watch(self.server, &self.database, adjust).await;
+        Bench { watcher, bell, ..self }
     }
 
     /// The URL for the account that may do everything.
@@ -117,6 +120,21 @@ impl Bench {
         let waited = timeout(PATIENCE, wait).await;
         waited.unwrap_or_else(|_| panic!("the status is {:?}", self.watcher.status()))
     }
+}
+
+/// A writer that looks at a database with the proxy's own account.
+async fn watch(
+    server: &Server,
+    database: &str,
+    adjust: impl FnOnce(&mut Settings),
+) -> (Watcher, watch::Receiver<Generation>) {
+    let mut settings = Settings::new(server.url("switchyard:s3cret", server.port, database), Policy::default());
+    // What the guard does has tests of its own.
+    settings.guard = None;
+    adjust(&mut settings);
+    let watcher = sync::start(settings).await.unwrap();
+    let bell = watcher.published().subscribe();
+    (watcher, bell)
 }
 
 /// Runs statements, separated by `;`, in one connection.

@@ -2,5 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failure of the bench fails the test")]
 
 mod bench;
+mod detection;
+mod faults;
 mod reading;
 mod server;

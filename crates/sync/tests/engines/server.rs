@@ -152,10 +152,9 @@ impl Server {
                     "--skip-name-resolve",
                 ],
             ),
-            Engine::Postgres => self.command(
-                &postgres_program("postgres"),
-                &["-D", data, "-p", &port, "-h", "127.0.0.1", "-k", "", "-c", "synchronous_commit=off"],
-            ),
+            Engine::Postgres => {
+                self.command(&postgres_program("postgres"), &["-D", data, "-p", &port, "-h", "127.0.0.1", "-k", ""])
+            }
         };
         let log = fs::OpenOptions::new().create(true).append(true).open(self.folder.join("log")).unwrap();
         let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn();

@@ -1,0 +1,89 @@
+//! The proxy's own tables, beside those of the PBX. `switchyard db migrate` makes them and nothing else does.
+
+use crate::source::Dialect;
+
+/// One of our own tables.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum OwnTable {
+    /// Environments of DIDs that end by themselves.
+    Leases,
+    /// Callers whose calls go elsewhere.
+    Testers,
+    /// Whether everything goes to prod.
+    Panic,
+    /// Who changed what.
+    Audit,
+    /// Which rows changed, by triggers.
+    Changes,
+}
+
+/// The change log.
+pub(crate) const CHANGES: &str = OwnTable::Changes.name();
+/// The tables that lie over the rows.
+pub(crate) const OVERLAYS: [OwnTable; 3] = [OwnTable::Leases, OwnTable::Testers, OwnTable::Panic];
+
+impl OwnTable {
+    /// Every one of them.
+    pub(crate) const ALL: [OwnTable; 5] =
+        [OwnTable::Leases, OwnTable::Testers, OwnTable::Panic, OwnTable::Audit, OwnTable::Changes];
+
+    /// Its name in every engine.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            OwnTable::Leases => "switchyard_leases",
+            OwnTable::Testers => "switchyard_testers",
+            OwnTable::Panic => "switchyard_panic",
+            OwnTable::Audit => "switchyard_audit",
+            OwnTable::Changes => "switchyard_changes",
+        }
+    }
+
+    /// What the account that reads may do with it.
+    pub(crate) const fn rights(self) -> &'static str {
+        match self {
+            OwnTable::Leases | OwnTable::Testers | OwnTable::Panic => "SELECT, INSERT, UPDATE",
+            OwnTable::Audit => "SELECT, INSERT",
+            OwnTable::Changes => "SELECT, DELETE",
+        }
+    }
+
+    /// The statement that makes it where it is not there.
+    ///
+    /// `active_key` is what may be there once at a time, while it is in effect: the unique key makes the second of two
+    /// writers fail. Times are milliseconds since 1970, so that no server's time zone has a say.
+    pub(crate) fn create(self, dialect: Dialect) -> String {
+        let made = "made_at_ms BIGINT NOT NULL, made_by VARCHAR(255) NOT NULL, reason VARCHAR(1024) NOT NULL";
+        let ends = format!("ended_at_ms BIGINT NULL, active_key VARCHAR(255) NULL UNIQUE, {made}");
+        let columns = match self {
+            OwnTable::Leases => format!(
+                "id CHAR(36) NOT NULL PRIMARY KEY, number VARCHAR(20) NOT NULL, environment VARCHAR(16) NOT NULL, \
+                 ends_at_ms BIGINT NOT NULL, {ends}"
+            ),
+            OwnTable::Testers => format!(
+                "id CHAR(36) NOT NULL PRIMARY KEY, caller VARCHAR(20) NOT NULL, number VARCHAR(20) NULL, \
+                 org_id VARCHAR(64) NULL, environment VARCHAR(16) NOT NULL, ends_at_ms BIGINT NOT NULL, {ends}"
+            ),
+            OwnTable::Panic => format!("id CHAR(36) NOT NULL PRIMARY KEY, ends_at_ms BIGINT NULL, {ends}"),
+            OwnTable::Audit => format!(
+                "id CHAR(36) NOT NULL PRIMARY KEY, action VARCHAR(32) NOT NULL, subject VARCHAR(255) NOT NULL, \
+                 value_before VARCHAR(1024) NULL, value_after VARCHAR(1024) NULL, {made}"
+            ),
+            OwnTable::Changes => match dialect {
+                Dialect::MariaDb => "id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, \
+                                     table_name VARCHAR(64) NOT NULL, row_id VARCHAR(255) NULL, \
+                                     changed_at TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3)"
+                    .to_owned(),
+                Dialect::Postgres | Dialect::Sqlite => "id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
+                                                        table_name TEXT NOT NULL, row_id TEXT NULL, \
+                                                        changed_at TIMESTAMPTZ NOT NULL DEFAULT now()"
+                    .to_owned(),
+            },
+        };
+        let table = self.name();
+        let options = match dialect {
+            Dialect::MariaDb => " ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin",
+            Dialect::Postgres | Dialect::Sqlite => "",
+        };
+        format!("CREATE TABLE IF NOT EXISTS {table} ({columns}){options}")
+    }
+}

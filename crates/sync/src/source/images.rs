@@ -1,0 +1,224 @@
+//! What every row said when it was last read, as a digest, so that a reading tells which rows changed.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasher, RandomState};
+
+use directory::rows::Cell;
+use directory::{Changes, Table};
+
+use super::record::Record;
+use crate::limits::{CHANGES_APPLIED_MAX, ROWS_COMPARED_MAX};
+
+/// The digests of all rows of the last reading.
+///
+/// A digest has 128 bits, keyed by chance at the start of the process: that two different rows have one is beyond all
+/// expectation, and nobody can aim at it.
+#[derive(Default)]
+pub(crate) struct Images {
+    keys: [RandomState; 2],
+    rows: HashMap<(Table, Box<[u8]>), Image>,
+    /// Which sweep is under way; a row that was not seen in it is gone.
+    sweep: u32,
+    /// Whether every row of the last sweep is held.
+    are_whole: bool,
+}
+
+struct Image {
+    digest: u128,
+    sweep: u32,
+}
+
+/// One reading of all rows, compared with the last.
+pub(crate) struct Sweep<'i> {
+    images: &'i mut Images,
+    changes: Changes,
+    /// Whether rows cannot be told apart, or too many changed: then only a build from all rows will do.
+    is_beyond: bool,
+}
+
+impl Images {
+    /// Whether a reading can be compared with the last.
+    pub(crate) fn are_whole(&self) -> bool {
+        self.are_whole
+    }
+
+    /// Forgets everything: what was read did not come into effect, or may not have.
+    pub(crate) fn clear(&mut self) {
+        self.rows.clear();
+        self.are_whole = false;
+    }
+
+    /// Begins a reading. Until it is finished the images are not whole, so that one that is given up leaves no trace.
+    pub(crate) fn sweep(&mut self) -> Sweep<'_> {
+        self.are_whole = false;
+        self.sweep = self.sweep.wrapping_add(1);
+        Sweep { images: self, changes: Changes::default(), is_beyond: false }
+    }
+
+    fn digest(&self, cells: &[Cell]) -> u128 {
+        let [low, high] = self.keys.each_ref().map(|key| u128::from(key.hash_one(cells)));
+        high << 64 | low
+    }
+}
+
+impl Sweep<'_> {
+    /// Takes the next row of the first reading, which is given to a builder as well.
+    pub(crate) fn first(&mut self, table: Table, record: &Record) {
+        let image = Image { digest: self.images.digest(record.cells()), sweep: self.images.sweep };
+        match record.id(table) {
+            Some(id) if self.images.rows.len() < ROWS_COMPARED_MAX => {
+                let last = self.images.rows.insert((table, Box::from(id)), image);
+                self.is_beyond |= last.is_some_and(|last| last.sweep == self.images.sweep);
+            }
+            _ => self.is_beyond = true,
+        }
+    }
+
+    /// Takes the next row.
+    pub(crate) fn row(&mut self, table: Table, record: &mut Record) {
+        let digest = self.images.digest(record.cells());
+        let Some(id) = record.id(table) else {
+            self.is_beyond = true;
+            return;
+        };
+        let image = Image { digest, sweep: self.images.sweep };
+        let is_full = self.images.rows.len() >= ROWS_COMPARED_MAX;
+        match self.images.rows.entry((table, Box::from(id))) {
+            // Two rows of one id: no key tells them apart.
+            Entry::Occupied(last) if last.get().sweep == image.sweep => self.is_beyond = true,
+            Entry::Occupied(mut last) => {
+                let is_changed = last.insert(image).digest != digest;
+                if is_changed {
+                    self.changed(table, record);
+                }
+            }
+            Entry::Vacant(_) if is_full => self.is_beyond = true,
+            Entry::Vacant(place) => {
+                place.insert(image);
+                self.changed(table, record);
+            }
+        }
+    }
+
+    /// Ends a reading that saw every row. `None` when only a build from all rows will do.
+    pub(crate) fn finish(self) -> Option<Changes> {
+        let sweep = self.images.sweep;
+        let mut changes = Changes::default();
+        self.images.rows.retain(|(table, id), image| {
+            let is_there = image.sweep == sweep;
+            if !is_there {
+                Record::gone(*table, id, &mut changes);
+            }
+            is_there
+        });
+        // Deletions come first: an id in another case is one key to the directory, and its last change counts.
+        append(&mut changes, self.changes);
+        self.images.are_whole = !self.is_beyond;
+        (!self.is_beyond && changes.len() <= CHANGES_APPLIED_MAX).then_some(changes)
+    }
+
+    /// Ends the first reading, whose rows were all given to a builder.
+    pub(crate) fn finish_first(self) {
+        let sweep = self.images.sweep;
+        self.images.rows.retain(|_, image| image.sweep == sweep);
+        self.images.are_whole = !self.is_beyond;
+    }
+
+    fn changed(&mut self, table: Table, record: &mut Record) {
+        // One more than may be applied is enough to know.
+        if self.changes.len() <= CHANGES_APPLIED_MAX {
+            record.change(table, &mut self.changes);
+        }
+    }
+}
+
+/// Puts changes behind others.
+pub(crate) fn append(changes: &mut Changes, later: Changes) {
+    changes.dids.extend(later.dids);
+    changes.users.extend(later.users);
+    changes.organisations.extend(later.organisations);
+    changes.trunks.extend(later.trunks);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use directory::Change;
+
+    fn record(id: Option<&[u8]>, number: &[u8]) -> Record {
+        let mut record = Record::default();
+        for (place, column) in crate::mapping::columns(Table::Dids).iter().enumerate() {
+            let value = match column.name {
+                "id" => id,
+                "number" => Some(number),
+                _ => None,
+            };
+            record.set(place, value);
+        }
+        record
+    }
+
+    fn read(images: &mut Images, rows: &[(&[u8], &[u8])]) -> Option<Changes> {
+        let mut sweep = images.sweep();
+        for (id, number) in rows {
+            sweep.row(Table::Dids, &mut record(Some(id), number));
+        }
+        sweep.finish()
+    }
+
+    #[test]
+    fn only_what_changed_comes_out() {
+        let mut images = Images::default();
+        let mut first = images.sweep();
+        first.first(Table::Dids, &record(Some(b"1"), b"918065978001"));
+        first.first(Table::Dids, &record(Some(b"2"), b"918065978002"));
+        first.first(Table::Users, &record(Some(b"2"), b""));
+        first.finish_first();
+        assert!(images.are_whole());
+        let changes = read(&mut images, &[(b"2", b"918065978003"), (b"3", b"918065978001")]).unwrap();
+        let upserted: Vec<_> = changes
+            .dids
+            .iter()
+            .filter_map(|change| match change {
+                Change::Upsert(row) => row.id.clone(),
+                Change::Delete(_) => None,
+            })
+            .collect();
+        assert_eq!(upserted, [b"2".to_vec(), b"3".to_vec()]);
+        assert!(changes.dids.contains(&Change::Delete(Some(b"1".to_vec()))));
+        assert_eq!(changes.users, [Change::Delete(Some(b"2".to_vec()))]);
+        assert!(read(&mut images, &[(b"3", b"918065978001"), (b"2", b"918065978003")]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn rows_that_no_key_tells_apart_ask_for_a_build() {
+        let mut images = Images::default();
+        assert!(read(&mut images, &[(b"1", b"918065978001"), (b"1", b"918065978002")]).is_none());
+        assert!(!images.are_whole());
+        let mut sweep = images.sweep();
+        sweep.row(Table::Dids, &mut record(None, b"918065978001"));
+        assert!(sweep.finish().is_none());
+    }
+
+    #[test]
+    fn a_reading_that_is_given_up_leaves_no_trace() {
+        let mut images = Images::default();
+        read(&mut images, &[(b"1", b"918065978001")]).unwrap();
+        let mut sweep = images.sweep();
+        sweep.row(Table::Dids, &mut record(Some(b"1"), b"918065978002"));
+        drop(sweep);
+        assert!(!images.are_whole());
+    }
+
+    #[test]
+    fn null_and_empty_text_are_two_things() {
+        let images = Images::default();
+        let digest = |cells: &[Cell]| images.digest(cells);
+        assert_ne!(digest(&[None]), digest(&[Some(Vec::new())]));
+        assert_ne!(
+            digest(&[Some(b"ab".to_vec()), Some(b"c".to_vec())]),
+            digest(&[Some(b"a".to_vec()), Some(b"bc".to_vec())])
+        );
+    }
+}

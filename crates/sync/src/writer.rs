@@ -1,0 +1,426 @@
+//! The one writer: look, read, build, weigh, publish.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use directory::{Builder, Directory, Generation, Guard, Overlays, OwnMove, Verdict};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::backoff::Backoff;
+use crate::clock::now_ms;
+use crate::fault::SyncFault;
+use crate::generations::{Cause, GenerationNote};
+use crate::published::Publisher;
+use crate::saver::Saver;
+use crate::settings::Settings;
+use crate::snapshot_files::SnapshotFiles;
+use crate::source::{Depth, Found, Source};
+use crate::status::{Held, Looks};
+use crate::watch::{Answer, OwnMoves, Request, lock};
+
+/// The shortest time between the ends of two looks: under a stream of changes each look finds several.
+const LOOKS_APART: Duration = Duration::from_millis(4);
+
+pub(crate) struct Writer {
+    settings: Settings,
+    source: Source,
+    /// Rings when a look is worth while before its time.
+    bell: Arc<Notify>,
+    publisher: Publisher,
+    looks: Arc<Mutex<Looks>>,
+    own_moves: OwnMoves,
+    backoff: Backoff,
+    guard: Option<Guard>,
+    saver: Option<Saver>,
+    /// What the database says of rows, whether or not the guard lets it in.
+    truth: Arc<Directory>,
+    /// What the database says of overlays, ended ones included.
+    overlays: Overlays,
+    /// Whether rows have to be read anew by other rules.
+    is_policy_new: bool,
+    /// Directories that were published and may still be in someone's hands; they are dropped here.
+    retired: Vec<Arc<Directory>>,
+    next_look: Instant,
+}
+
+/// What a request asks for, once the look that it shares is over.
+enum Asked {
+    Generation(Answer),
+    Accept(String, Answer),
+    Reject(Answer),
+}
+
+impl Writer {
+    /// A writer that has taken over the last snapshot, if there is one.
+    pub(crate) fn new(
+        settings: Settings,
+        source: Source,
+        bell: Arc<Notify>,
+        publisher: Publisher,
+        (looks, own_moves): (Arc<Mutex<Looks>>, OwnMoves),
+    ) -> Writer {
+        let mut writer = Writer {
+            backoff: Backoff::new(settings.poll_interval, settings.retry_interval_max),
+            guard: settings.guard.map(Guard::new),
+            saver: None,
+            truth: publisher.load(),
+            overlays: Overlays::default(),
+            is_policy_new: false,
+            retired: Vec::new(),
+            next_look: Instant::now(),
+            settings,
+            source,
+            bell,
+            publisher,
+            looks,
+            own_moves,
+        };
+        writer.load_snapshot();
+        writer
+    }
+
+    pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Request>, looked: oneshot::Sender<()>) {
+        self.look(Depth::Glance).await.ok();
+        let _ = looked.send(());
+        loop {
+            self.keep_up().await;
+            let wake_at = self.wake_at();
+            let request = tokio::select! {
+                request = requests.recv() => match request {
+                    Some(request) => Some(request),
+                    None => return self.stop().await,
+                },
+                () = self.bell.notified() => {
+                    self.next_look = Instant::now();
+                    None
+                }
+                () = tokio::time::sleep_until(wake_at.into()) => None,
+            };
+            let is_asked = request.is_some();
+            let mut asked = Vec::new();
+            // Whoever asked before the reading begins is answered by it.
+            let mut request = request;
+            while let Some(one) = request {
+                match one {
+                    Request::Refresh(answer) => asked.push(Asked::Generation(answer)),
+                    Request::Policy(policy, answer) => {
+                        self.settings.policy = policy;
+                        self.is_policy_new = true;
+                        asked.push(Asked::Generation(answer));
+                    }
+                    Request::Accept(reason, answer) => asked.push(Asked::Accept(reason, answer)),
+                    Request::Reject(answer) => asked.push(Asked::Reject(answer)),
+                    Request::Stop(stopped) => {
+                        self.stop().await;
+                        let _ = stopped.send(());
+                        return;
+                    }
+                }
+                request = requests.try_recv().ok();
+            }
+            if is_asked {
+                let outcome = self.look(Depth::Sure).await;
+                self.answer(asked, &outcome);
+            } else if Instant::now() >= self.next_look {
+                self.look(Depth::Glance).await.ok();
+            }
+        }
+    }
+
+    /// One look at the database, with all that follows from it.
+    async fn look(&mut self, depth: Depth) -> Result<(), SyncFault> {
+        let begun = Instant::now();
+        let depth = if self.is_policy_new { Depth::Whole } else { depth };
+        let timeout = self.settings.query_timeout;
+        let looked = tokio::time::timeout(timeout, self.read(depth)).await;
+        let outcome = looked.unwrap_or(Err(SyncFault::TimedOut(timeout)));
+        if outcome.is_err() {
+            self.source.disconnect();
+        }
+        self.note(&outcome);
+        self.plan(begun, &outcome);
+        outcome
+    }
+
+    async fn read(&mut self, depth: Depth) -> Result<(), SyncFault> {
+        let policy = self.settings.policy.clone();
+        let generation = self.publisher.load().generation();
+        let (rows, overlays) = match self.source.look(depth, &policy).await? {
+            Found::Nothing => return Ok(()),
+            Found::Changes(changes, overlays) => {
+                ((!changes.is_empty()).then(|| self.truth.apply(generation, &changes)), overlays)
+            }
+            Found::Everything => {
+                let previous = Arc::clone(&self.truth);
+                let mut builder = Builder::new(&policy, Some(&previous));
+                let overlays = self.source.read(&mut builder, &policy).await?;
+                self.tidy().await;
+                (Some(builder.finish(generation)), Some(overlays))
+            }
+        };
+        let cause = if self.is_policy_new { Cause::Policy } else { Cause::Rows };
+        self.is_policy_new = false;
+        lock(&self.looks).is_read = true;
+        if let Some(overlays) = overlays {
+            self.overlays = overlays;
+        }
+        let changed = rows.filter(|rows| {
+            // Overlays are settled apart from the rows.
+            let rows = rows.with_overlays(generation, self.truth.overlays().clone());
+            !rows.says_the_same(&self.truth)
+        });
+        let is_changed = changed.is_some();
+        if let Some(rows) = changed {
+            let last = std::mem::replace(&mut self.truth, Arc::new(rows));
+            self.retired.push(last);
+        }
+        self.settle(&cause, is_changed);
+        Ok(())
+    }
+
+    /// Brings what is published in step with what the database says, as far as the guard lets it in.
+    fn settle(&mut self, cause: &Cause, is_changed: bool) {
+        let (published, now_ms) = (self.publisher.load(), now_ms());
+        let rows =
+            if self.lets_in(&published, now_ms, is_changed) { Arc::clone(&self.truth) } else { Arc::clone(&published) };
+        let overlays = self.overlays.without_ended(now_ms);
+        let next = rows.with_overlays(next_generation(&published), overlays);
+        if !next.says_the_same(&published) {
+            let difference = published.difference(&next);
+            let cause = if difference.is_empty() && *next.overlays() != *published.overlays() {
+                &Cause::Overlays
+            } else {
+                cause
+            };
+            self.publish(&published, next, difference, cause.clone(), now_ms);
+        }
+    }
+
+    /// Whether the guard lets in what the database says.
+    fn lets_in(&mut self, published: &Arc<Directory>, now_ms: u64, is_changed: bool) -> bool {
+        let Some(guard) = &self.guard else { return true };
+        let held = lock(&self.looks).held.clone();
+        if held.is_some() && !is_changed {
+            return false;
+        }
+        match guard.judge(now_ms, published, &self.truth, &self.own_moves(now_ms)) {
+            Verdict::Pass { warnings } => {
+                for warning in warnings {
+                    tracing::warn!(%warning, "the data may not be what someone wanted");
+                }
+                if held.is_some() {
+                    tracing::info!("what was held back has been mended");
+                    lock(&self.looks).held = None;
+                }
+                true
+            }
+            Verdict::Hold(hold) => {
+                let reasons: Vec<String> = hold.reasons.iter().map(ToString::to_string).collect();
+                tracing::error!(
+                    reasons = reasons.join("; "),
+                    difference = %hold.difference,
+                    "a directory is held back: the old one stays until an operator accepts or the data change"
+                );
+                let since_ms = held.map_or(now_ms, |held| held.since_ms);
+                let held = Held { since_ms, reasons: hold.reasons, difference: hold.difference, is_rejected: false };
+                lock(&self.looks).held = Some(held);
+                false
+            }
+        }
+    }
+
+    fn publish(
+        &mut self,
+        published: &Arc<Directory>,
+        next: Directory,
+        difference: directory::Difference,
+        cause: Cause,
+        now_ms: u64,
+    ) {
+        tracing::info!(
+            generation = next.generation().0,
+            %cause,
+            %difference,
+            dids = next.did_count(),
+            users = next.user_count(),
+            organisations = next.organisation_count(),
+            faults = next.fault_count(),
+            "directory published"
+        );
+        if let Some(guard) = &mut self.guard {
+            guard.admit(now_ms, published, &next);
+        }
+        let generation = next.generation();
+        let note = GenerationNote { generation, published_at_ms: now_ms, cause, difference: Arc::new(difference) };
+        lock(&self.looks).generations.push(note);
+        self.retired.push(Arc::clone(published));
+        self.publisher.publish(next);
+    }
+
+    /// What we wrote ourselves within the guard's window.
+    fn own_moves(&self, now_ms: u64) -> Vec<OwnMove> {
+        let window_ms = self.guard.as_ref().map_or(0, |guard| guard.policy().window_ms);
+        let mut own_moves = lock(&self.own_moves);
+        while own_moves.front().is_some_and(|(at_ms, _)| at_ms.saturating_add(window_ms) <= now_ms) {
+            own_moves.pop_front();
+        }
+        own_moves.iter().map(|(_, own)| *own).collect()
+    }
+
+    fn answer(&mut self, asked: Vec<Asked>, outcome: &Result<(), SyncFault>) {
+        for one in asked {
+            let (answer, answered) = match one {
+                Asked::Generation(answer) => (answer, outcome.clone()),
+                Asked::Accept(reason, answer) => (answer, self.accept(reason)),
+                Asked::Reject(answer) => (answer, self.reject()),
+            };
+            // Who asked may have gone.
+            let _ = answer.send(answered.map(|()| self.publisher.load().generation()));
+        }
+    }
+
+    fn accept(&mut self, reason: String) -> Result<(), SyncFault> {
+        if lock(&self.looks).held.take().is_none() {
+            return Err(SyncFault::NothingHeld);
+        }
+        if let Some(guard) = &mut self.guard {
+            guard.reset();
+        }
+        let (published, now_ms) = (self.publisher.load(), now_ms());
+        let next = self.truth.with_overlays(next_generation(&published), self.overlays.without_ended(now_ms));
+        let difference = published.difference(&next);
+        self.publish(&published, next, difference, Cause::Accepted { reason }, now_ms);
+        if let Some(guard) = &mut self.guard {
+            guard.reset();
+        }
+        Ok(())
+    }
+
+    fn reject(&self) -> Result<(), SyncFault> {
+        let mut looks = lock(&self.looks);
+        let held = looks.held.as_mut().ok_or(SyncFault::NothingHeld)?;
+        held.is_rejected = true;
+        Ok(())
+    }
+
+    /// What has to be done whether or not the database says anything: overlays end, snapshots are written, old
+    /// directories are dropped.
+    async fn keep_up(&mut self) {
+        let overlays_ended = self.publisher.load().overlays().next_end().is_some_and(|end_ms| end_ms <= now_ms());
+        if overlays_ended {
+            self.settle(&Cause::Overlays, false);
+        }
+        let published = self.publisher.load();
+        if let Some(saver) = &mut self.saver {
+            let is_confirmed = lock(&self.looks).fault.is_none();
+            let ended = saver.turn(&published, is_confirmed).await;
+            self.note_snapshot(ended);
+        }
+        // A directory that is in nobody's hands but ours is dropped here, and never on a packet's way.
+        self.retired.retain(|directory| Arc::strong_count(directory) > 1);
+    }
+
+    fn wake_at(&self) -> Instant {
+        let published = self.publisher.load();
+        let end = published.overlays().next_end();
+        // A clock that is set while we sleep makes an end late by no more than this look.
+        let end = end.map(|end_ms| Instant::now() + Duration::from_millis(end_ms.saturating_sub(now_ms()).min(1_000)));
+        let save = self.saver.as_ref().and_then(|saver| saver.next_turn(&published));
+        [end, save].into_iter().flatten().fold(self.next_look, Instant::min)
+    }
+
+    /// Plans the next look. A reading of everything is given at least its own time of rest.
+    fn plan(&mut self, begun: Instant, outcome: &Result<(), SyncFault>) {
+        let now = Instant::now();
+        self.next_look = match outcome {
+            Ok(()) => {
+                self.backoff.reset();
+                let interval = match self.source.is_polled_log() {
+                    true => self.settings.log_poll_interval,
+                    false => self.settings.poll_interval,
+                };
+                (begun + interval).max(now + now.saturating_duration_since(begun)).max(now + LOOKS_APART)
+            }
+            // A missing file costs nothing to look for; anything else backs off.
+            Err(SyncFault::FileMissing { .. }) => {
+                self.backoff.reset();
+                now + self.settings.poll_interval
+            }
+            Err(_) => now + self.backoff.after_failure(),
+        };
+    }
+
+    /// Keeps the outcome for the status, and tells the log when it is another than before.
+    fn note(&self, outcome: &Result<(), SyncFault>) {
+        let mut looks = lock(&self.looks);
+        let fault = outcome.as_ref().err();
+        match fault {
+            Some(fault) if looks.fault.as_ref() != Some(fault) => {
+                tracing::warn!(%fault, "the directory could not be read; the last good one stays");
+            }
+            None if looks.fault.is_some() => tracing::info!("the directory can be read again"),
+            _ => {}
+        }
+        looks.fault = fault.cloned();
+        if fault.is_none() {
+            looks.detection = self.source.way();
+            looks.confirmed = Some((Instant::now(), Duration::ZERO));
+        }
+    }
+
+    fn note_snapshot(&self, ended: Option<std::io::Result<()>>) {
+        let Some(ended) = ended else { return };
+        let mut looks = lock(&self.looks);
+        if let Err(error) = &ended {
+            looks.snapshots_failed = looks.snapshots_failed.saturating_add(1);
+            tracing::error!(%error, "the snapshot of the directory could not be written");
+        }
+        looks.snapshot_fault = ended.err().map(|error| error.to_string());
+    }
+
+    /// Takes over the last snapshot that is whole.
+    fn load_snapshot(&mut self) {
+        let Some(folder) = &self.settings.snapshot_dir else { return };
+        let (loaded, faults) = SnapshotFiles::new(folder).load(&self.settings.policy);
+        for fault in &faults {
+            tracing::error!(%fault, "a snapshot of the directory cannot be read");
+        }
+        lock(&self.looks).snapshot_fault = faults.into_iter().next_back();
+        let saved = loaded.as_ref().map(|loaded| loaded.directory.generation());
+        self.saver = Some(Saver::new(folder, saved));
+        let Some(loaded) = loaded else { return };
+        let age = SystemTime::now().duration_since(loaded.confirmed_at).unwrap_or_default();
+        lock(&self.looks).confirmed = Some((Instant::now(), age));
+        tracing::info!(
+            generation = loaded.directory.generation().0,
+            age_s = age.as_secs(),
+            "serving from the snapshot"
+        );
+        let now_ms = now_ms();
+        let published = self.publisher.load();
+        self.overlays = loaded.directory.overlays().clone();
+        let next = loaded.directory.with_overlays(loaded.directory.generation(), self.overlays.without_ended(now_ms));
+        let difference = published.difference(&next);
+        self.publish(&published, next, difference, Cause::Snapshot, now_ms);
+        self.truth = self.publisher.load();
+    }
+
+    async fn tidy(&mut self) {
+        if let Err(fault) = self.source.tidy().await {
+            tracing::warn!(%fault, "old entries of the change log could not be deleted");
+            self.source.disconnect();
+        }
+    }
+
+    async fn stop(mut self) {
+        let published = self.publisher.load();
+        if let Some(saver) = &mut self.saver {
+            let ended = saver.finish(&published).await;
+            self.note_snapshot(ended);
+        }
+    }
+}
+
+fn next_generation(published: &Directory) -> Generation {
+    Generation(published.generation().0.saturating_add(1))
+}
