@@ -432,3 +432,20 @@ impl IdentityTrace {
         self.steps.iter().map_while(|step| *step)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However long the way was, the step that decided is the last that is told.
+    #[test]
+    fn the_longest_identity_trace_keeps_its_last_step() {
+        let mut trace = IdentityTrace::new();
+        for _ in 0..IDENTITY_STEPS * 2 {
+            trace.add(IdentityStep::Nobody(By::From));
+        }
+        trace.add(IdentityStep::NoFallback);
+        assert_eq!(trace.steps().count(), IDENTITY_STEPS);
+        assert_eq!(trace.steps().last(), Some(IdentityStep::NoFallback));
+    }
+}

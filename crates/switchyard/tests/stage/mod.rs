@@ -155,12 +155,13 @@ fn address(network: u8, host: u8) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::new(127, 0, network, host), 5060)
 }
 
+/// The trunk leaves identity alone: these runs are about what passes untouched.
 fn config_text(network: u8, folder: &Path) -> String {
     let [proxy, gateway, prod, staging, oss] = [1, 2, 3, 4, 5].map(|host| address(network, host));
     let state = folder.display();
     format!(
         "state_dir = \"{state}\"\n[sip]\nlisten = [\"udp:{proxy}\"]\n\
-         [[trunk]]\nname = \"tata\"\ngateways = [\"udp:{gateway}\"]\n\
+         [[trunk]]\nname = \"tata\"\ncaller_id = \"pass\"\ngateways = [\"udp:{gateway}\"]\n\
          [environments.prod]\ntargets = [\"udp:{prod}\"]\n\
          [environments.staging]\ntargets = [\"udp:{staging}\"]\n\
          [environments.oss]\ntargets = [\"udp:{oss}\"]\n\
