@@ -1,5 +1,6 @@
 //! `switchyard run`: the service between its signals.
 
+use crate::config::settings::Secret;
 use crate::config::{self, Configuration};
 use crate::keys_file;
 use crate::service::{Ended, Service};
@@ -7,7 +8,7 @@ use crate::signals::{Signal, Signals};
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
@@ -39,6 +40,7 @@ pub fn run(path: &Path) -> ExitCode {
 
 async fn serve(path: &Path, configuration: Configuration) -> ExitCode {
     let drain_limit = configuration.drain_limit;
+    let running = Running::of(&configuration);
     let started = async {
         let signals = Signals::new()?;
         let keys = keys_file::open(&configuration.state_dir)?;
@@ -55,7 +57,7 @@ async fn serve(path: &Path, configuration: Configuration) -> ExitCode {
     loop {
         tokio::select! {
             signal = signals.next() => match signal {
-                Signal::Reload => reload(path, &service).await,
+                Signal::Reload => reload(path, &running, &service).await,
                 Signal::End => break,
             },
             ended = service.ended() => {
@@ -64,11 +66,17 @@ async fn serve(path: &Path, configuration: Configuration) -> ExitCode {
             }
         }
     }
-    drain(path, service, &mut signals, drain_limit).await
+    drain(path, &running, service, &mut signals, drain_limit).await
 }
 
 /// No new calls; the open transactions finish, within a limit and until a second signal.
-async fn drain(path: &Path, mut service: Service, signals: &mut Signals, limit: Duration) -> ExitCode {
+async fn drain(
+    path: &Path,
+    running: &Running,
+    mut service: Service,
+    signals: &mut Signals,
+    limit: Duration,
+) -> ExitCode {
     let open = service.open_transactions();
     tracing::info!(open, limit_s = limit.as_secs(), "draining: new calls get 503; a second signal ends at once");
     service.drain().await;
@@ -77,7 +85,7 @@ async fn drain(path: &Path, mut service: Service, signals: &mut Signals, limit: 
     loop {
         tokio::select! {
             signal = signals.next() => match signal {
-                Signal::Reload => reload(path, &service).await,
+                Signal::Reload => reload(path, running, &service).await,
                 Signal::End => break,
             },
             _ended = service.ended() => break,
@@ -91,14 +99,37 @@ async fn drain(path: &Path, mut service: Service, signals: &mut Signals, limit: 
     ExitCode::SUCCESS
 }
 
+/// What a process keeps for its whole life: a reload that asks for another value is told that it takes a restart.
+struct Running {
+    /// The keys of open calls are here; another folder's ring would cut them.
+    state_dir: PathBuf,
+    database: Secret,
+}
+
+impl Running {
+    fn of(configuration: &Configuration) -> Running {
+        Running { state_dir: configuration.state_dir.clone(), database: configuration.database.url.clone() }
+    }
+
+    fn warn_of_what_stays(&self, configuration: &Configuration) {
+        if configuration.state_dir != self.state_dir {
+            tracing::warn!("state_dir has changed: it takes a restart, the keys and the socket stay where they are");
+        }
+        if configuration.database.url != self.database {
+            tracing::warn!("database.url has changed: it takes a restart, the directory is read from where it was");
+        }
+    }
+}
+
 /// Reads the configuration again. A bad one changes nothing (row H3).
-async fn reload(path: &Path, service: &Service) {
+async fn reload(path: &Path, running: &Running, service: &Service) {
     let read = config::load(path).map_err(|faults| faults.to_string()).and_then(|configuration| {
-        let keys = keys_file::open(&configuration.state_dir).map_err(|fault| fault.to_string())?;
+        let keys = keys_file::open(&running.state_dir).map_err(|fault| fault.to_string())?;
         Ok((configuration, keys))
     });
     match read {
         Ok((configuration, keys)) => {
+            running.warn_of_what_stays(&configuration);
             service.apply(configuration, keys).await;
             tracing::info!("the configuration was read again and is in force");
         }

@@ -27,14 +27,17 @@ pub(crate) use postgres::CHANNEL;
 
 use crate::clock::now_ms;
 use crate::fault::SyncFault;
-use crate::limits::{IDS_ASKED_MAX, LOG_ENTRIES_READ_MAX};
 use crate::mapping::{Mapping, TABLES, TableNames, columns};
 use crate::own_tables::{self, OwnTable};
 use crate::settings::{Detection, Settings};
+use crate::source::change_log::LOG_ENTRIES_READ_MAX;
 use change_log::{Entry, Position, Wanted};
 use images::{Images, append};
 use overlay_rows::OverlayRows;
 use record::Record;
+
+/// Rows asked for by their ids in one statement.
+const IDS_ASKED_MAX: usize = 500;
 
 /// A database, and what is known of its state.
 pub(crate) struct Source {

@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 
 use directory::Table;
 
-use crate::limits::{GAPS_MAX, LOG_ENTRIES_READ_MAX};
+use crate::limits::GAPS_MAX;
+
+/// Entries of the change log that are read at one time; more become a reading of everything.
+pub(crate) const LOG_ENTRIES_READ_MAX: usize = 20_000;
 
 /// How long an id that was passed over is asked for.
 pub(crate) const GAP_LIFE: Duration = Duration::from_secs(600);

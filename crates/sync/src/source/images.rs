@@ -8,7 +8,11 @@ use directory::rows::Cell;
 use directory::{Changes, Table};
 
 use super::record::Record;
-use crate::limits::{CHANGES_APPLIED_MAX, ROWS_COMPARED_MAX};
+
+/// Rows whose digests are kept to find changes; in a larger database every reading becomes a build.
+const ROWS_COMPARED_MAX: usize = 250_000;
+/// Changed rows that are applied one by one; more become a build.
+const CHANGES_APPLIED_MAX: usize = 20_000;
 
 /// The digests of all rows of the last reading.
 ///

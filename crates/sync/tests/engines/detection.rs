@@ -245,7 +245,12 @@ async fn names_of_their_own_are_noted_too(engine: Engine) {
 async fn a_thousand_changes_are_none_too_few(engine: Engine) {
     let mut bench = logging(engine).await;
     let script: Vec<String> = (0..1_000)
-        .map(|turn| moves(8000 + turn % 20, ["staging", "oss", "prod"][usize::try_from(turn / 20 % 3).unwrap()]))
+        .map(|turn| {
+            moves(
+                8000 + turn % 20,
+                ["staging", "oss", "prod"].into_iter().nth(usize::try_from(turn / 20 % 3).unwrap()).unwrap(),
+            )
+        })
         .collect();
     bench.write(&script.join("; ")).await;
     // Turn 999 is of round 49, which is of "oss".
