@@ -47,7 +47,7 @@ impl Parts {
         let keys = self.dids.iter().map(|did| (did.1.key, did.0));
         let keys = keys.chain(losers.iter().map(|loser| (loser.record.key, loser.number)));
         let keys = KeyIndex::new(keys, self.dids.len() + losers.len());
-        let dids = DidTable::from_ascending(self.dids.iter().copied());
+        let dids = DidTable::from_ascending(&self.dids);
         let organisations = &self.organisations;
         let is_known = |place: u32| organisations.facts(place).is_some();
         let users = Users::new(self.users, is_known);

@@ -18,6 +18,12 @@ pub(crate) use record::{DidFields, DidRecord, Marks};
 
 /// The most pages in a branch.
 const BRANCH_PAGES: usize = 256;
+/// Pages in a step: a lookup compares the first numbers of all steps, and then of all pages in one of them.
+const STEP_PAGES: usize = 16;
+/// Steps in a branch.
+const BRANCH_STEPS: usize = BRANCH_PAGES / STEP_PAGES;
+/// A run of consecutive numbers from which on it gets a page of its own.
+const RUN_RECORDS: usize = 64;
 /// A page with fewer rows is joined with a neighbour where both fit into one.
 const PAGE_SPARSE: usize = PAGE_RECORDS / 4;
 
@@ -34,37 +40,52 @@ pub(crate) struct DidTable {
 struct Branch {
     /// The first number of every page.
     first_numbers: Vec<u64>,
+    /// Their distances from the first of them in units of two to the power of `unit_bits`, so that they fit into 32 bits
+    /// and the processor compares several at once.
+    distances: [[i32; STEP_PAGES]; BRANCH_STEPS],
+    unit_bits: u32,
+    /// The first distance of every step.
+    steps: [i32; BRANCH_STEPS],
     pages: Vec<Page>,
 }
 
 impl DidTable {
     /// The table of these rows, which come by number, strictly ascending.
-    pub(crate) fn from_ascending(rows: impl Iterator<Item = (Number, DidRecord)>) -> DidTable {
-        let mut table = DidTable::default();
-        let mut rows = rows.map(|(number, record)| (number.digits(), record));
+    ///
+    /// What lookups read is allocated first and together: the rest would spread it over many times more pages of the
+    /// machine's memory, and a lookup of a large table costs as much as the machine takes to find such a page.
+    pub(crate) fn from_ascending(rows: &[(Number, DidRecord)]) -> DidTable {
+        let mut table = DidTable { len: rows.len(), ..DidTable::default() };
+        let mut page_rows: Vec<(u64, DidRecord)> = Vec::with_capacity(PAGE_RECORDS);
+        let mut branches = Vec::new();
         let mut branch = Branch::default();
-        let mut page: Vec<(u64, DidRecord)> = Vec::with_capacity(PAGE_RECORDS);
-        loop {
-            page.clear();
-            page.extend(rows.by_ref().take(PAGE_RECORDS));
-            table.len += page.len();
-            if let Some(&(first, _)) = page.first() {
-                branch.first_numbers.push(first);
-                branch.pages.push(Page::new(&page));
-            }
-            if branch.pages.len() == BRANCH_PAGES || page.is_empty() {
-                table.push(std::mem::take(&mut branch));
-            }
-            if page.is_empty() {
-                return table;
+        for page in pages_of(rows) {
+            page_rows.clear();
+            page_rows.extend(page.iter().map(|(number, record)| (number.digits(), *record)));
+            branch.first_numbers.extend(page_rows.first().map(|row| row.0));
+            branch.pages.push(Page::new(&page_rows));
+            if branch.pages.len() == BRANCH_PAGES {
+                branches.push(std::mem::take(&mut branch));
             }
         }
+        branches.push(branch);
+        let mut pages = pages_of(rows);
+        for mut branch in branches {
+            for (page, rows) in branch.pages.iter_mut().zip(pages.by_ref()) {
+                page_rows.clear();
+                page_rows.extend(rows.iter().map(|(number, record)| (number.digits(), *record)));
+                page.identify(&page_rows);
+            }
+            table.push(branch);
+        }
+        table
     }
 
     fn push(&mut self, mut branch: Branch) {
         if let Some(&first) = branch.first_numbers.first() {
             branch.first_numbers.shrink_to_fit();
             branch.pages.shrink_to_fit();
+            branch.note_steps();
             self.first_numbers.push(first);
             self.branches.push(Arc::new(branch));
         }
@@ -72,6 +93,15 @@ impl DidTable {
 
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Bytes of what lookups read, and of what says which row each is.
+    pub(crate) fn bytes(&self) -> (usize, usize) {
+        let pages = || self.branches.iter().flat_map(|branch| &branch.pages);
+        let heads = pages().count() * (size_of::<Page>() + size_of::<u64>());
+        let branches = self.branches.len() * (size_of::<Branch>() + size_of::<u64>());
+        let (lookup, identity) = pages().map(Page::bytes).fold((0, 0), |sum, page| (sum.0 + page.0, sum.1 + page.1));
+        (lookup + heads + branches, identity)
     }
 
     /// What a lookup needs of this number's row.
@@ -88,7 +118,7 @@ impl DidTable {
 
     fn locate(&self, key: u64) -> Option<(&Page, usize)> {
         let branch = self.branches.get(last_at_most(&self.first_numbers, key)?)?;
-        let at = last_at_most(&branch.first_numbers, key)?;
+        let at = branch.locate(key)?;
         let (page, first) = (branch.pages.get(at)?, branch.first_numbers.get(at)?);
         Some((page, page.find(key - first)?))
     }
@@ -130,7 +160,7 @@ impl DidTable {
         let at = last_at_most(&self.first_numbers, key).unwrap_or(0);
         if self.branches.is_empty() {
             if let Some(record) = record {
-                *self = DidTable::from_ascending(std::iter::once((number, record)));
+                *self = DidTable::from_ascending(&[(number, record)]);
             }
             return;
         }
@@ -193,6 +223,41 @@ impl DidTable {
 }
 
 impl Branch {
+    /// The place of the page in which this number would be. It compares more than it has to, and never has to guess.
+    fn locate(&self, key: u64) -> Option<usize> {
+        let units = key.checked_sub(*self.first_numbers.first()?)?.wrapping_shr(self.unit_bits);
+        // A page that is not there is at the greatest distance, and nothing that is looked for is.
+        let units = i32::try_from(units).unwrap_or(i32::MAX).min(i32::MAX - 1);
+        let not_above = |distances: &[i32; 16]| {
+            // Unchecked, as every lookup does this twice.
+            distances.iter().fold(0_i32, |count, distance| count.wrapping_add(i32::from(*distance <= units)))
+        };
+        let place = |count: i32| usize::try_from(count).ok()?.checked_sub(1);
+        let step = place(not_above(&self.steps))?;
+        let pages = self.distances.get(step)?;
+        let mut at = step.wrapping_mul(STEP_PAGES).wrapping_add(place(not_above(pages))?);
+        // Pages that begin within one unit look alike until here.
+        while self.first_numbers.get(at).is_some_and(|&first| first > key) {
+            at = at.checked_sub(1)?;
+        }
+        Some(at)
+    }
+
+    /// To be called when [`Branch::first_numbers`] has changed.
+    fn note_steps(&mut self) {
+        let first = self.first_numbers.first().copied().unwrap_or_default();
+        let span = self.first_numbers.last().map_or(0, |last| last - first);
+        self.unit_bits = (u64::BITS - span.leading_zeros()).saturating_sub(i32::BITS - 2);
+        let distance = |number: &u64| i32::try_from((number - first) >> self.unit_bits).unwrap_or(i32::MAX);
+        self.distances = [[i32::MAX; STEP_PAGES]; BRANCH_STEPS];
+        self.steps = [i32::MAX; BRANCH_STEPS];
+        let slots = self.distances.iter_mut().flatten().zip(&self.first_numbers);
+        slots.for_each(|(slot, number)| *slot = distance(number));
+        for (slot, pages) in self.steps.iter_mut().zip(&self.distances) {
+            *slot = pages.first().copied().unwrap_or(i32::MAX);
+        }
+    }
+
     /// Puts a row in place or takes it away. Returns by how many rows the branch grew.
     fn set(&mut self, key: u64, record: Option<DidRecord>) -> isize {
         let at = last_at_most(&self.first_numbers, key).unwrap_or(0);
@@ -216,6 +281,7 @@ impl Branch {
             (Err(_), None) => return 0,
         };
         self.replace(at, rows);
+        self.note_steps();
         grown
     }
 
@@ -232,8 +298,10 @@ impl Branch {
         let upper = if rows.len() > PAGE_RECORDS { rows.split_off(rows.len() / 2) } else { Vec::new() };
         for rows in [upper, rows] {
             if let Some(&(first, _)) = rows.first() {
+                let mut page = Page::new(&rows);
+                page.identify(&rows);
                 self.first_numbers.insert(at, first);
-                self.pages.insert(at, Page::new(&rows));
+                self.pages.insert(at, page);
             }
         }
     }
@@ -246,8 +314,26 @@ impl Branch {
     /// Splits off the upper half of the pages.
     fn split(&mut self) -> Branch {
         let at = self.pages.len() / 2;
-        Branch { first_numbers: self.first_numbers.split_off(at), pages: self.pages.split_off(at) }
+        let mut upper = Branch { first_numbers: self.first_numbers.split_off(at), ..Branch::default() };
+        upper.pages = self.pages.split_off(at);
+        upper.note_steps();
+        self.note_steps();
+        upper
     }
+}
+
+/// Cuts rows into pages. Where a page would begin with a long run of consecutive numbers and go on with others, it ends
+/// with the run, as a page without gaps keeps no numbers.
+fn pages_of(rows: &[(Number, DidRecord)]) -> impl Iterator<Item = &[(Number, DidRecord)]> {
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let most = rest.get(..PAGE_RECORDS).unwrap_or(rest);
+        let run = most.chunk_by(|a, b| a.0.digits() + 1 == b.0.digits()).next().map_or(0, <[_]>::len);
+        let len = if run >= RUN_RECORDS { run } else { most.len() };
+        let (page, after) = rest.split_at(len);
+        rest = after;
+        (!page.is_empty()).then_some(page)
+    })
 }
 
 /// The place of the last of these ascending numbers that is not above `key`.

@@ -100,6 +100,17 @@ pub enum Service {
     OrganisationNotActive,
 }
 
+/// What the DIDs of a directory take in memory, in bytes, shared parts counted in full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DidMemory {
+    /// What a lookup reads.
+    pub lookup: usize,
+    /// Which row each DID is, and when that was changed last.
+    pub identity: usize,
+    /// Which DID each row is.
+    pub index: usize,
+}
+
 /// What one organisation's row says, and which DIDs it has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Organisation<'d> {
@@ -264,6 +275,12 @@ impl Directory {
     /// How many DIDs there are.
     pub fn did_count(&self) -> usize {
         self.dids.len()
+    }
+
+    /// What the DIDs take in memory.
+    pub fn did_memory(&self) -> DidMemory {
+        let (lookup, identity) = self.dids.bytes();
+        DidMemory { lookup, identity, index: self.keys.bytes() }
     }
 
     /// The organisation at a place of this directory. A place of another directory that is not in this one reads as a

@@ -52,6 +52,12 @@ impl KeyIndex {
         self.len
     }
 
+    /// Bytes of the entries and of what leads to them.
+    pub(crate) fn bytes(&self) -> usize {
+        // A page is a pointer with a length, two counts of holders, and its entries.
+        self.len * size_of::<u64>() + self.pages.len() * 4 * size_of::<usize>()
+    }
+
     /// Whether the index has many more rows than it was made for.
     pub(crate) fn is_crowded(&self) -> bool {
         self.len > PAGE_ENTRIES_CROWDED << self.page_bits

@@ -40,7 +40,7 @@ mod words;
 pub use apply::{Change, Changes};
 pub use build::{Builder, build};
 pub use difference::{DidChange, DidFacts, Difference, Tally};
-pub use directory::{Did, Directory, Generation, Organisation, OrganisationId, Service, Trunk, User};
+pub use directory::{Did, DidMemory, Directory, Generation, Organisation, OrganisationId, Service, Trunk, User};
 pub use fault::{Effect, Fault, Reason, Table};
 pub use guard::{Guard, GuardPolicy, Hold, HoldReason, OwnMove, Verdict, Warning};
 pub use organisation::Limits;

@@ -5,6 +5,7 @@
 //! its fields in as many bits as they need; a lookup touches one or two cache lines of it. The identity part says which
 //! row of the database each is; only changes, reports and snapshots read it.
 
+use std::hint::select_unpredictable;
 use std::sync::Arc;
 
 use super::record::{DidFields, DidRecord, Marks};
@@ -13,8 +14,15 @@ use crate::row_key::RowKey;
 /// The most rows in a page.
 pub(crate) const PAGE_RECORDS: usize = 256;
 
+/// Rows in a segment of a page: those that a lookup searches.
+const SEGMENT_RECORDS: usize = 16;
+/// Segments of a page but for the first.
+const LATER_SEGMENTS: usize = PAGE_RECORDS / SEGMENT_RECORDS - 1;
 /// Zeros behind the last entry, so that every field can be read with one load of 16 bytes.
 const PADDING: usize = 16;
+
+/// Bytes of the counts of holders that stand before shared bytes.
+const COUNTS: usize = 2 * size_of::<usize>();
 
 /// Rows of neighbouring numbers. Its first number is kept by whoever has the page.
 #[derive(Clone)]
@@ -30,6 +38,8 @@ pub(crate) struct Page {
     provider: Field,
     call_limit: Field,
     organisation: Field,
+    /// The distance with which each later segment begins; a segment that is not there begins behind all numbers.
+    segments: [i32; LATER_SEGMENTS],
     lookup: Arc<[u8]>,
     identity: Arc<[u8]>,
 }
@@ -38,11 +48,14 @@ pub(crate) struct Page {
 #[derive(Clone, Copy)]
 struct Field {
     base: u32,
+    /// As many ones as there are bits.
+    mask: u32,
     bits: u8,
 }
 
 impl Page {
-    /// A page of these rows: at least one, at most [`PAGE_RECORDS`], by number, strictly ascending.
+    /// A page of these rows: at least one, at most [`PAGE_RECORDS`], by number, strictly ascending. Which row each of
+    /// them is, [`Page::identify`] says.
     pub(crate) fn new(rows: &[(u64, DidRecord)]) -> Page {
         let first = rows.first().map_or(0, |row| row.0);
         let span = rows.last().map_or(0, |row| row.0).saturating_sub(first);
@@ -58,9 +71,14 @@ impl Page {
             provider: fields(|fields| u32::from(fields.provider)),
             call_limit: fields(|fields| fields.call_limit),
             organisation: fields(|fields| fields.organisation),
+            segments: [i32::MAX; LATER_SEGMENTS],
             lookup: Arc::default(),
-            identity: identity_of(rows),
+            identity: Arc::default(),
         };
+        let later_rows = rows.iter().step_by(SEGMENT_RECORDS).skip(1);
+        for (segment, row) in page.segments.iter_mut().zip(later_rows) {
+            *segment = i32::try_from(row.0 - first).unwrap_or(i32::MAX);
+        }
         let bits = page.marks.bits + page.provider.bits + page.call_limit.bits + page.organisation.bits;
         page.fields_bytes = bits.div_ceil(8);
         let mut lookup = Vec::with_capacity(rows.len() * page.stride() + PADDING);
@@ -68,13 +86,28 @@ impl Page {
             append(&mut lookup, u128::from(number - first), page.distance_bytes);
             append(&mut lookup, page.packed(&record.fields), page.fields_bytes);
         }
+        if has_gaps {
+            // The last segment is as long as the others; what is not there is as far away as can be told.
+            let missing = rows.len().next_multiple_of(SEGMENT_RECORDS) - rows.len();
+            lookup.resize(lookup.len() + missing * page.stride(), u8::MAX);
+        }
         lookup.extend_from_slice(&[0; PADDING]);
         page.lookup = lookup.into();
         page
     }
 
+    /// The same page with the identities of its rows.
+    pub(crate) fn identify(&mut self, rows: &[(u64, DidRecord)]) {
+        self.identity = identity_of(rows);
+    }
+
     pub(crate) fn len(&self) -> usize {
         usize::from(self.len)
+    }
+
+    /// Bytes of the lookup part and of the identity part, each with the two counts before it.
+    pub(crate) fn bytes(&self) -> (usize, usize) {
+        (self.lookup.len() + COUNTS, self.identity.len() + COUNTS)
     }
 
     /// Whether both are one page in memory.
@@ -90,46 +123,40 @@ impl Page {
 
     /// The place of the row whose number has this distance from the first.
     ///
-    /// It begins where the row would be if the numbers were spread evenly, and doubles its steps from there, so that
-    /// even spread costs one or two looks at neighbouring bytes and the worst spread twice a binary search.
+    /// No branch depends on how a comparison comes out, so that the processor never guesses wrongly: what a lookup in a
+    /// large table waits for is memory, and mostly once.
     pub(crate) fn find(&self, distance: u64) -> Option<usize> {
-        let last = usize::from(self.len.checked_sub(1)?);
         if distance > self.span {
             return None;
         }
         if self.distance_bytes == 0 {
             return usize::try_from(distance).ok();
         }
-        // The product has at most 50 + 8 bits, and the quotient is at most `last`.
-        let guess = usize::try_from(distance * u64::from(self.len - 1) / self.span).unwrap_or(last).min(last);
-        let found = self.distance(guess);
-        let (mut low, mut high) = if found <= distance {
-            let mut step = 1;
-            let mut low = guess;
-            loop {
-                let next = low + step;
-                if next > last {
-                    break (low, last + 1);
-                }
-                if self.distance(next) > distance {
-                    break (low, next);
-                }
-                low = next;
-                step *= 2;
+        let last = usize::from(self.len.checked_sub(1)?);
+        let place = match (i32::try_from(self.span), i32::try_from(distance)) {
+            (Ok(span), Ok(wanted)) if span < i32::MAX => {
+                let earlier = |count: i32, start: &i32| count.wrapping_add(i32::from(*start <= wanted));
+                let segment = usize::try_from(self.segments.iter().fold(0, earlier)).unwrap_or(0);
+                let start = segment.wrapping_mul(SEGMENT_RECORDS);
+                let is_past = |step: usize| usize::from(self.distance(start.wrapping_add(step)) <= distance);
+                // Looked at together, so that all of the segment's memory is waited for at once.
+                let quarter = is_past(4).wrapping_add(is_past(8)).wrapping_add(is_past(12));
+                let halve = |place: usize, step: usize| {
+                    let next = place.wrapping_add(step);
+                    select_unpredictable(self.distance(next) <= distance, next, place)
+                };
+                let place = halve(halve(start.wrapping_add(quarter.wrapping_mul(4)), 2), 1);
+                // What is not there may be told as the greatest distance of all, and be met where that is looked for.
+                place.min(last)
             }
-        } else {
-            let mut step = 1;
-            let mut high = guess;
-            loop {
-                let next = high.saturating_sub(step);
-                if self.distance(next) <= distance {
-                    break (next, high);
-                }
-                high = next;
-                step *= 2;
-            }
+            _ => self.search(distance),
         };
-        // The row is at `low` or behind it and before `high`.
+        (self.distance(place) == distance).then_some(place)
+    }
+
+    /// The last place whose number has at most this distance: for pages too wide for [`Page::segments`].
+    fn search(&self, distance: u64) -> usize {
+        let (mut low, mut high) = (0, self.len());
         while high - low > 1 {
             let middle = low.midpoint(high);
             if self.distance(middle) <= distance {
@@ -138,7 +165,7 @@ impl Page {
                 high = middle;
             }
         }
-        (self.distance(low) == distance).then_some(low)
+        low
     }
 
     /// The distance of the number at `place` from the first.
@@ -146,17 +173,24 @@ impl Page {
         if self.distance_bytes == 0 {
             return place as u64;
         }
-        let bits = u32::from(self.distance_bytes) * 8;
-        load_u64(&self.lookup, place * self.stride()) & u64::MAX >> (64 - bits)
+        // Nothing overflows: places are below 256 and strides below 20. Unchecked, as every lookup does this often.
+        let unused_bits = 64_u32.wrapping_sub(u32::from(self.distance_bytes).wrapping_mul(8));
+        load_u64(&self.lookup, place.wrapping_mul(self.stride())) & u64::MAX.wrapping_shr(unused_bits)
     }
 
     /// What a lookup needs of the row at `place`.
     pub(crate) fn fields(&self, place: usize) -> DidFields {
-        let at = place * self.stride() + usize::from(self.distance_bytes);
-        let mut packed = load_u128(&self.lookup, at);
+        let at = place.wrapping_mul(self.stride()).wrapping_add(usize::from(self.distance_bytes));
+        // All but the organisation have at most 56 bits.
+        let mut packed = load_u64(&self.lookup, at);
         let marks = self.marks.take(&mut packed);
         let provider = self.provider.take(&mut packed);
         let call_limit = self.call_limit.take(&mut packed);
+        if self.fields_bytes > 8 {
+            let before = self.marks.bits + self.provider.bits + self.call_limit.bits;
+            let [.., l0, l1, l2, l3, l4, l5, l6, l7] = (load_u128(&self.lookup, at) << (64 - before)).to_le_bytes();
+            packed = u64::from_le_bytes([l0, l1, l2, l3, l4, l5, l6, l7]);
+        }
         let organisation = self.organisation.take(&mut packed);
         DidFields {
             organisation,
@@ -183,7 +217,7 @@ impl Page {
     }
 
     fn stride(&self) -> usize {
-        usize::from(self.distance_bytes) + usize::from(self.fields_bytes)
+        usize::from(self.distance_bytes).wrapping_add(usize::from(self.fields_bytes))
     }
 
     fn packed(&self, fields: &DidFields) -> u128 {
@@ -208,16 +242,16 @@ impl Field {
         let base = values.clone().min().unwrap_or_default();
         let most = values.max().unwrap_or_default();
         let bits = u32::BITS - (most - base).leading_zeros();
-        Field { base, bits: u8::try_from(bits).unwrap_or_default() }
+        let mask = u32::MAX.checked_shr(u32::BITS - bits).unwrap_or_default();
+        Field { base, mask, bits: u8::try_from(bits).unwrap_or_default() }
     }
 
     /// Takes this field off the low end of `packed`.
-    fn take(self, packed: &mut u128) -> u32 {
-        let bits = u32::from(self.bits);
-        // At most 32 bits are left by the mask.
-        let value = u32::try_from(*packed & ((1 << bits) - 1)).unwrap_or_default();
-        *packed >>= bits;
-        self.base.wrapping_add(value)
+    fn take(self, packed: &mut u64) -> u32 {
+        let [b0, b1, b2, b3, ..] = packed.to_le_bytes();
+        // Unchecked, as every lookup does this four times: no field has more than 32 bits.
+        *packed = packed.wrapping_shr(u32::from(self.bits));
+        self.base.wrapping_add(u32::from_le_bytes([b0, b1, b2, b3]) & self.mask)
     }
 }
 

@@ -9,6 +9,10 @@ fn number(digits: u64) -> Number {
     Number::from_digits(digits).unwrap()
 }
 
+fn table(rows: impl IntoIterator<Item = (Number, DidRecord)>) -> DidTable {
+    DidTable::from_ascending(&rows.into_iter().collect::<Vec<_>>())
+}
+
 fn record(seed: u64) -> DidRecord {
     let seed = u32::try_from(seed % 1_000).unwrap();
     DidRecord {
@@ -22,14 +26,14 @@ fn record(seed: u64) -> DidRecord {
 fn what_was_put_in_is_found_and_nothing_else() {
     for (count, gap) in [(0, 3), (1, 3), (2, 3), (255, 3), (256, 1), (257, 1), (1_000, 1), (70_000, 2)] {
         let numbers = (0..count).map(|at| 918_065_970_000 + at * gap);
-        let table = DidTable::from_ascending(numbers.clone().map(|digits| (number(digits), record(digits))));
-        assert_eq!(table.len() as u64, count);
-        assert!(table.rows().map(|(number, _)| number.digits()).eq(numbers));
+        let made = table(numbers.clone().map(|digits| (number(digits), record(digits))));
+        assert_eq!(made.len() as u64, count);
+        assert!(made.rows().map(|(number, _)| number.digits()).eq(numbers));
         for digits in 918_065_969_990..918_065_970_000 + count * gap + 10 {
             let above = digits.checked_sub(918_065_970_000);
             let is_there = above.is_some_and(|above| above % gap == 0 && above / gap < count);
-            assert_eq!(table.record(number(digits)), is_there.then(|| record(digits)), "{digits}");
-            assert_eq!(table.find(number(digits)), is_there.then(|| record(digits).fields), "{digits}");
+            assert_eq!(made.record(number(digits)), is_there.then(|| record(digits)), "{digits}");
+            assert_eq!(made.find(number(digits)), is_there.then(|| record(digits).fields), "{digits}");
         }
     }
 }
@@ -49,8 +53,8 @@ fn every_width_of_every_column_is_read_back() {
             let key = RowKey::from_bits(u128::from(value) << 96 | u128::from(other));
             (number(digits), DidRecord { key, updated_at_s: other, fields: fields(value, other) })
         });
-        let table = DidTable::from_ascending(rows.into_iter());
-        assert!(table.rows().eq(rows), "{bits}");
+        let made = table(rows);
+        assert!(made.rows().eq(rows), "{bits}");
     }
 }
 
@@ -58,18 +62,18 @@ fn every_width_of_every_column_is_read_back() {
 #[test]
 fn an_uneven_spread_is_searched_as_well() {
     let doubling = (0..39).map(|bit| 1_000 + (1_u64 << bit));
-    let table = DidTable::from_ascending(doubling.clone().map(|digits| (number(digits), record(digits))));
+    let made = table(doubling.clone().map(|digits| (number(digits), record(digits))));
     for digits in doubling {
-        assert_eq!(table.record(number(digits)), Some(record(digits)));
-        assert_eq!(table.record(number(digits + 1)).is_some(), digits == 1_001, "{digits}");
+        assert_eq!(made.record(number(digits)), Some(record(digits)));
+        assert_eq!(made.record(number(digits + 1)).is_some(), digits == 1_001, "{digits}");
     }
     let clusters = (0..200).map(|at| 910_000_000_000 + at).chain((0..56).map(|at| 919_999_999_000 + at * 7));
-    let table = DidTable::from_ascending(clusters.clone().map(|digits| (number(digits), record(digits))));
+    let made = table(clusters.clone().map(|digits| (number(digits), record(digits))));
     for digits in clusters {
-        assert_eq!(table.record(number(digits)), Some(record(digits)));
+        assert_eq!(made.record(number(digits)), Some(record(digits)));
     }
-    assert_eq!(table.find(number(915_000_000_000)), None);
-    assert_eq!(table.find(number(919_999_999_001)), None);
+    assert_eq!(made.find(number(915_000_000_000)), None);
+    assert_eq!(made.find(number(919_999_999_001)), None);
 }
 
 #[test]
@@ -81,8 +85,8 @@ fn the_rows_of_an_organisation_are_found_from_any_number_on() {
             DidRecord { fields: DidFields { organisation, ..DidFields::default() }, ..record(at) },
         )
     });
-    let table = DidTable::from_ascending(rows);
-    let naming = |organisation: u32, from: u64| table.fields_naming(organisation, 918_000_000_000 + from);
+    let made = table(rows);
+    let naming = |organisation: u32, from: u64| made.fields_naming(organisation, 918_000_000_000 + from);
     assert_eq!(naming(50, 0).next().map(|(number, _)| number.digits()), Some(918_000_050_000));
     assert_eq!(naming(50, 50_999).count(), 1);
     assert_eq!(naming(50, 51_000).count(), 0);
@@ -104,22 +108,22 @@ proptest! {
     fn a_table_is_a_map(start in 0_u64..2_000, gap in 1_u64..4, edits in proptest::collection::vec(edit(), 0..1_500)) {
         let mut plain: BTreeMap<u64, DidRecord> = (0..start).map(|at| (10_000 + at * gap, record(at))).collect();
         let before_plain = plain.clone();
-        let mut table = DidTable::from_ascending(plain.iter().map(|(&digits, &row)| (number(digits), row)));
-        let before = table.clone();
+        let mut made = table(plain.iter().map(|(&digits, &row)| (number(digits), row)));
+        let before = made.clone();
         for (at, seed) in edits {
             let row = seed.map(record);
             match row {
                 Some(row) => plain.insert(10_000 + at, row),
                 None => plain.remove(&(10_000 + at)),
             };
-            table.set(number(10_000 + at), row);
-            prop_assert_eq!(table.record(number(10_000 + at)), row);
-            prop_assert_eq!(table.len(), plain.len());
+            made.set(number(10_000 + at), row);
+            prop_assert_eq!(made.record(number(10_000 + at)), row);
+            prop_assert_eq!(made.len(), plain.len());
         }
-        prop_assert!(table.rows().map(|(number, row)| (number.digits(), row)).eq(plain.iter().map(|(&k, &v)| (k, v))));
+        prop_assert!(made.rows().map(|(number, row)| (number.digits(), row)).eq(plain.iter().map(|(&k, &v)| (k, v))));
         prop_assert!(before.rows().map(|(number, row)| (number.digits(), row)).eq(before_plain.iter().map(|(&k, &v)| (k, v))));
         let mut found = BTreeMap::new();
-        before.compare(&table, |number, old, new| {
+        before.compare(&made, |number, old, new| {
             if old != new {
                 found.insert(number.digits(), (old, new));
             }
@@ -136,16 +140,16 @@ proptest! {
 /// A table that was split and emptied in many places still has pages and branches of sound sizes.
 #[test]
 fn branches_are_split_and_go_away() {
-    let mut table = DidTable::from_ascending((0..66_000).map(|at| (number(10_000 + at * 2), record(at))));
+    let mut made = table((0..66_000).map(|at| (number(10_000 + at * 2), record(at))));
     for at in 0..66_000 {
-        table.set(number(10_001 + at * 2), Some(record(at)));
+        made.set(number(10_001 + at * 2), Some(record(at)));
     }
-    assert_eq!(table.len(), 132_000);
-    assert!(table.branches.len() >= 3 && table.branches.iter().all(|branch| branch.pages.len() <= BRANCH_PAGES));
+    assert_eq!(made.len(), 132_000);
+    assert!(made.branches.len() >= 3 && made.branches.iter().all(|branch| branch.pages.len() <= BRANCH_PAGES));
     for at in 0..132_000 {
-        table.set(number(10_000 + at), None);
+        made.set(number(10_000 + at), None);
     }
-    assert_eq!((table.len(), table.branches.len(), table.rows().count()), (0, 0, 0));
-    table.set(number(5_000), Some(record(1)));
-    assert_eq!(table.rows().count(), 1);
+    assert_eq!((made.len(), made.branches.len(), made.rows().count()), (0, 0, 0));
+    made.set(number(5_000), Some(record(1)));
+    assert_eq!(made.rows().count(), 1);
 }
