@@ -13,6 +13,7 @@
 //! `source/` has one file for each database engine: queries and change detection, nothing else.
 
 mod backoff;
+pub mod changes;
 mod clock;
 mod fault;
 mod generations;

@@ -1,5 +1,7 @@
 //! Every number that bounds what the writer takes on.
 
+use std::time::Duration;
+
 /// Requests that may wait for the writer; who comes after them waits to be let in.
 pub const REQUESTS_WAITING_MAX: usize = 64;
 /// The longest name of a table or a column, in bytes: what the engines allow.
@@ -8,3 +10,9 @@ pub const NAME_BYTES_MAX: usize = 64;
 pub const GAPS_MAX: usize = 256;
 /// Generations whose time, cause and difference are kept.
 pub const GENERATIONS_KEPT: usize = 50;
+/// The longest name of who writes, in bytes.
+pub const WHO_BYTES_MAX: usize = 255;
+/// The longest reason, in bytes.
+pub const REASON_BYTES_MAX: usize = 1_024;
+/// How far ahead a lease, a tester override or a panic may end.
+pub const OVERLAY_LIFE_MAX: Duration = Duration::from_secs(366 * 86_400);

@@ -1,8 +1,17 @@
 //! Real servers, changed by other connections while the writer looks at them.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failure of the bench fails the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a failure of the bench fails the test"
+)]
 
 mod bench;
 mod detection;
 mod faults;
 mod reading;
 mod server;
+mod writes;
+#[path = "../writes/body.rs"]
+mod writes_body;

@@ -1,0 +1,79 @@
+//! Writes with the proxy's own account, and what it has of rights.
+
+use directory::Policy;
+use sync::changes::Writes;
+use sync::{Detection, Settings};
+
+use crate::bench::{Bench, execute};
+use crate::detection::install;
+use crate::reading::on_each_engine;
+use crate::server::Engine;
+use crate::writes_body as body;
+
+on_each_engine! {
+    without_our_tables_each_verb_says_so,
+    writes_with_a_change_log,
+    writes_by_comparison,
+    a_lease_of_another_node_is_seen,
+}
+
+fn settings(bench: &Bench) -> Settings {
+    Settings::new(bench.server.url("switchyard:s3cret", bench.server.port, &bench.database), Policy::default())
+}
+
+async fn without_our_tables_each_verb_says_so(engine: Engine) {
+    let bench = Bench::start(engine).await;
+    body::without_our_tables_each_verb_says_so(&settings(&bench), &bench.watcher).await;
+}
+
+async fn writes_with_a_change_log(engine: Engine) {
+    writes(engine, Detection::ChangeLog).await;
+}
+
+async fn writes_by_comparison(engine: Engine) {
+    writes(engine, Detection::Compare).await;
+}
+
+async fn writes(engine: Engine, detection: Detection) {
+    let bench = Bench::start(engine).await;
+    install(&bench, sync::Mapping::default()).await;
+    bench.watcher.stop().await;
+    let bench = bench.again(|settings| settings.detection = detection).await;
+    assert_eq!(bench.watcher.status().fault, None);
+    let desk = || Writes::new(&settings(&bench), bench.watcher.clone()).unwrap();
+    body::a_move_is_live_when_it_is_answered(&desk(), &desk(), &bench.watcher).await;
+    body::a_lease_lies_over_the_row_and_ends_by_itself(&desk(), &desk(), &bench.watcher).await;
+    body::of_many_at_once_one_wins(desk(), desk(), &bench.watcher).await;
+    body::testers_and_panic_have_their_order(&desk(), &bench.watcher).await;
+    // The proxy's account may move a DID, and change nothing else of the PBX's.
+    let own = bench.server.url("switchyard:s3cret", bench.server.port, &bench.database);
+    for statement in [
+        "UPDATE did_numbers SET org_id = NULL",
+        "DELETE FROM did_numbers",
+        "UPDATE users SET outbound_did = NULL",
+        "DELETE FROM switchyard_audit",
+        "UPDATE switchyard_audit SET made_by = 'nobody'",
+    ] {
+        assert!(execute(bench.server, &own, statement).await.is_err(), "{statement}");
+    }
+}
+
+/// Two nodes share the database alone: a lease that one makes is in effect on the other.
+async fn a_lease_of_another_node_is_seen(engine: Engine) {
+    let bench = Bench::start(engine).await;
+    install(&bench, sync::Mapping::default()).await;
+    let other = sync::start(settings(&bench)).await.unwrap();
+    let mut bench = bench.again(|_| {}).await;
+    let desk = Writes::new(&settings(&bench), other).unwrap();
+    let did = crate::bench::number("+918065978004");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let ends_at_ms = u64::try_from(now.as_millis()).unwrap() + 60_000;
+    let lease = directory::Lease { number: did, environment: directory::Environment::Oss, ends_at_ms };
+    let by = sync::changes::By { who: "Meera".to_owned(), reason: "two nodes".to_owned() };
+    desk.lease(lease, None, &by).await.unwrap();
+    bench
+        .until(|directory| {
+            directory.route(did, None).is_some_and(|routed| routed.environment == directory::Environment::Oss)
+        })
+        .await;
+}

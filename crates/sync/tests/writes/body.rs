@@ -1,0 +1,168 @@
+//! What holds for writes on every engine. The caller brings a writer, two ways to write, and the database as it is
+//! made by the reference schema with our own tables.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use directory::{Environment, Lease, RoutedBy, Subject, Tester};
+use sip::{Number, Numbering};
+use sync::changes::{By, WriteFault, Writes};
+use sync::{Settings, Watcher};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const ASHA: &str = "0000000a-0000-4000-8000-a1b2c3d40000";
+
+fn number(spelling: &str) -> Number {
+    Numbering::default().canonical(spelling.as_bytes()).unwrap()
+}
+
+fn by(who: &str) -> By {
+    By { who: who.to_owned(), reason: format!("it's {who}'s \"test\"; \\ DROP TABLE users --") }
+}
+
+fn in_ms(ahead_ms: u64) -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    u64::try_from(now.as_millis()).unwrap() + ahead_ms
+}
+
+fn route(watcher: &Watcher, did: &str, caller: Option<&str>) -> (Environment, RoutedBy) {
+    let directory = watcher.published().load();
+    let routed = directory.route(number(did), caller.map(number)).unwrap();
+    (routed.environment, routed.by)
+}
+
+async fn until(watcher: &Watcher, is_wanted: impl Fn(&Watcher) -> bool) {
+    let mut bell = watcher.published().subscribe();
+    let wait = async {
+        while !is_wanted(watcher) {
+            bell.changed().await.unwrap();
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("it was never published");
+}
+
+/// Without our own tables: dispatch goes on, and each verb says what is missing.
+pub(crate) async fn without_our_tables_each_verb_says_so(settings: &Settings, watcher: &Watcher) {
+    let writes = Writes::new(settings, watcher.clone()).unwrap();
+    let did = number("+918065978021");
+    let lease = Lease { number: did, environment: Environment::Oss, ends_at_ms: in_ms(60_000) };
+    let missing = |table: &'static str| Some(WriteFault::NotMigrated { table });
+    assert_eq!(writes.lease(lease, None, &by("Meera")).await.err(), missing("switchyard_leases"));
+    assert_eq!(writes.panic(None, &by("Meera")).await.err(), missing("switchyard_panic"));
+    assert_eq!(writes.testers().await.err(), missing("switchyard_testers"));
+    // No move without a record of it.
+    let moved = writes.set_environment(did, Environment::Oss, None, &by("Meera")).await;
+    assert!(moved.is_err());
+    watcher.refresh().await.unwrap();
+    assert_eq!(route(watcher, "+918065978021", None), (Environment::Staging, RoutedBy::Row));
+}
+
+pub(crate) async fn a_move_is_live_when_it_is_answered(writes: &Writes, other: &Writes, watcher: &Watcher) {
+    let did = number("08065978002");
+    let written = writes.set_environment(did, Environment::Staging, None, &by("Meera")).await.unwrap();
+    assert_eq!(written.live, Ok(watcher.published().load().generation()));
+    assert_eq!(route(watcher, "08065978002", None), (Environment::Staging, RoutedBy::Row));
+    // The second of two who saw "prod" learns that it has changed.
+    let second = other.set_environment(did, Environment::Oss, Some("prod"), &by("Ravi")).await;
+    assert_eq!(second.err(), Some(WriteFault::Changed { found: "staging".to_owned() }));
+    let unknown = number("+447700900001");
+    let fault = writes.set_environment(unknown, Environment::Oss, None, &by("Meera")).await.err();
+    assert_eq!(fault, Some(WriteFault::NoSuchDid { number: unknown }));
+    for (who, reason, what) in [(" ", "x", "who"), (&"x".repeat(256), "x", "who"), ("x", &"x".repeat(1_025), "reason")]
+    {
+        let nobody = By { who: who.to_owned(), reason: reason.to_owned() };
+        let fault = writes.set_environment(did, Environment::Oss, None, &nobody).await.err().unwrap();
+        assert!(matches!(fault, WriteFault::Invalid { what: found, .. } if found == what), "{fault}");
+    }
+    let notes = writes.audit(10).await.unwrap();
+    assert_eq!(notes.len(), 1);
+    let note = notes.first().unwrap();
+    assert_eq!((note.made.by.as_str(), note.made.reason.as_str()), ("Meera", by("Meera").reason.as_str()));
+    assert_eq!((note.action.as_str(), note.subject.as_str()), ("set_environment", "+918065978002"));
+    assert_eq!((note.before.as_deref(), note.after.as_deref()), (Some("prod"), Some("staging")));
+}
+
+pub(crate) async fn a_lease_lies_over_the_row_and_ends_by_itself(writes: &Writes, other: &Writes, watcher: &Watcher) {
+    let did = number("+918065978003");
+    let lease = |environment, ahead_ms| Lease { number: did, environment, ends_at_ms: in_ms(ahead_ms) };
+    let first = writes.lease(lease(Environment::Staging, 60_000), None, &by("Meera")).await.unwrap();
+    assert_eq!(first.live, Ok(watcher.published().load().generation()));
+    assert_eq!(route(watcher, "+918065978003", None), (Environment::Staging, RoutedBy::Lease));
+    // The row is as it was.
+    assert_eq!(watcher.published().load().did(did).unwrap().environment, Environment::Prod);
+    let second = other.lease(lease(Environment::Oss, 60_000), None, &by("Ravi")).await.err();
+    assert!(matches!(&second, Some(WriteFault::Exists { id, .. }) if *id == first.id), "{second:?}");
+    let listed = other.leases().await.unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!((listed[0].number, listed[0].environment, &listed[0].made.id), (did, Environment::Staging, &first.id));
+    let replaced = other.lease(lease(Environment::Oss, 60_000), Some(&first.id), &by("Ravi")).await.unwrap();
+    assert_eq!(route(watcher, "+918065978003", None), (Environment::Oss, RoutedBy::Lease));
+    assert_eq!(writes.end_lease(&first.id, &by("Meera")).await.err(), Some(WriteFault::Ended { id: first.id.clone() }));
+    writes.end_lease(&replaced.id, &by("Meera")).await.unwrap();
+    let notes = writes.audit(1).await.unwrap();
+    assert_eq!((notes[0].action.as_str(), notes[0].subject.as_str()), ("end_lease", "+918065978003"));
+    assert!(notes[0].before.as_deref().unwrap().starts_with("oss until "), "{notes:?}");
+    assert_eq!(notes[0].after.as_deref(), Some("ended"));
+    assert_eq!(route(watcher, "+918065978003", None), (Environment::Prod, RoutedBy::Row));
+    // It ends by itself, and makes room for the next.
+    writes.lease(lease(Environment::Staging, 1_000), None, &by("Meera")).await.unwrap();
+    until(watcher, |watcher| route(watcher, "+918065978003", None) == (Environment::Prod, RoutedBy::Row)).await;
+    writes.lease(lease(Environment::Staging, 60_000), None, &by("Meera")).await.unwrap();
+    for ends_at_ms in [in_ms(0) - 1, in_ms(400 * 86_400_000)] {
+        let fault =
+            writes.lease(Lease { number: did, environment: Environment::Oss, ends_at_ms }, None, &by("x")).await;
+        assert!(matches!(fault, Err(WriteFault::Invalid { what: "end", .. })), "{fault:?}");
+    }
+}
+
+pub(crate) async fn of_many_at_once_one_wins(writes: Writes, other: Writes, watcher: &Watcher) {
+    let did = number("+918065978006");
+    let (writes, other) = (Arc::new(writes), Arc::new(other));
+    let mut asked = tokio::task::JoinSet::new();
+    for turn in 0..8_u64 {
+        let writes = Arc::clone(if turn % 2 == 0 { &writes } else { &other });
+        let environment = if turn % 2 == 0 { Environment::Staging } else { Environment::Oss };
+        let lease = Lease { number: did, environment, ends_at_ms: in_ms(60_000 + turn) };
+        asked.spawn(async move { writes.lease(lease, None, &by("many")).await });
+    }
+    let mut won = Vec::new();
+    while let Some(answer) = asked.join_next().await {
+        match answer.unwrap() {
+            Ok(written) => won.push(written),
+            Err(WriteFault::Exists { .. } | WriteFault::Changed { .. }) => {}
+            Err(fault) => panic!("{fault}"),
+        }
+    }
+    assert_eq!(won.len(), 1);
+    assert_eq!(writes.leases().await.unwrap().iter().filter(|lease| lease.number == did).count(), 1);
+    assert_eq!(route(watcher, "+918065978006", None).1, RoutedBy::Lease);
+}
+
+pub(crate) async fn testers_and_panic_have_their_order(writes: &Writes, watcher: &Watcher) {
+    let (did, caller) = (number("+918065978000"), "+447700900001");
+    let override_of =
+        |subject, environment| Tester { caller: number(caller), subject, environment, ends_at_ms: in_ms(60_000) };
+    let everyone = override_of(Subject::Organisation(ASHA.to_owned()), Environment::Oss);
+    let made = writes.set_tester(everyone.clone(), None, &by("Meera")).await.unwrap();
+    assert!(matches!(writes.set_tester(everyone, None, &by("Ravi")).await, Err(WriteFault::Exists { .. })));
+    writes.set_tester(override_of(Subject::Did(did), Environment::Staging), None, &by("Meera")).await.unwrap();
+    assert_eq!(route(watcher, "+918065978000", Some(caller)), (Environment::Staging, RoutedBy::Tester));
+    assert_eq!(route(watcher, "+918065978001", Some(caller)), (Environment::Oss, RoutedBy::Tester));
+    assert_eq!(route(watcher, "+918065978000", Some("+447700900002")), (Environment::Prod, RoutedBy::Row));
+    let unknown =
+        writes.set_tester(override_of(Subject::Organisation("x".into()), Environment::Oss), None, &by("x")).await;
+    assert_eq!(unknown.err(), Some(WriteFault::NoSuchOrganisation { id: "x".to_owned() }));
+    assert_eq!(writes.testers().await.unwrap().len(), 2);
+    let panic = writes.panic(None, &by("Meera")).await.unwrap();
+    assert_eq!(route(watcher, "+918065978000", Some(caller)), (Environment::Prod, RoutedBy::Panic));
+    assert_eq!(route(watcher, "+918065978021", None), (Environment::Prod, RoutedBy::Panic));
+    assert!(matches!(writes.panic(Some(in_ms(5_000)), &by("Ravi")).await, Err(WriteFault::Exists { .. })));
+    assert_eq!(writes.present_panic().await.unwrap().unwrap().made.id, panic.id);
+    writes.release_panic(&panic.id, &by("Meera")).await.unwrap();
+    assert_eq!(writes.present_panic().await.unwrap(), None);
+    assert_eq!(route(watcher, "+918065978001", Some(caller)), (Environment::Oss, RoutedBy::Tester));
+    writes.end_tester(&made.id, &by("Meera")).await.unwrap();
+    assert_eq!(route(watcher, "+918065978001", Some(caller)), (Environment::Prod, RoutedBy::Row));
+    writes.panic(Some(in_ms(1_000)), &by("Meera")).await.unwrap();
+    until(watcher, |watcher| route(watcher, "+918065978021", None) == (Environment::Staging, RoutedBy::Row)).await;
+}
