@@ -7,7 +7,7 @@ use crate::flow::PartyId;
 use crate::limits::TRACE_STEPS;
 use crate::refusal::Refusal;
 use crate::settings::{Role, Settings, UnknownDid};
-use directory::{Directory, Environment, Generation, Service};
+use directory::{Directory, Environment, Generation, RoutedBy, Service};
 use sip::{Form, Number, NumberFault};
 use sip::{Method, Scheme, Uri};
 use std::fmt;
@@ -21,6 +21,8 @@ pub struct Question<'a> {
     pub method: Method,
     /// The request-URI's user part as it stands on the wire; the number of a `tel:` URI.
     pub user: &'a [u8],
+    /// Who calls, by [`crate::identity::caller_of`]: testers are known by it, and nothing else depends on it.
+    pub caller: Option<Number>,
 }
 
 /// Where a request goes, with the rules that led there.
@@ -73,7 +75,13 @@ pub enum Step {
     AsDialled,
     /// No row has the number.
     NoRow,
-    /// The number's row, and the environment it names.
+    /// Panic: everything goes to prod, whatever testers, leases and rows say.
+    Panic,
+    /// The caller is a tester of the number, whose calls go to this environment.
+    Tester(Environment),
+    /// A lease sends the number to this environment.
+    Lease(Environment),
+    /// The number's row, and the environment it names; an overlay before it has overruled it.
     Row(Environment),
     /// The row has turned bad; this is its last good value.
     LastGood,
@@ -110,7 +118,8 @@ pub struct Trace {
 
 /// Decides where a request out of a dialog goes.
 ///
-/// The way depends on who sent it and, inbound, on the DID's row alone (domain: Dispatch).
+/// The way depends on who sent it and, inbound, on the DID's row and what lies over it: panic, then the caller's tester
+/// override, then the DID's lease, then the row. No overlay puts a number into service.
 pub fn decide(settings: &Settings, directory: &Directory, question: &Question<'_>) -> Decision {
     let inbound = settings.party(question.from).is_some_and(|party| party.role == Role::Trunk);
     let direction = if inbound { Direction::Inbound } else { Direction::Outbound };
@@ -165,10 +174,17 @@ fn decide_inbound(
     };
     decision.number = Some(number);
     decision.trace.add(Step::Called(number));
-    let Some(did) = directory.did(number) else {
+    let Some(routed) = directory.route(number, question.caller) else {
         decision.trace.add(Step::NoRow);
         return unknown(settings, decision, Refusal::NotANumber);
     };
+    let did = routed.did;
+    match routed.by {
+        RoutedBy::Panic => decision.trace.add(Step::Panic),
+        RoutedBy::Tester => decision.trace.add(Step::Tester(routed.environment)),
+        RoutedBy::Lease => decision.trace.add(Step::Lease(routed.environment)),
+        RoutedBy::Row => {}
+    }
     decision.trace.add(Step::Row(did.environment));
     if did.kept_last_good {
         decision.trace.add(Step::LastGood);
@@ -177,7 +193,7 @@ fn decide_inbound(
         decision.trace.add(Step::OutOfService(did.service));
         return Outcome::Refuse(Refusal::NotInService(settings.dispatch.not_in_service_status));
     }
-    to_environment(settings, decision, did.environment)
+    to_environment(settings, decision, routed.environment)
 }
 
 /// A number that no row has. One that is no number at all is refused as such, unless an environment takes all.
@@ -331,6 +347,9 @@ impl Step {
             Step::NotANumber(_) => "not_a_number",
             Step::AsDialled => "as_dialled",
             Step::NoRow => "no_row",
+            Step::Panic => "panic",
+            Step::Tester(_) => "tester",
+            Step::Lease(_) => "lease",
             Step::Row(_) => "row",
             Step::LastGood => "last_good",
             Step::OutOfService(_) => "out_of_service",
@@ -381,6 +400,9 @@ impl fmt::Display for Told<'_> {
             Step::NotANumber(fault) => write!(f, "the called user part is no number: {fault}"),
             Step::AsDialled => f.write_str("a short or service number goes as it was dialled"),
             Step::NoRow => f.write_str("no row has this number"),
+            Step::Panic => f.write_str("panic: everything goes to prod, testers, leases and rows are overruled"),
+            Step::Tester(environment) => write!(f, "the caller is a tester of this number: to {environment}"),
+            Step::Lease(environment) => write!(f, "the number has a lease: to {environment} until it ends"),
             Step::Row(environment) => write!(f, "the number's row says {environment}"),
             Step::LastGood => f.write_str("the row has turned bad: this is its last good value"),
             Step::OutOfService(service) => write!(f, "the number is not in service: {}", Why(service)),

@@ -309,7 +309,8 @@ impl Engine {
             turn.outbox.event(Event::LimitReached("transactions"));
             return self.answer_without_state(turn, &arrival.asked(), Refusal::Full);
         }
-        let question = Question { from: arrival.party, method: request.method(), user };
+        let caller = names::tester_of(&self.settings, turn, arrival);
+        let question = Question { from: arrival.party, method: request.method(), user, caller };
         let decision = dispatch::decide(&self.settings, turn.directory, &question);
         self.tell(turn, arrival, user, &decision);
         match decision.outcome {

@@ -65,6 +65,16 @@ pub fn claims_of<'a>(settings: &Settings, message: &Message<'a>) -> Claims<'a> {
     }
 }
 
+/// The number that calls, by the trust rules of RFC 3325: P-Asserted-Identity's first number of a party that is
+/// believed, else From's. A claim all the same: a caller number can be forged.
+pub fn caller_of(settings: &Settings, party: PartyId, message: &Message<'_>) -> Option<Number> {
+    let bytes = message.bytes();
+    let number = |user: Option<&[u8]>| number_of(settings, user?);
+    let mut asserted = message.list(Name::PAssertedIdentity).map(|item| user_of(item.span.of(bytes)));
+    let believed = if is_untrusted(settings, party) { None } else { asserted.find_map(number) };
+    believed.or_else(|| number(user_of(message.from().of(bytes))))
+}
+
 /// The name of the header in which a PBX names the calling endpoint.
 pub(crate) fn endpoint_header(settings: &Settings) -> Option<&[u8]> {
     settings.caller_id.endpoint_header.as_deref().map(str::as_bytes)

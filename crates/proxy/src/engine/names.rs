@@ -11,7 +11,7 @@ use crate::outbox::Event;
 use crate::rewrite::write_renamed;
 use crate::settings::{Peer, Role, Settings};
 use crate::transaction::Context;
-use sip::{Name, NameAddr, Parsed, Response, Uri};
+use sip::{Name, NameAddr, Number, Parsed, Response, Uri};
 use std::net::IpAddr;
 
 /// A trunk is shown none of these headers unless the policy says so.
@@ -102,6 +102,13 @@ impl Engine {
 pub(super) fn claims_of<'a>(settings: &'a Settings, arrival: &Arrival<'a>) -> Claims<'a> {
     let emergency = dispatch::is_emergency(settings, dispatch::called_user(&arrival.way.uri));
     Claims { emergency, ..identity::claims_of(settings, arrival.request) }
+}
+
+/// Who calls in, where it makes a difference: who has no testers reads no caller.
+pub(super) fn tester_of(settings: &Settings, turn: &Turn<'_>, arrival: &Arrival<'_>) -> Option<Number> {
+    let is_inbound = settings.party(arrival.party).is_some_and(|party| party.role == Role::Trunk);
+    let has_testers = !turn.directory.overlays().testers.is_empty();
+    (is_inbound && has_testers).then(|| identity::caller_of(settings, arrival.party, arrival.request)).flatten()
 }
 
 /// What an outbound call's identity headers become at this peer.

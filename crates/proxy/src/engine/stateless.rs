@@ -134,7 +134,8 @@ impl Engine {
         if !self.settings.is_us(uri) && self.settings.peer_named(uri).is_none() {
             return None;
         }
-        let question = Question { from: arrival.party, method: Method::Invite, user: dispatch::called_user(uri) };
+        let (user, caller) = (dispatch::called_user(uri), names::tester_of(&self.settings, turn, arrival));
+        let question = Question { from: arrival.party, method: Method::Invite, user, caller };
         match dispatch::decide(&self.settings, turn.directory, &question).outcome {
             Outcome::Forward(toward) => Some((*self.settings.party(toward)?.peers.first()?, toward)),
             Outcome::Refuse(_) => None,

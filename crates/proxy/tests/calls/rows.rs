@@ -1,13 +1,18 @@
 //! Rows of a directory in the texts' own notation, built by the directory crate like a database's.
 
 use directory::rows::text;
-use directory::{DidRow, Directory, Generation, OrganisationRow, Policy, UserRow};
+use directory::{
+    DidRow, Directory, Environment, Generation, Lease, OrganisationRow, Overlays, Panic, Policy, Subject, Tester,
+    UserRow,
+};
+use sip::Number;
 use std::path::Path;
 
 /// The rows of one file, in the order in which they stand there.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rows {
     rows: directory::Rows,
+    overlays: Overlays,
 }
 
 impl Rows {
@@ -86,9 +91,57 @@ impl Rows {
         Ok(())
     }
 
+    /// What lies over the rows: `lease NUMBER ENVIRONMENT`, `tester CALLER NUMBER ENVIRONMENT`, `tester CALLER
+    /// organisation NAME ENVIRONMENT`, `panic`; each with `end` before it takes it away. The text's clock ends nothing.
+    pub(crate) fn overlay(&mut self, line: &str) -> Result<(), String> {
+        let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
+        let (ends, words) = match words.as_slice() {
+            ["end", words @ ..] => (true, words),
+            words => (false, words),
+        };
+        let Overlays { panic, testers, leases } = &mut self.overlays;
+        match words {
+            ["panic"] => *panic = (!ends).then_some(Panic { ends_at_ms: None }),
+            ["lease", called, more @ ..] => {
+                let called = number(called)?;
+                leases.retain(|lease| lease.number != called);
+                if !ends {
+                    leases.push(Lease { number: called, environment: environment(more)?, ends_at_ms: u64::MAX });
+                }
+            }
+            ["tester", caller, more @ ..] => {
+                let caller = number(caller)?;
+                let (subject, more) = match more {
+                    ["organisation", name, more @ ..] => (Subject::Organisation((*name).into()), more),
+                    [called, more @ ..] => (Subject::Did(number(called)?), more),
+                    [] => return Err("found no number, expected `tester CALLER NUMBER ENVIRONMENT`".into()),
+                };
+                testers.retain(|tester| (tester.caller, &tester.subject) != (caller, &subject));
+                if !ends {
+                    testers.push(Tester { caller, subject, environment: environment(more)?, ends_at_ms: u64::MAX });
+                }
+            }
+            other => return Err(format!("found {other:?}, expected `lease`, `tester` or `panic`")),
+        }
+        Ok(())
+    }
+
     /// The directory after `before`: bad rows keep their last good values, and the generation counts on.
     pub(crate) fn build(&self, before: Option<&Directory>) -> Directory {
         let generation = before.map_or(0, |directory| directory.generation().0) + 1;
-        directory::build(Generation(generation), self.rows.clone(), &Policy::default(), before)
+        let rows = directory::build(Generation(generation), self.rows.clone(), &Policy::default(), before);
+        rows.with_overlays(Generation(generation), self.overlays.clone())
+    }
+}
+
+fn number(text: &str) -> Result<Number, String> {
+    let number = sip::Numbering::default().canonical(text.as_bytes());
+    number.map_err(|fault| format!("found {text:?}, expected a number ({fault})"))
+}
+
+fn environment(words: &[&str]) -> Result<Environment, String> {
+    match words {
+        [word] => word.parse().map_err(|_| format!("found {word:?}, expected prod, staging or oss")),
+        _ => Err(format!("found {words:?}, expected one environment")),
     }
 }

@@ -120,6 +120,12 @@ impl Run {
                 self.directory = self.scene.rows.get_or_insert_default().build(Some(&self.directory));
                 Ok(())
             }
+            What::Overlay(line) => {
+                self.settled()?;
+                self.scene.rows.get_or_insert_default().overlay(line)?;
+                self.directory = self.scene.rows.get_or_insert_default().build(Some(&self.directory));
+                Ok(())
+            }
             What::Set(setting) => {
                 self.settled()?;
                 self.scene.apply(&setting.key, &setting.value, &self.folder)?;

@@ -105,6 +105,7 @@ impl Scene {
             "environment" => self.settings.environment = environment(value)?,
             "directory" => self.directory(value, folder)?,
             "row" => self.row(value, folder)?,
+            "overlay" => self.overlay(value, folder)?,
             "unknown_did" => self.settings.dispatch.unknown_did = unknown_did(value)?,
             "not_in_service" => self.settings.dispatch.not_in_service_status = number(value)?,
             "adopt_for" => self.settings.adopt_until = Some(Time(0) + duration(value)?),
@@ -168,6 +169,14 @@ impl Scene {
             name => Some(Rows::read(&folder.join(format!("{name}.rows")))?),
         };
         Ok(())
+    }
+
+    /// Something that lies over the rows from the start.
+    fn overlay(&mut self, value: &str, folder: &Path) -> Result<(), String> {
+        if !self.has_rows {
+            self.directory("standard", folder)?;
+        }
+        self.rows.get_or_insert_default().overlay(value)
     }
 
     /// A row beside those of the directory.

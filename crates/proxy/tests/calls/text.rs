@@ -50,6 +50,8 @@ pub(crate) enum What {
     Unreachable(String),
     /// One row of the directory changes.
     Table(String),
+    /// Something begins or ends that lies over the rows.
+    Overlay(String),
     /// One setting changes, as when the configuration is read again.
     Set(Setting),
     /// No new calls, or calls again.
@@ -208,6 +210,7 @@ fn keyword(number: usize, line: &str) -> Result<What, String> {
         ("restart", "") => What::Restart,
         ("unreachable", party) if !party.is_empty() => What::Unreachable(party.into()),
         ("table", row) if !row.is_empty() => What::Table(row.into()),
+        ("overlay", line) if !line.is_empty() => What::Overlay(line.into()),
         ("set", pair) => What::Set(setting(number, pair)?),
         ("drain", "on") => What::Drain(true),
         ("drain", "off") => What::Drain(false),
@@ -215,7 +218,7 @@ fn keyword(number: usize, line: &str) -> Result<What, String> {
         _ => {
             return Err(format!(
                 "found {line:?}, expected a clock, an arrow, a header, or one of: call, dropped, event, skip again, count \
-                 again, restart, unreachable, table, set, drain, nothing more"
+                 again, restart, unreachable, table, overlay, set, drain, nothing more"
             ));
         }
     })

@@ -29,6 +29,7 @@ Exit code: 0 the call is forwarded, 2 it is refused or nobody answers it, 1 ther
 Examples:
   switchyard explain --from 10.10.10.2 +918065978021
   switchyard explain --from 10.10.10.1:5070 +447700900123
+  switchyard explain --from 10.10.10.2 --caller +447700900001 +918065978021
   switchyard explain --from 10.10.10.3 --caller org_a1b2c3d4_1001 +447700900123
   switchyard explain --from 10.10.10.2 -o json 'sip:08065978021@10.10.10.1;user=phone'";
 
@@ -49,7 +50,8 @@ pub struct Options {
     /// The request's method.
     #[arg(long, default_value = "INVITE", value_parser = method)]
     method: Method,
-    /// Who calls, as the PBX writes it in From: a user's endpoint or a number. Shows what the carrier would see.
+    /// Who calls, as From has it: a user's endpoint or a number. Shows what the carrier would see of an outbound call,
+    /// and by a tester's number where his inbound call goes.
     #[arg(long, value_name = "USER", value_parser = super::shown::caller)]
     caller: Option<String>,
     /// How the answer is printed.
@@ -260,7 +262,9 @@ fn answer(settings: &Settings, directory: &Directory, options: &Options) -> Resu
         answer.outcome = Verdict::Answer;
         return Ok(answer);
     }
-    let decision = decide(settings, directory, &Question { from, method: options.method, user });
+    // An inbound caller matters to tester overrides alone.
+    let caller = options.caller.as_deref().and_then(|caller| settings.numbering.canonical_user(caller.as_bytes()).ok());
+    let decision = decide(settings, directory, &Question { from, method: options.method, user, caller });
     answer.take(settings, &decision);
     if let Some(caller) = options.caller.as_deref().filter(|_| decision.direction == Direction::Outbound) {
         let call = Call { caller, called: user, method: options.method };

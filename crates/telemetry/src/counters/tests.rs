@@ -147,7 +147,7 @@ fn a_decision_counts_by_its_deciding_rule_and_an_invite_as_a_call() {
         timers: proxy::settings::TimerSettings::default(),
         limits: proxy::settings::LimitSettings::default(),
     };
-    let question = Question { from: PartyId(0), method: Method::Invite, user: b"918065978000" };
+    let question = Question { from: PartyId(0), method: Method::Invite, user: b"918065978000", caller: None };
     let decision = decide(&settings, &Directory::empty(), &question);
     let span = sip::Span::default();
     let counters = Counters::new();
