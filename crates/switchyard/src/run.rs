@@ -1,6 +1,5 @@
 //! `switchyard run`: the service between its signals.
 
-use crate::config::settings::Secret;
 use crate::config::{self, Configuration};
 use crate::keys_file;
 use crate::service::{Ended, Service};
@@ -103,20 +102,26 @@ async fn drain(
 struct Running {
     /// The keys of open calls are here; another folder's ring would cut them.
     state_dir: PathBuf,
-    database: Secret,
+    database: sync::Settings,
 }
 
 impl Running {
     fn of(configuration: &Configuration) -> Running {
-        Running { state_dir: configuration.state_dir.clone(), database: configuration.database.url.clone() }
+        Running { state_dir: configuration.state_dir.clone(), database: configuration.database.clone() }
     }
 
     fn warn_of_what_stays(&self, configuration: &Configuration) {
         if configuration.state_dir != self.state_dir {
             tracing::warn!("state_dir has changed: it takes a restart, the keys and the socket stay where they are");
         }
-        if configuration.database.url != self.database {
-            tracing::warn!("database.url has changed: it takes a restart, the directory is read from where it was");
+        let new = &configuration.database;
+        let stays = [
+            ("url", new.url != self.database.url),
+            ("tables or database.columns", new.mapping != self.database.mapping),
+            ("snapshot_dir", new.snapshot_dir != self.database.snapshot_dir),
+        ];
+        for (key, _) in stays.into_iter().filter(|(_, has_changed)| *has_changed) {
+            tracing::warn!("database.{key} has changed: it takes a restart, the old value stays in force");
         }
     }
 }

@@ -8,7 +8,6 @@ use crate::udp::{self, Interfaces, OpenFault};
 use crate::worker::{self, Command, Parts, Seen};
 use admin::{BindFault, Count, DirectoryStatus, ListenerStatus, PartyStatus, Status};
 use arc_swap::ArcSwap;
-use directory::Policy;
 use proxy::{KeyRing, Listener, ListenerId, Party, Role, Settings, Transport};
 use std::io;
 use std::path::PathBuf;
@@ -16,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
+use sync::changes::Writes;
 use sync::{SyncFault, Watcher};
 use telemetry::{Counters, catalogue};
 use tokio::sync::{mpsc, oneshot};
@@ -31,9 +31,18 @@ pub struct Service {
     told: Arc<Told>,
     commands: mpsc::Sender<Command>,
     ended: oneshot::Receiver<io::Result<()>>,
-    watcher: Watcher,
+    access: DirectoryAccess,
     tasks: Vec<JoinHandle<()>>,
     socket: Option<PathBuf>,
+}
+
+/// The two ways to the directory, for all who show it or change it. Clones lead to the same.
+#[derive(Clone)]
+pub struct DirectoryAccess {
+    /// What is published, how the writer fares, the guard and the generations.
+    pub watcher: Watcher,
+    /// Environments, leases, tester overrides, panic and the audit: writes to the database.
+    pub writes: Arc<Writes>,
 }
 
 /// What the status is told from; shared with the tasks.
@@ -41,7 +50,7 @@ pub struct Service {
 struct Told {
     clock: Clock,
     settings: Arc<ArcSwap<Settings>>,
-    policy: ArcSwap<Policy>,
+    database: ArcSwap<sync::Settings>,
     listeners: Vec<Listener>,
     counters: Arc<Counters>,
     draining: AtomicBool,
@@ -84,15 +93,12 @@ impl Service {
         let settings = Arc::new(core);
         let Sockets { udp, tcp } = open_listeners(&settings.listeners)?;
         let api = admin::bind(&state_dir).await?;
-        let watcher = sync::start(sync::Settings {
-            poll_interval: database.poll_interval,
-            ..sync::Settings::new(database.url.expose(), database.policy.clone())
-        })
-        .await?;
+        let watcher = sync::start(database.clone()).await?;
+        let access = DirectoryAccess { watcher: watcher.clone(), writes: Arc::new(Writes::new(&database, watcher)?) };
         let told = Arc::new(Told {
             clock: Clock::start(),
             settings: Arc::new(ArcSwap::new(Arc::clone(&settings))),
-            policy: ArcSwap::from_pointee(database.policy),
+            database: ArcSwap::from_pointee(database),
             listeners: settings.listeners.clone(),
             counters: Arc::new(Counters::new()),
             draining: AtomicBool::new(false),
@@ -102,7 +108,7 @@ impl Service {
         let (commands, orders) = mpsc::channel(COMMANDS);
         let parts = Parts {
             keys: Arc::new(keys),
-            directory: watcher.published().clone(),
+            directory: access.watcher.published().clone(),
             interfaces: Arc::clone(&interfaces),
             sockets: udp,
             streams,
@@ -112,7 +118,7 @@ impl Service {
             settings,
         };
         let ended = spawn_worker(parts, orders).map_err(StartFault::Worker)?;
-        let asked = (Arc::clone(&told), watcher.clone());
+        let asked = (Arc::clone(&told), access.watcher.clone());
         let answer = admin::serve(api, move || asked.0.status(&asked.1), std::future::pending());
         let tasks = vec![
             tokio::spawn(async {
@@ -122,7 +128,7 @@ impl Service {
             }),
             tokio::spawn(follow_interfaces(Arc::clone(&told), interfaces)),
         ];
-        Ok(Service { told, commands, ended, watcher, tasks, socket: Some(state_dir.join(admin::SOCKET_NAME)) })
+        Ok(Service { told, commands, ended, access, tasks, socket: Some(state_dir.join(admin::SOCKET_NAME)) })
     }
 
     /// Takes a configuration that has been read again. Listeners are sockets: they stay as they are until a restart.
@@ -132,16 +138,19 @@ impl Service {
             tracing::warn!("sip.listen has changed: listeners change with a restart only, the old ones stay");
             keep_listeners(&mut core, &self.told.listeners);
         }
-        let policy = database.policy;
-        if **self.told.policy.load() != policy {
-            self.told.policy.store(Arc::new(policy.clone()));
-            if let Err(fault) = self.watcher.set_policy(policy).await {
-                tracing::warn!(%fault, "the rules for rows have changed, and the directory could not be read by them yet");
-            }
-        }
         let settings = Arc::new(core);
         self.told.settings.store(Arc::clone(&settings));
         self.command(Command::Apply(settings, Arc::new(keys))).await;
+        if **self.told.database.load() != database {
+            self.told.database.store(Arc::new(database.clone()));
+            let watcher = self.access.watcher.clone();
+            // A database that hangs must not hold up what else is new.
+            tokio::spawn(async move {
+                if let Err(fault) = watcher.set_settings(database).await {
+                    tracing::warn!(%fault, "[database] has changed, and the directory could not be read by it yet");
+                }
+            });
+        }
     }
 
     /// Refuses new calls from now on; the worker ends with its last transaction.
@@ -168,7 +177,7 @@ impl Service {
         for task in &self.tasks {
             task.abort();
         }
-        self.watcher.stop().await;
+        self.access.watcher.stop().await;
         if let Some(Err(error)) = self.socket.take().map(std::fs::remove_file) {
             tracing::warn!(%error, "the status socket could not be removed");
         }
@@ -177,12 +186,17 @@ impl Service {
 
     /// What `switchyard status` shows.
     pub fn status(&self) -> Status {
-        self.told.status(&self.watcher)
+        self.told.status(&self.access.watcher)
     }
 
     /// The directory's writer.
     pub fn watcher(&self) -> &Watcher {
-        &self.watcher
+        &self.access.watcher
+    }
+
+    /// The ways to read and to change the directory.
+    pub fn directory(&self) -> &DirectoryAccess {
+        &self.access
     }
 
     /// What is counted.

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use directory::{GuardPolicy, Policy};
 
+use crate::fault::SyncFault;
 use crate::mapping::Mapping;
+use crate::source::Engine;
 
 /// How changes are found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -21,7 +23,7 @@ pub enum Detection {
 }
 
 /// Which database, how often to look, how to read it.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
     /// For example `sqlite:///var/lib/switchyard/directory.db`. It may hold a password: show [`masked_url`] of it.
     pub url: String,
@@ -63,6 +65,11 @@ impl Settings {
             snapshot_dir: None,
             retry_interval_max: Duration::from_secs(2),
         }
+    }
+
+    /// Whether the URL is one that can be tried; nothing is opened.
+    pub fn check(&self) -> Result<(), SyncFault> {
+        Engine::new(self).map(|_| ())
     }
 }
 

@@ -86,6 +86,8 @@ pub(crate) enum Request {
     Refresh(Answer),
     /// Read rows by other rules from now on.
     Policy(Policy, Answer),
+    /// Work by these settings from now on.
+    Settings(Box<Settings>, Answer),
     /// Publish what the guard holds back, for this reason.
     Accept(String, Answer),
     /// Keep what the guard holds back out until the data change again.
@@ -132,6 +134,13 @@ impl Watcher {
     /// Reads rows by these rules from now on, and answers with the first generation that is built so.
     pub async fn set_policy(&self, policy: Policy) -> Result<Generation, SyncFault> {
         self.ask(|answer| Request::Policy(policy, answer)).await
+    }
+
+    /// Works by these settings from now on, and answers with the first generation that is read so. The URL, the mapping
+    /// and the folder of snapshots stay what they were: those take a new writer. Another guard begins with an empty
+    /// window, and weighs anew what the last one held back.
+    pub async fn set_settings(&self, settings: Settings) -> Result<Generation, SyncFault> {
+        self.ask(|answer| Request::Settings(Box::new(settings), answer)).await
     }
 
     /// Publishes what the guard holds back, and answers with its generation.

@@ -38,6 +38,8 @@ pub(crate) struct Writer {
     overlays: Overlays,
     /// Whether rows have to be read anew by other rules.
     is_policy_new: bool,
+    /// Whether the next look has to read everything.
+    is_reading_due: bool,
     /// Directories that were published and may still be in someone's hands; they are dropped here.
     retired: Vec<Arc<Directory>>,
     next_look: Instant,
@@ -66,6 +68,7 @@ impl Writer {
             truth: publisher.load(),
             overlays: Overlays::default(),
             is_policy_new: false,
+            is_reading_due: false,
             retired: Vec::new(),
             next_look: Instant::now(),
             settings,
@@ -108,6 +111,10 @@ impl Writer {
                         self.is_policy_new = true;
                         asked.push(Asked::Generation(answer));
                     }
+                    Request::Settings(settings, answer) => {
+                        self.adopt(*settings);
+                        asked.push(Asked::Generation(answer));
+                    }
                     Request::Accept(reason, answer) => asked.push(Asked::Accept(reason, answer)),
                     Request::Reject(answer) => asked.push(Asked::Reject(answer)),
                     Request::Stop(stopped) => {
@@ -127,10 +134,31 @@ impl Writer {
         }
     }
 
+    /// Takes over what can change while it runs.
+    fn adopt(&mut self, new: Settings) {
+        let Settings { url, mapping, snapshot_dir, .. } = self.settings.clone();
+        let old = std::mem::replace(&mut self.settings, Settings { url, mapping, snapshot_dir, ..new });
+        let new = &self.settings;
+        self.backoff = Backoff::new(new.poll_interval, new.retry_interval_max);
+        let is_guard_new = old.guard != new.guard;
+        if is_guard_new {
+            self.guard = new.guard.map(Guard::new);
+            lock(&self.looks).held = None;
+        }
+        let is_read_otherwise = old.detection != new.detection
+            || old.query_timeout != new.query_timeout
+            || old.reconcile_interval != new.reconcile_interval;
+        if is_read_otherwise && let Ok(source) = Source::new(new, Arc::clone(&self.bell)) {
+            self.source = source;
+        }
+        self.is_policy_new |= old.policy != new.policy;
+        self.is_reading_due |= is_guard_new || self.is_policy_new;
+    }
+
     /// One look at the database, with all that follows from it.
     async fn look(&mut self, depth: Depth) -> Result<(), SyncFault> {
         let begun = Instant::now();
-        let depth = if self.is_policy_new { Depth::Whole } else { depth };
+        let depth = if self.is_policy_new || self.is_reading_due { Depth::Whole } else { depth };
         let timeout = self.settings.query_timeout;
         let looked = tokio::time::timeout(timeout, self.read(depth)).await;
         let outcome = looked.unwrap_or(Err(SyncFault::TimedOut(timeout)));
@@ -159,7 +187,7 @@ impl Writer {
             }
         };
         let cause = if self.is_policy_new { Cause::Policy } else { Cause::Rows };
-        self.is_policy_new = false;
+        (self.is_policy_new, self.is_reading_due) = (false, false);
         lock(&self.looks).is_read = true;
         if let Some(overlays) = overlays {
             self.overlays = overlays;

@@ -114,13 +114,14 @@ pub(super) fn explain(options: &Options, out: &mut impl Write, faults: &mut impl
 
 /// The directory as the database has it now.
 pub(super) fn directory_of(configuration: &Configuration) -> Result<Arc<Directory>, String> {
-    let database = &configuration.database;
-    let settings = sync::Settings::new(database.url.expose(), database.policy.clone());
+    // Only read: what is held back and what is kept on disk are the running process's affairs.
+    let database = sync::Settings { guard: None, snapshot_dir: None, ..configuration.database.clone() };
+    let shown_url = sync::masked_url(&database.url);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("no runtime: {error}"))?;
     runtime.block_on(async {
-        let told = |fault: sync::SyncFault| format!("{}: {fault}", sync::masked_url(database.url.expose()));
-        let watcher = sync::start(settings).await.map_err(told)?;
+        let told = |fault: sync::SyncFault| format!("{shown_url}: {fault}");
+        let watcher = sync::start(database).await.map_err(told)?;
         let read = watcher.refresh().await;
         let directory = watcher.published().load();
         watcher.stop().await;

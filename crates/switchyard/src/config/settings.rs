@@ -3,6 +3,7 @@
 //! Strings stay strings here; `resolve` says what they mean. docs/reference/config.md lists every key.
 
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -180,8 +181,44 @@ pub struct EnvironmentSettings {
 pub struct DatabaseSettings {
     /// Which database holds the directory.
     pub url: Secret,
+    /// How changes are found: `auto`, `compare` or `change_log`.
+    pub detection: String,
     /// How often it is asked for changes.
     pub poll_interval: String,
+    /// The same for a change log that has to be polled.
+    pub log_poll_interval: String,
+    /// The longest time between two readings of everything.
+    pub reconcile_interval: String,
+    /// Time after which a look or a reading is given up.
+    pub query_timeout: String,
+    /// The longest time between two tries while the database fails.
+    pub retry_interval_max: String,
+    /// Where the last good directory is kept; the state folder unless given.
+    pub snapshot_dir: Option<PathBuf>,
+    /// What tables are called, by their names in the reference schema.
+    pub tables: BTreeMap<String, String>,
+    /// What columns are called, by table and column of the reference schema.
+    pub columns: BTreeMap<String, BTreeMap<String, String>>,
+    /// How much may be lost or moved unseen.
+    pub guard: GuardSettings,
+}
+
+/// `[database.guard]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GuardSettings {
+    /// Whether a directory that lost too much is held back.
+    pub enabled: bool,
+    /// The time over which losses and moves add up.
+    pub window: String,
+    /// Rows of a table that may always be lost.
+    pub lost_rows: u32,
+    /// Percent of a table's rows that may be lost, where that is more.
+    pub lost_percent: u32,
+    /// DIDs that others may always move between environments.
+    pub moved_dids: u32,
+    /// Percent of the DIDs that others may move, where that is more.
+    pub moved_percent: u32,
 }
 
 /// `[timers]`
@@ -327,7 +364,29 @@ impl Default for DatabaseSettings {
     fn default() -> Self {
         DatabaseSettings {
             url: Secret::new("sqlite:///var/lib/switchyard/directory.db"),
+            detection: "auto".into(),
             poll_interval: "250ms".into(),
+            log_poll_interval: "25ms".into(),
+            reconcile_interval: "60s".into(),
+            query_timeout: "10s".into(),
+            retry_interval_max: "2s".into(),
+            snapshot_dir: None,
+            tables: BTreeMap::new(),
+            columns: BTreeMap::new(),
+            guard: GuardSettings::default(),
+        }
+    }
+}
+
+impl Default for GuardSettings {
+    fn default() -> Self {
+        GuardSettings {
+            enabled: true,
+            window: "10m".into(),
+            lost_rows: 50,
+            lost_percent: 20,
+            moved_dids: 50,
+            moved_percent: 10,
         }
     }
 }

@@ -32,7 +32,7 @@ impl fmt::Display for Summary<'_> {
             UnknownDid::Environment(environment) => environment.to_string(),
         };
         writeln!(f, "  unknown DID  {unknown}; not in service {}", core.dispatch.not_in_service_status)?;
-        let (url, interval) = (sync::masked_url(database.url.expose()), value::written(database.poll_interval));
+        let (url, interval) = (sync::masked_url(&database.url), value::written(database.poll_interval));
         writeln!(f, "  directory    {url}, asked every {interval}")?;
         write!(f, "  state        {}", state_dir.display())
     }

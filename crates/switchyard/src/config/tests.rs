@@ -1,4 +1,3 @@
-use super::settings::Secret;
 use super::*;
 use directory::{Environment, PoolStatus};
 use proxy::settings::UnknownDid;
@@ -35,8 +34,29 @@ fn every_key_of_the_full_file_has_its_effect() {
     assert_eq!(core.dispatch.not_in_service_status, 480);
     assert!(database.policy.pool_states.contains(PoolStatus::Reserved));
     assert!(!database.policy.pool_states.contains(PoolStatus::Available));
-    assert_eq!(database.url, Secret::new("sqlite:///var/lib/switchyard/directory.db"));
-    assert_eq!(database.poll_interval, Duration::from_millis(250));
+    let mut mapping = sync::Mapping::default();
+    mapping.rename_table("did_numbers", "pbx.numbers").unwrap();
+    mapping.rename_column("did_numbers", "routing_environment", "environment").unwrap();
+    mapping.rename_column("users", "outbound_did", "caller_id").unwrap();
+    let expected = sync::Settings {
+        mapping,
+        detection: sync::Detection::ChangeLog,
+        poll_interval: Duration::from_millis(500),
+        log_poll_interval: Duration::from_millis(50),
+        reconcile_interval: Duration::from_secs(120),
+        query_timeout: Duration::from_secs(20),
+        retry_interval_max: Duration::from_secs(5),
+        guard: Some(directory::GuardPolicy {
+            window_ms: 300_000,
+            lost_rows: 20,
+            lost_percent: 5,
+            moved_dids: 10,
+            moved_percent: 2,
+        }),
+        snapshot_dir: Some("/var/lib/switchyard/directory".into()),
+        ..sync::Settings::new("mariadb://switchyard:example@10.10.10.1:3306/pbx_api_db", database.policy.clone())
+    };
+    assert_eq!(database, expected);
     assert_eq!(core.timers.timer_c, Duration::from_secs(200));
     assert_eq!(core.timers.hop_timeout, Duration::from_secs(3));
     assert_eq!((core.limits.transactions, core.limits.retry_after_secs), (1_000_000, 10));
@@ -170,10 +190,10 @@ fn variables_stand_in_any_string() {
 }
 
 #[test]
-fn no_debug_output_shows_the_database_url() {
-    let configuration = good("database.url = \"sqlite:///hunter2/d.db\"");
+fn no_debug_output_shows_the_password_of_the_database() {
+    let configuration = good("database.url = \"mysql://u:hunter2@db/x\"");
     assert!(!format!("{configuration:?}").contains("hunter2"));
-    let long = format!("database.url = \"mysql://u:{}@db/x\"", "hunter2".repeat(20));
+    let long = format!("database.url = \"oracle://u:{}@db/x\"", "hunter2".repeat(20));
     assert!(!faults(&long).concat().contains("hunter2"), "not in a shortened excerpt either");
     assert!(!faults("database.url = \"hunter2\"").concat().contains("hunter2"));
     assert!(!faults("database.url = [\"hunter2\"]").concat().contains("hunter2"));
@@ -341,4 +361,32 @@ fn caller_id_keys_have_limits() {
     assert!(reads(&trunk(limits::DOMAIN_BYTES, limits::NAMES)));
     assert!(!reads(&trunk(limits::DOMAIN_BYTES + 2, 1)));
     assert!(!reads(&trunk(9, limits::NAMES + 1)));
+}
+
+#[test]
+fn every_engine_has_its_urls() {
+    for url in [
+        "mysql://u:p@127.0.0.1/pbx_api_db",
+        "mariadb://u:p@db.example.org:3307/pbx_api_db",
+        "postgres://u:p@[fd00::1]/pbx",
+        "postgresql://u@127.0.0.1/pbx?sslmode=disable",
+        "sqlite:///var/lib/directory.db",
+        "sqlite:/var/lib/directory.db",
+    ] {
+        let configuration = good(&format!("database.url = \"{url}\""));
+        assert_eq!(configuration.database.url, url);
+        assert_eq!(configuration.database.snapshot_dir, Some("/var/lib/switchyard".into()));
+    }
+    for url in
+        ["mysql://u:hunter2@db", "postgres://u:hunter2@db/", "mysql:db", "sqlite:d.db", "sqlite://d.db", "x:", ""]
+    {
+        let told = faults(&format!("database.url = \"{url}\"")).concat();
+        assert!(told.contains("expected mysql://USER:PASSWORD@HOST/DATABASE") && !told.contains("hunter2"), "{told}");
+    }
+}
+
+#[test]
+fn the_guard_can_be_switched_off() {
+    assert_eq!(good("database.guard.enabled = false").database.guard, None);
+    assert_eq!(good("").database.guard, Some(directory::GuardPolicy::default()));
 }

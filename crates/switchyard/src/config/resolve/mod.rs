@@ -1,14 +1,13 @@
 //! What the file means: strings become addresses, durations, numbers and policy, and every rule is held.
 
+mod database;
 mod identity;
 mod parties;
 
 use super::ENVIRONMENT_VARIABLE;
 use super::document::{Document, Variables};
 use super::fault::{Fault, Key, Place};
-use super::settings::{
-    DatabaseSettings, DispatchSettings, NumberingSettings, Secret, Settings, SipSettings, TimersSettings,
-};
+use super::settings::{DispatchSettings, NumberingSettings, Settings, SipSettings, TimersSettings};
 use super::{limits, value};
 use directory::{Environment, Policy, PoolStates, PoolStatus};
 use proxy::settings::{LimitSettings, TimerSettings, UnknownDid};
@@ -33,25 +32,14 @@ pub struct Configuration {
     pub core: proxy::Settings,
     /// The folder of keys, snapshot and journals.
     pub state_dir: PathBuf,
-    /// Where the directory comes from.
-    pub database: Database,
+    /// Where the directory comes from, and how it is kept. The URL may hold a password: show [`sync::masked_url`] of it.
+    pub database: sync::Settings,
     /// How long open transactions may take to finish once the process is told to end.
     pub drain_limit: Duration,
     /// The caller ID of last resort of each trunk that has one.
     pub fallback_dids: Vec<(PartyId, Number)>,
     /// The organisation, by name or id, that a trunk's fallback DID may belong to.
     pub fallback_owners: Vec<(PartyId, String)>,
-}
-
-/// Where the directory comes from.
-#[derive(Clone, Debug)]
-pub struct Database {
-    /// `sqlite:///PATH`.
-    pub url: Secret,
-    /// How often changes are looked for.
-    pub poll_interval: Duration,
-    /// How rows are read.
-    pub policy: Policy,
 }
 
 /// Resolves `settings`. With a new fault among `faults` the result is not to be used.
@@ -86,7 +74,7 @@ pub(crate) fn resolve(
     Configuration {
         core,
         state_dir: resolver.state_dir(settings),
-        database: resolver.database(&settings.database, policy),
+        database: resolver.database(settings, policy),
         drain_limit: resolver.duration(
             &Key::of("limits").name("drain_limit"),
             &settings.limits.drain_limit,
@@ -303,18 +291,6 @@ impl Resolver<'_, '_> {
             self.refuse(&Key::of("state_dir"), &path.display().to_string(), "a path that begins with /");
         }
         path.clone()
-    }
-
-    fn database(&mut self, settings: &DatabaseSettings, policy: Policy) -> Database {
-        let table = Key::of("database");
-        let path =
-            settings.url.expose().strip_prefix("sqlite://").filter(|path| path.len() > 1 && path.starts_with('/'));
-        if path.is_none() {
-            self.refuse(&table.name("url"), "", "sqlite:///PATH");
-        }
-        let ms = Duration::from_millis;
-        let poll_interval = self.duration(&table.name("poll_interval"), &settings.poll_interval, ms(10)..=ms(60_000));
-        Database { url: settings.url.clone(), poll_interval, policy }
     }
 
     fn duration(&mut self, key: &Key, text: &str, range: RangeInclusive<Duration>) -> Duration {
