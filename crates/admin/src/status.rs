@@ -71,18 +71,17 @@ pub struct PartyStatus {
 pub struct Count {
     /// The metric's name.
     pub name: String,
-    /// The label's name and value; absent when the metric has none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub label: Option<(String, String)>,
+    /// The labels' names and values; absent when the metric has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<(String, String)>,
     /// The value.
     pub value: u64,
 }
 
 impl From<&Sample> for Count {
     fn from(sample: &Sample) -> Count {
-        let label =
-            (!sample.family.label.is_empty()).then(|| (sample.family.label.to_owned(), sample.label_value.to_owned()));
-        Count { name: sample.family.name.to_owned(), label, value: sample.value }
+        let labels = sample.labels().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Count { name: sample.family.name.to_owned(), labels, value: sample.value }
     }
 }
 
@@ -145,10 +144,11 @@ impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.name.strip_prefix("switchyard_").unwrap_or(&self.name);
         let name = name.strip_suffix("_total").unwrap_or(name).replace('_', " ");
-        match &self.label {
-            Some((_, value)) => write!(f, "{name}: {value}"),
-            None => f.write_str(&name),
+        f.write_str(&name)?;
+        for (at, (_, value)) in self.labels.iter().enumerate() {
+            write!(f, "{} {value}", if at == 0 { ":" } else { "," })?;
         }
+        Ok(())
     }
 }
 

@@ -384,7 +384,7 @@ impl Engine {
         let call_id = turn.outbox.keep(arrival.request.call_id());
         let called = turn.outbox.keep(user);
         let method = arrival.request.method();
-        turn.outbox.event(Event::Decided { call_id, called, method, decision: *decision });
+        turn.outbox.event(Event::Decided { call_id, from: arrival.party, called, method, decision: *decision });
     }
 
     /// The token of a new dialog: its two peers, as they are configured.

@@ -42,6 +42,8 @@ pub enum Event {
     Decided {
         /// The Call-ID, as it arrived.
         call_id: Span,
+        /// Who sent it.
+        from: PartyId,
         /// The request-URI's user part, as it arrived.
         called: Span,
         /// INVITE, or another method out of a dialog.
@@ -64,7 +66,24 @@ pub enum Event {
     Final {
         /// The Call-ID, as it arrived.
         call_id: Span,
+        /// Who sent the INVITE.
+        from: PartyId,
+        /// Where it went.
+        toward: PartyId,
+        /// A re-INVITE, not the call's first.
+        in_dialog: bool,
         /// The final status.
+        status: u16,
+        /// Microseconds from the INVITE to this response.
+        after_us: u64,
+    },
+    /// The first response from 180 to 189 of a call was passed on.
+    Ringing {
+        /// The Call-ID, as it arrived.
+        call_id: Span,
+        /// Who sent the INVITE.
+        from: PartyId,
+        /// The status.
         status: u16,
         /// Microseconds from the INVITE to this response.
         after_us: u64,

@@ -241,7 +241,7 @@ impl Told {
             directory,
             listeners: listeners.collect(),
             parties: settings.parties.iter().map(party_status).collect(),
-            counters: self.counters.samples().map(|sample| Count::from(&sample)).collect(),
+            counters: self.counters.samples().iter().map(Count::from).collect(),
         }
     }
 }

@@ -9,10 +9,28 @@ pub struct Family {
     pub help: &'static str,
     /// Whether it only grows.
     pub kind: Kind,
+    /// Whether each party of the configuration has values of its own, under the label [`PARTY`].
+    pub by_party: bool,
     /// The label's name; empty when there is none.
     pub label: &'static str,
     /// The label's values; a word that is not here is counted as `other`. Empty when there is no label.
     pub values: &'static [&'static str],
+    /// A second label, where the first is not enough.
+    pub second: Label,
+}
+
+/// A label with every word that it can have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Label {
+    /// Its name; empty when there is none.
+    pub name: &'static str,
+    /// Its values; a word that is not here is counted as `other`.
+    pub values: &'static [&'static str],
+}
+
+impl Label {
+    /// No label.
+    pub const NONE: Label = Label { name: "", values: &[] };
 }
 
 /// How a value moves.
@@ -22,7 +40,15 @@ pub enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// Counts what it is told in buckets of seconds: [`BUCKETS_S`].
+    Histogram,
 }
+
+/// The label whose values are the names of trunks and environments in the configuration.
+pub const PARTY: &str = "party";
+
+/// Upper bounds of a histogram's buckets, in seconds: a call is set up in milliseconds, and people wait for a minute.
+pub const BUCKETS_S: [f64; 15] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0];
 
 /// The label value of a word that the catalogue does not list.
 pub const OTHER: &str = "other";
@@ -44,6 +70,11 @@ const METHODS: &[&str] = &[
     "PRACK",
 ];
 
+const DIRECTIONS: &[&str] = &["inbound", "outbound"];
+
+/// How the setup of a call ends.
+const OUTCOMES: &[&str] = &["answered", "refused", "busy", "cancelled", "not_found", "unavailable", "failed"];
+
 const CLASSES: &[&str] = &["1xx", "2xx", "3xx", "4xx", "5xx", "6xx"];
 
 const fn counter(
@@ -52,20 +83,37 @@ const fn counter(
     values: &'static [&'static str],
     help: &'static str,
 ) -> Family {
-    Family { name, help, kind: Kind::Counter, label, values }
+    Family { name, help, kind: Kind::Counter, by_party: false, label, values, second: Label::NONE }
+}
+
+const fn gauge(name: &'static str, help: &'static str) -> Family {
+    Family { name, help, kind: Kind::Gauge, by_party: false, label: "", values: &[], second: Label::NONE }
+}
+
+const fn histogram(name: &'static str, help: &'static str) -> Family {
+    Family { kind: Kind::Histogram, label: "direction", values: DIRECTIONS, ..gauge(name, help) }
 }
 
 /// Requests of configured peers.
-pub static REQUESTS: Family =
-    counter("switchyard_requests_total", "method", METHODS, "Requests that arrived from configured peers and parsed.");
+pub static REQUESTS: Family = Family {
+    by_party: true,
+    ..counter("switchyard_requests_total", "method", METHODS, "Requests that arrived from configured peers and parsed.")
+};
 /// Responses of configured peers.
-pub static RESPONSES: Family =
-    counter("switchyard_responses_total", "class", CLASSES, "Responses that arrived from configured peers and parsed.");
+pub static RESPONSES: Family = Family {
+    by_party: true,
+    ..counter(
+        "switchyard_responses_total",
+        "class",
+        CLASSES,
+        "Responses that arrived from configured peers and parsed.",
+    )
+};
 /// Calls by direction.
 pub static CALLS: Family = counter(
     "switchyard_calls_total",
     "direction",
-    &["inbound", "outbound"],
+    DIRECTIONS,
     "INVITEs out of a dialog that were dispatched, refused ones included.",
 );
 /// Decisions by the rule that made them.
@@ -86,6 +134,26 @@ pub static DECISIONS: Family = counter(
         "no_target",
     ],
     "Requests out of a dialog that were dispatched, by the rule that decided.",
+);
+/// Calls by how their setup ended.
+pub static SETUPS: Family = Family {
+    by_party: true,
+    second: Label { name: "outcome", values: OUTCOMES },
+    ..counter(
+        "switchyard_setups_total",
+        "direction",
+        DIRECTIONS,
+        "Calls by how their setup ended, under the environment that they came from or went to; a call that went nowhere is \
+         under its sender. Refused says that the status was our own.",
+    )
+};
+/// Seconds to an answer.
+pub static SETUP_SECONDS: Family =
+    histogram("switchyard_setup_seconds", "Seconds from the INVITE of a call to its 2xx.");
+/// Seconds to the first ring.
+pub static POST_DIAL_DELAY_SECONDS: Family = histogram(
+    "switchyard_post_dial_delay_seconds",
+    "Seconds from the INVITE of a call to the first response from 180 to 189 that was passed on.",
 );
 /// INVITE attempts by how they ended.
 pub static FINALS: Family =
@@ -229,13 +297,7 @@ pub static SEND_FAILED: Family = counter(
 pub static ICMP: Family =
     counter("switchyard_icmp_unreachable_total", "", &[], "ICMP errors that say that a destination cannot be reached.");
 /// Open transactions.
-pub static OPEN_TRANSACTIONS: Family = Family {
-    name: "switchyard_open_transactions",
-    help: "Transactions that the core holds now.",
-    kind: Kind::Gauge,
-    label: "",
-    values: &[],
-};
+pub static OPEN_TRANSACTIONS: Family = gauge("switchyard_open_transactions", "Transactions that the core holds now.");
 
 /// TCP connections by how they began.
 pub static STREAMS_OPENED: Family = counter(
@@ -268,13 +330,8 @@ pub static STREAMS_CLOSED: Family = counter(
     "TCP connections that ended or never came about, by the reason.",
 );
 /// Open TCP connections.
-pub static OPEN_STREAMS: Family = Family {
-    name: "switchyard_tcp_connections",
-    help: "TCP connections that are open or being opened now.",
-    kind: Kind::Gauge,
-    label: "",
-    values: &[],
-};
+pub static OPEN_STREAMS: Family =
+    gauge("switchyard_tcp_connections", "TCP connections that are open or being opened now.");
 /// Stream bytes in.
 pub static STREAM_RECEIVED_BYTES: Family =
     counter("switchyard_tcp_received_bytes_total", "", &[], "Bytes that arrived on TCP connections.");
@@ -282,13 +339,73 @@ pub static STREAM_RECEIVED_BYTES: Family =
 pub static STREAM_SENT_BYTES: Family =
     counter("switchyard_tcp_sent_bytes_total", "", &[], "Bytes that left on TCP connections.");
 
-/// How many families there are.
-pub const FAMILY_COUNT: usize = 30;
+/// The process and what it is made of.
+pub static BUILD: Family = Family {
+    label: "version",
+    values: &[env!("CARGO_PKG_VERSION")],
+    ..gauge("switchyard_build_info", "1, under the version that runs.")
+};
+/// Seconds since the start.
+pub static UPTIME_SECONDS: Family = gauge("switchyard_uptime_seconds", "Seconds since the process began to serve.");
+/// Whether we drain.
+pub static DRAINING: Family =
+    gauge("switchyard_draining", "1 while new calls are refused because the process is to end.");
+/// Whether there is a table.
+pub static READY: Family = gauge("switchyard_ready", "1 when calls are served: a table is there, and nothing drains.");
+/// The table's generation.
+pub static GENERATION: Family =
+    gauge("switchyard_directory_generation", "The version of the directory that calls are decided by.");
+/// DIDs.
+pub static DIDS: Family = gauge("switchyard_directory_dids", "DIDs in the directory.");
+/// Faulty values.
+pub static FAULTS: Family =
+    gauge("switchyard_directory_faults", "Values of rows that are wrong; `switchyard directory faults` lists them.");
+/// The table's age.
+pub static AGE_SECONDS: Family = gauge(
+    "switchyard_directory_age_seconds",
+    "Seconds since the database was last read without a fault; absent before the first time.",
+);
+/// Whether the last reading failed.
+pub static DATABASE_DOWN: Family =
+    gauge("switchyard_directory_trouble", "1 while the last attempt to read the database has failed.");
+/// Resident memory.
+pub static RESIDENT_BYTES: Family =
+    gauge("switchyard_resident_memory_bytes", "Memory of the process that is resident.");
+/// Open files.
+pub static OPEN_FILES: Family = gauge("switchyard_open_files", "File descriptors that the process holds.");
+/// CPU time.
+pub static CPU_SECONDS: Family = Family {
+    kind: Kind::Counter,
+    ..gauge("switchyard_cpu_seconds_total", "CPU time of the process, user and system.")
+};
 
-/// Every family, in the order in which they are shown.
+/// What is read when somebody asks, and counted by nobody.
+pub static READINGS: [&Family; 12] = [
+    &BUILD,
+    &UPTIME_SECONDS,
+    &READY,
+    &DRAINING,
+    &GENERATION,
+    &DIDS,
+    &FAULTS,
+    &AGE_SECONDS,
+    &DATABASE_DOWN,
+    &RESIDENT_BYTES,
+    &OPEN_FILES,
+    &CPU_SECONDS,
+];
+
+/// The histograms.
+pub static HISTOGRAMS: [&Family; 2] = [&SETUP_SECONDS, &POST_DIAL_DELAY_SECONDS];
+
+/// How many counted families there are.
+pub const FAMILY_COUNT: usize = 31;
+
+/// Every counted family, in the order in which they are shown.
 pub static FAMILIES: [&Family; FAMILY_COUNT] = [
     &CALLS,
     &DECISIONS,
+    &SETUPS,
     &FINALS,
     &REFUSED,
     &CALLER_IDS,

@@ -1,16 +1,24 @@
 //! One worker's counters: written by it alone, read by whoever asks.
 
+mod cells;
+
+pub use cells::{Sample, total};
+
 use crate::catalogue::{self, FAMILY_COUNT, Family, OTHER};
-use proxy::Event;
-use proxy::dispatch::Direction;
+use cells::{Cells, Parties};
+use metrics::Histogram;
+use proxy::dispatch::{Direction, Outcome};
+use proxy::{Event, Party, PartyId, Refusal, Role};
 use sip::Method;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// All families of the catalogue, at 0 in the beginning.
 ///
 /// Writing is one relaxed addition and no lock. A reader may see one family a moment ahead of another.
-#[derive(Debug)]
 pub struct Counters {
+    parties: Parties,
+    setup_seconds: [Histogram; 2],
+    post_dial_delay_seconds: [Histogram; 2],
     calls: Cells,
     decisions: Cells,
     finals: Cells,
@@ -19,8 +27,6 @@ pub struct Counters {
     foreign_caller_ids: Cells,
     failovers: Cells,
     warnings: Cells,
-    requests: Cells,
-    responses: Cells,
     in_dialog: Cells,
     absorbed: Cells,
     retransmitted: Cells,
@@ -41,6 +47,15 @@ pub struct Counters {
     stream_sent_bytes: Cells,
     panics: Cells,
     impossible: Cells,
+}
+
+/// Families that each party has for itself.
+const BY_PARTY: usize = 3;
+
+impl std::fmt::Debug for Counters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.samples()).finish()
+    }
 }
 
 /// A fact of the transport: what the core does not see.
@@ -88,28 +103,13 @@ pub enum Fact {
     OpenTransactions(u64),
 }
 
-/// One value of one family.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Sample {
-    /// What is measured.
-    pub family: &'static Family,
-    /// The label's value; empty when the family has no label.
-    pub label_value: &'static str,
-    /// The value.
-    pub value: u64,
-}
-
-/// One family's values: one for each label value, and one for `other`.
-#[derive(Debug)]
-struct Cells {
-    family: &'static Family,
-    values: Vec<AtomicU64>,
-}
-
 impl Counters {
     /// All at 0.
     pub fn new() -> Counters {
         Counters {
+            parties: Parties::default(),
+            setup_seconds: [const { Histogram::noop() }; 2],
+            post_dial_delay_seconds: [const { Histogram::noop() }; 2],
             calls: Cells::new(&catalogue::CALLS),
             decisions: Cells::new(&catalogue::DECISIONS),
             finals: Cells::new(&catalogue::FINALS),
@@ -118,8 +118,6 @@ impl Counters {
             foreign_caller_ids: Cells::new(&catalogue::FOREIGN_CALLER_IDS),
             failovers: Cells::new(&catalogue::FAILOVERS),
             warnings: Cells::new(&catalogue::WARNINGS),
-            requests: Cells::new(&catalogue::REQUESTS),
-            responses: Cells::new(&catalogue::RESPONSES),
             in_dialog: Cells::new(&catalogue::IN_DIALOG),
             absorbed: Cells::new(&catalogue::ABSORBED),
             retransmitted: Cells::new(&catalogue::RETRANSMITTED),
@@ -146,18 +144,39 @@ impl Counters {
     /// Counts one event of the core.
     pub fn record(&self, event: &Event) {
         match event {
-            Event::Request(_, method) => self.requests.add(method_label(*method), 1),
-            Event::Response(_, status) => self.responses.add(class(*status), 1),
+            Event::Request(party, method) => {
+                self.parties.with(*party, |cells| cells.requests.add(method_label(*method), 1));
+            }
+            Event::Response(party, status) => self.parties.with(*party, |cells| cells.responses.add(class(*status), 1)),
             Event::Dropped(reason) => self.dropped.add(reason.name(), 1),
-            Event::Refused(_, refusal) => self.refused.add(refusal.name(), 1),
-            Event::Decided { method, decision, .. } => {
+            Event::Refused(party, refusal) => {
+                self.refused.add(refusal.name(), 1);
+                // The refusals that come after dispatch: those of dispatch itself stand in its decision.
+                if matches!(refusal, Refusal::ForeignCallerId | Refusal::NoCallerId) {
+                    self.note_setup(*party, *party, "refused");
+                }
+            }
+            Event::Decided { from, method, decision, .. } => {
                 let rule = decision.trace.deciding().map_or(OTHER, |step| step.rule());
                 self.decisions.add(rule, 1);
                 if *method == Method::Invite {
                     self.calls.add(direction_label(decision.direction), 1);
+                    if let Outcome::Refuse(_) = decision.outcome {
+                        self.note_setup(*from, *from, "refused");
+                    }
                 }
             }
-            Event::Final { status, .. } => self.finals.add(class(*status), 1),
+            Event::Final { from, toward, in_dialog, status, after_us, .. } => {
+                self.finals.add(class(*status), 1);
+                if !in_dialog {
+                    let outcome = outcome(*status);
+                    self.note_setup(*from, *toward, outcome);
+                    if outcome == "answered" {
+                        self.time(&self.setup_seconds, *from, *after_us);
+                    }
+                }
+            }
+            Event::Ringing { from, after_us, .. } => self.time(&self.post_dial_delay_seconds, *from, *after_us),
             Event::InDialog(_, method) => self.in_dialog.add(method_label(*method), 1),
             Event::Absorbed(absorbed) => self.absorbed.add(absorbed.name(), 1),
             Event::Retransmitted(method) => self.retransmitted.add(method_label(*method), 1),
@@ -195,21 +214,61 @@ impl Counters {
     }
 
     /// Every value, in the catalogue's order, zeros included; `other` only where something was counted there.
-    pub fn samples(&self) -> impl Iterator<Item = Sample> + '_ {
-        self.all().into_iter().flat_map(Cells::samples)
+    pub fn samples(&self) -> Vec<Sample> {
+        let parties = self.parties.all();
+        let mut samples = Vec::new();
+        for family in catalogue::FAMILIES {
+            if family.by_party {
+                samples.extend(parties.iter().flat_map(|party| party.samples(family)));
+            } else {
+                let same = self.all().into_iter().filter(|cells| cells.is_of(family));
+                samples.extend(same.flat_map(|cells| cells.samples(None)));
+            }
+        }
+        samples
     }
 
-    /// One value; 0 for a word that the family does not have.
+    /// One value, over all parties; 0 for a word that the family does not have.
     pub fn value(&self, family: &Family, label_value: &str) -> u64 {
-        let cells = self.all().into_iter().filter(|cells| cells.family.name == family.name);
-        cells
-            .flat_map(Cells::samples)
-            .filter(|sample| sample.label_value == label_value)
-            .map(|sample| sample.value)
-            .sum()
+        let is_asked = |sample: &&Sample| {
+            sample.family.name == family.name && [sample.label_value, sample.second_value].contains(&label_value)
+        };
+        self.samples().iter().filter(is_asked).map(|sample| sample.value).sum()
     }
 
-    fn all(&self) -> [&Cells; FAMILY_COUNT] {
+    /// The parties that events name from now on, by their place. A name that was there before counts on.
+    pub fn set_parties(&self, parties: &[Party]) {
+        self.parties.set(parties.iter().map(|party| (&*party.name, matches!(party.role, Role::Environment(_)))));
+    }
+
+    /// Sends the times of calls to these histograms: inbound, outbound.
+    #[must_use]
+    pub fn with_histograms(
+        mut self,
+        setup_seconds: [Histogram; 2],
+        post_dial_delay_seconds: [Histogram; 2],
+    ) -> Counters {
+        self.setup_seconds = setup_seconds;
+        self.post_dial_delay_seconds = post_dial_delay_seconds;
+        self
+    }
+
+    /// A call's setup has ended: counted under its environment.
+    fn note_setup(&self, from: PartyId, toward: PartyId, outcome: &'static str) {
+        let is_outbound = self.parties.is_environment(from);
+        let environment = if is_outbound { from } else { toward };
+        let direction = if is_outbound { "outbound" } else { "inbound" };
+        self.parties.with(environment, |cells| cells.setups.add_pair(direction, outcome, 1));
+    }
+
+    fn time(&self, histograms: &[Histogram; 2], from: PartyId, after_us: u64) {
+        let [inbound, outbound] = histograms;
+        let histogram = if self.parties.is_environment(from) { outbound } else { inbound };
+        histogram.record(Duration::from_micros(after_us));
+    }
+
+    /// The families without a party.
+    fn all(&self) -> [&Cells; FAMILY_COUNT - BY_PARTY] {
         [
             &self.calls,
             &self.decisions,
@@ -219,8 +278,6 @@ impl Counters {
             &self.foreign_caller_ids,
             &self.failovers,
             &self.warnings,
-            &self.requests,
-            &self.responses,
             &self.in_dialog,
             &self.absorbed,
             &self.retransmitted,
@@ -251,56 +308,6 @@ impl Default for Counters {
     }
 }
 
-/// Adds up the counters of several workers, sample by sample.
-pub fn total<'c>(all: impl IntoIterator<Item = &'c Counters>) -> Vec<Sample> {
-    let mut sum: Vec<Sample> = Vec::new();
-    for counters in all {
-        for sample in counters.samples() {
-            let same =
-                |seen: &&mut Sample| seen.family.name == sample.family.name && seen.label_value == sample.label_value;
-            match sum.iter_mut().find(same) {
-                Some(seen) => seen.value += sample.value,
-                None => sum.push(sample),
-            }
-        }
-    }
-    sum
-}
-
-impl Cells {
-    fn new(family: &'static Family) -> Cells {
-        Cells { family, values: (0..=family.values.len()).map(|_| AtomicU64::new(0)).collect() }
-    }
-
-    fn add(&self, label_value: &str, count: u64) {
-        if let Some(cell) = self.values.get(self.position(label_value)) {
-            cell.fetch_add(count, Ordering::Relaxed);
-        }
-    }
-
-    fn set(&self, value: u64) {
-        if let Some(cell) = self.values.first() {
-            cell.store(value, Ordering::Relaxed);
-        }
-    }
-
-    /// A word that the catalogue does not list has the last place.
-    fn position(&self, label_value: &str) -> usize {
-        let values = self.family.values;
-        values.iter().position(|value| *value == label_value).unwrap_or(values.len())
-    }
-
-    fn samples(&self) -> impl Iterator<Item = Sample> + '_ {
-        let family = self.family;
-        let last = if family.label.is_empty() { "" } else { OTHER };
-        let labels = family.values.iter().copied().chain([last]);
-        labels.zip(&self.values).filter_map(move |(label_value, value)| {
-            let value = value.load(Ordering::Relaxed);
-            (label_value != OTHER || value > 0).then_some(Sample { family, label_value, value })
-        })
-    }
-}
-
 /// Unknown methods have no name of their own: what a peer invents is no label.
 fn method_label(method: Method) -> &'static str {
     match method {
@@ -313,6 +320,18 @@ fn direction_label(direction: Direction) -> &'static str {
     match direction {
         Direction::Inbound => "inbound",
         Direction::Outbound => "outbound",
+    }
+}
+
+/// How a setup ended, by the status that the caller got (RFC 3261 21).
+fn outcome(status: u16) -> &'static str {
+    match status {
+        ..300 => "answered",
+        486 | 600 | 603 => "busy",
+        487 => "cancelled",
+        404 | 410 | 484 | 604 => "not_found",
+        408 | 480 | 503 | 504 => "unavailable",
+        _ => "failed",
     }
 }
 

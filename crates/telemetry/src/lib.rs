@@ -7,6 +7,8 @@
 
 pub mod catalogue;
 mod counters;
+mod exporter;
 
-pub use catalogue::{Family, Kind};
+pub use catalogue::{Family, Kind, Label};
 pub use counters::{Counters, Fact, Sample, total};
+pub use exporter::{Exporter, Reading};

@@ -28,10 +28,10 @@ fn status() -> Status {
         counters: vec![
             Count {
                 name: "switchyard_calls_total".into(),
-                label: Some(("direction".into(), "inbound".into())),
+                labels: vec![("direction".into(), "inbound".into())],
                 value: 12,
             },
-            Count { name: "switchyard_panics_total".into(), label: None, value: 0 },
+            Count { name: "switchyard_panics_total".into(), labels: Vec::new(), value: 0 },
         ],
     }
 }

@@ -115,6 +115,8 @@ impl Engine {
             attempts: Vec::new(),
             untried: Vec::new(),
             toward,
+            in_dialog: arrival.request.to_tag().is_some(),
+            has_rung: false,
             cancelled: false,
             cancel_reason: Vec::new(),
             leftover: None,
@@ -233,7 +235,8 @@ impl Engine {
         if let Parsed::Request(sent) = sip::parse(&context.sent, &mut index) {
             let call_id = turn.outbox.keep(sent.call_id());
             let after_us = turn.now.0.saturating_sub(context.opened.0);
-            turn.outbox.event(Event::Final { call_id, status, after_us });
+            let (from, toward, in_dialog) = (context.party, context.toward, context.in_dialog);
+            turn.outbox.event(Event::Final { call_id, from, toward, in_dialog, status, after_us });
         }
         self.own_index = Some(index);
     }

@@ -103,7 +103,10 @@ impl Engine {
             context.cancel_reason = reason;
         }
         match response {
-            Some(response) if !given_up && context.is_open() => self.pass_up(turn, context, response, true),
+            Some(response) if !given_up && context.is_open() => {
+                self.pass_up(turn, context, response, true);
+                tell_ringing(turn, context, response);
+            }
             Some(_) => turn.outbox.event(Event::Dropped(DropReason::Useless)),
             None => {}
         }
@@ -182,6 +185,18 @@ impl Engine {
             turn.outbox.event(Event::LimitReached("paused_peers"));
         }
     }
+}
+
+/// Tells the first ring of a call; an early answer in a dialog is none.
+fn tell_ringing(turn: &mut Turn<'_>, context: &mut Context, response: &Response<'_>) {
+    let status = response.status();
+    if context.has_rung || context.in_dialog || context.method != Method::Invite || !(180..190).contains(&status) {
+        return;
+    }
+    context.has_rung = true;
+    let call_id = turn.outbox.keep(response.call_id());
+    let after_us = turn.now.0.saturating_sub(context.opened.0);
+    turn.outbox.event(Event::Ringing { call_id, from: context.party, status, after_us });
 }
 
 /// The attempt that a response belongs to: our branch, the peer that we asked, and the request's own CSeq.

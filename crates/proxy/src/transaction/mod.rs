@@ -54,6 +54,10 @@ pub(crate) struct Context {
     pub(crate) untried: Vec<Peer>,
     /// Where the attempts go.
     pub(crate) toward: PartyId,
+    /// The request had a To tag: a re-INVITE is no new call.
+    pub(crate) in_dialog: bool,
+    /// A response from 180 to 189 was passed on.
+    pub(crate) has_rung: bool,
     /// The caller has given up.
     pub(crate) cancelled: bool,
     /// The Reason lines that our CANCELs carry (RFC 3326).

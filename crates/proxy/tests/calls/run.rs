@@ -366,6 +366,7 @@ fn told_event(scene: &Scene, event: &Event) -> String {
             format!("decided {}", rules.join(" "))
         }
         Event::Final { status, after_us, .. } => format!("final {status} after {} ms", after_us / 1_000),
+        Event::Ringing { status, after_us, .. } => format!("ringing {status} after {} ms", after_us / 1_000),
         Event::InDialog(from, method) => format!("in_dialog {} {}", party(*from), method.as_str()),
         Event::Absorbed(what) => format!("absorbed {}", what.name()),
         Event::Retransmitted(method) => format!("retransmitted {}", method.as_str()),

@@ -24,7 +24,7 @@ impl Log {
     pub(super) fn tell(&mut self, now: Time, event: &Event, outbox: &Outbox, settings: &Settings) {
         let text = |span| outbox.text(span).escape_ascii();
         match event {
-            Event::Decided { call_id, called, method, decision } => {
+            Event::Decided { call_id, called, method, decision, .. } => {
                 if tracing::enabled!(tracing::Level::DEBUG) {
                     let to = match decision.outcome {
                         Outcome::Forward(party) => name(settings, party).to_owned(),
@@ -37,7 +37,7 @@ impl Log {
                     );
                 }
             }
-            Event::Final { call_id, status, after_us } => {
+            Event::Final { call_id, status, after_us, .. } => {
                 tracing::debug!(call_id = %text(*call_id), status, after_us, "ended");
             }
             Event::Refused(party, refusal) if self.has_breath(now, refusal.name()) => {

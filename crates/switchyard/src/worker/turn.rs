@@ -67,6 +67,7 @@ impl Turns {
         counters: Arc<Counters>,
         watch: Option<SyncSender<Seen>>,
     ) -> Turns {
+        counters.set_parties(&settings.parties);
         Turns { engine, settings, outbox: Outbox::new(), failed: Vec::new(), counters, watch, log: Log::default() }
     }
 
@@ -81,6 +82,7 @@ impl Turns {
 
     /// New settings and keys from the next turn on.
     pub(super) fn apply(&mut self, settings: Arc<Settings>, keys: Arc<KeyRing>) {
+        self.counters.set_parties(&settings.parties);
         self.settings = Arc::clone(&settings);
         self.engine.apply(settings, keys);
     }
@@ -139,13 +141,13 @@ impl Turns {
 impl Seen {
     fn of(event: &Event, outbox: &Outbox) -> Option<Seen> {
         match event {
-            Event::Decided { call_id, called, method, decision } => Some(Seen::Decided {
+            Event::Decided { call_id, called, method, decision, .. } => Some(Seen::Decided {
                 call_id: outbox.text(*call_id).into(),
                 called: outbox.text(*called).into(),
                 method: *method,
                 decision: Box::new(*decision),
             }),
-            Event::Final { call_id, status, after_us } => {
+            Event::Final { call_id, status, after_us, .. } => {
                 Some(Seen::Final { call_id: outbox.text(*call_id).into(), status: *status, after_us: *after_us })
             }
             _ => None,
