@@ -35,7 +35,8 @@ pub struct Settings {
     pub poll_interval: Duration,
     /// How changes are found.
     pub detection: Detection,
-    /// Time between two looks into a change log that has to be polled. Default 25 ms.
+    /// Time between two looks that cost next to nothing: into a change log that has to be polled, and at the state of
+    /// an SQLite file. Default 25 ms.
     pub log_poll_interval: Duration,
     /// The longest time between two readings of everything. Default 60 s.
     pub reconcile_interval: Duration,

@@ -180,8 +180,12 @@ impl Source {
     }
 
     /// Whether a look costs next to nothing and is the only way to hear of a change: then it is worth while often.
-    pub(crate) fn is_polled_log(&self) -> bool {
-        self.position.is_some() && self.engine.dialect() == Dialect::MariaDb
+    pub(crate) fn is_cheap_to_poll(&self) -> bool {
+        match self.engine.dialect() {
+            Dialect::MariaDb => self.position.is_some(),
+            Dialect::Postgres => false,
+            Dialect::Sqlite => true,
+        }
     }
 
     /// Lets go of the connection: the next look begins with a new one.
@@ -325,7 +329,7 @@ async fn read_table(
         .await?;
     // Names come from the operator's configuration, each in quotes that nothing in it can end; ids are literals.
     let statement = engine.dialect().select(names, &selected(names, &present)?, ids);
-    engine.rows(what, statement, take).await
+    engine.table_rows(what, statement, take).await
 }
 
 async fn read_overlays(engine: &mut Engine, own: &HashSet<OwnTable>, policy: &Policy) -> Result<Overlays, SyncFault> {

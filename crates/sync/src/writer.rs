@@ -363,8 +363,8 @@ impl Writer {
         self.next_look = match outcome {
             Ok(()) => {
                 self.backoff.reset();
-                let interval = match self.source.is_polled_log() {
-                    true => self.settings.log_poll_interval,
+                let interval = match self.source.is_cheap_to_poll() {
+                    true => self.settings.log_poll_interval.min(self.settings.poll_interval),
                     false => self.settings.poll_interval,
                 };
                 (begun + interval).max(now + now.saturating_duration_since(begun)).max(now + LOOKS_APART)

@@ -25,7 +25,7 @@ on_each_engine! {
 }
 
 /// A bench with a change log, whose full readings never come.
-async fn logging(engine: Engine) -> Bench {
+pub(crate) async fn logging(engine: Engine) -> Bench {
     let bench = Bench::start_with(engine, "", |settings| settings.reconcile_interval = NEVER).await;
     install(&bench, Mapping::default()).await;
     bench.watcher.stop().await;

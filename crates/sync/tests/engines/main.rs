@@ -10,8 +10,11 @@
 mod bench;
 mod detection;
 mod faults;
+mod hanging;
 mod reading;
 mod server;
+mod stream;
+mod torn;
 mod writes;
 #[path = "../writes/body.rs"]
 mod writes_body;

@@ -191,16 +191,21 @@ impl Server {
     }
 
     fn signal_all(&self, name: &str) {
+        self.processes().into_iter().for_each(|process| signal(name, process));
+    }
+
+    /// The server's processes, the parent first: PostgreSQL has one for each connection.
+    pub(crate) fn processes(&self) -> Vec<u32> {
         let parent = self.process.lock().unwrap().as_ref().unwrap().id();
-        signal(name, parent);
-        // PostgreSQL has a process for each connection.
+        let mut processes = vec![parent];
         for process in fs::read_dir("/proc").unwrap().flatten() {
             let Ok(stat) = fs::read_to_string(process.path().join("stat")) else { continue };
             let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
             if fields.split_whitespace().nth(1) == Some(parent.to_string().as_str()) {
-                signal(name, process.file_name().to_str().unwrap().parse().unwrap());
+                processes.push(process.file_name().to_str().unwrap().parse().unwrap());
             }
         }
+        processes
     }
 
     /// Whether a connection is greeted. PostgreSQL says nothing until it is spoken to: asked for TLS, it answers.

@@ -1,0 +1,174 @@
+//! A way to the server that hangs: connections that stay and carry nothing, and the pace at which it is tried again.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use directory::Environment;
+use sync::SyncFault;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::bench::{Bench, PATIENCE, environment};
+use crate::reading::on_each_engine;
+use crate::server::Engine;
+
+on_each_engine! {
+    d4_a_half_open_connection_is_given_up_and_tried_again_ever_later,
+    d4_a_way_that_is_cut_loses_nothing,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Mode {
+    /// Everything is carried.
+    Pass,
+    /// Connections are taken and stay, and nothing is carried: what a host that is gone looks like.
+    Swallow,
+    /// Connections are closed as soon as they are made, and those that stand as well.
+    Cut,
+}
+
+/// A way to the server that can be spoiled.
+struct Relay {
+    port: u16,
+    mode: watch::Sender<Mode>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    accepted: AtomicUsize,
+    open: AtomicUsize,
+    most_open: AtomicUsize,
+}
+
+impl Relay {
+    async fn to(port: u16) -> Relay {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let (mode, modes) = watch::channel(Mode::Pass);
+        let relay = Relay { port: listener.local_addr().unwrap().port(), mode, counts: Arc::default() };
+        let counts = Arc::clone(&relay.counts);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                counts.accepted.fetch_add(1, Ordering::SeqCst);
+                let open = counts.open.fetch_add(1, Ordering::SeqCst) + 1;
+                counts.most_open.fetch_max(open, Ordering::SeqCst);
+                let (counts, modes) = (Arc::clone(&counts), modes.clone());
+                tokio::spawn(async move {
+                    connect(client, port, modes).await;
+                    counts.open.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        relay
+    }
+
+    fn is(&self, mode: Mode) {
+        self.mode.send_replace(mode);
+    }
+
+    fn accepted(&self) -> usize {
+        self.counts.accepted.load(Ordering::SeqCst)
+    }
+}
+
+/// Carries a connection until the client goes or it is cut.
+async fn connect(client: TcpStream, port: u16, mut modes: watch::Receiver<Mode>) {
+    let mut is_cut = modes.clone();
+    let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else { return };
+    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+        (client.into_split(), server.into_split());
+    let answers = modes.clone();
+    let back = tokio::spawn(async move { carry(&mut from_server, &mut to_client, &answers).await });
+    let there = carry(&mut from_client, &mut to_server, &modes);
+    tokio::select! {
+        () = there => {}
+        _ = is_cut.wait_for(|mode| *mode == Mode::Cut) => {}
+    }
+    back.abort();
+    modes.mark_unchanged();
+}
+
+async fn carry(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin), modes: &watch::Receiver<Mode>) {
+    let mut bytes = [0; 16_384];
+    while let Ok(len @ 1..) = from.read(&mut bytes).await {
+        let mode = *modes.borrow();
+        if mode == Mode::Pass && to.write_all(&bytes[..len]).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A bench whose writer comes by way of a relay.
+async fn relayed(engine: Engine, timeout: Duration) -> (Bench, Relay) {
+    let bench = Bench::start(engine).await;
+    bench.watcher.stop().await;
+    let relay = Relay::to(bench.server.port).await;
+    let url = bench.server.url("switchyard:s3cret", relay.port, &bench.database);
+    let bench = bench
+        .again(|settings| {
+            settings.url = url;
+            settings.query_timeout = timeout;
+            settings.poll_interval = Duration::from_millis(50);
+            settings.retry_interval_max = Duration::from_millis(800);
+        })
+        .await;
+    assert_eq!(bench.watcher.status().fault, None);
+    (bench, relay)
+}
+
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never {what}"));
+}
+
+/// Row D4: each look is given up in time, one connection is tried at a time, ever later up to the most, and look-ups
+/// cost nothing meanwhile.
+async fn d4_a_half_open_connection_is_given_up_and_tried_again_ever_later(engine: Engine) {
+    let timeout = Duration::from_millis(200);
+    let (mut bench, relay) = relayed(engine, timeout).await;
+    let (before, begun) = (relay.accepted(), Instant::now());
+    relay.counts.most_open.store(0, Ordering::SeqCst);
+    relay.is(Mode::Swallow);
+    assert_eq!(bench.fault().await, SyncFault::TimedOut(timeout));
+    // The connection that stood is given up first, then five new ones.
+    until("five connections", || relay.accepted() >= before + 5).await;
+    let took = begun.elapsed();
+    // Six looks that time out, but for the last; waits of 50, 100, 200, 400 and 800 ms, of which half at least is kept.
+    let least = timeout * 5 + Duration::from_millis(50 + 100 + 200 + 400 + 800) / 2;
+    assert!(took >= least, "five connections in {took:?}, expected {least:?} at least");
+    // One, and perhaps the one before, whose end has not come through.
+    let most = relay.counts.most_open.load(Ordering::SeqCst);
+    assert!(most <= 2, "{most} connections at one time");
+    let looked_at = Instant::now();
+    assert_eq!(bench.directory().did_count(), 55);
+    assert!(looked_at.elapsed() < timeout);
+    assert!(bench.watcher.status().is_degraded());
+    bench.write("UPDATE did_numbers SET routing_environment = 'oss' WHERE number = '08065978002'").await;
+    relay.is(Mode::Pass);
+    bench.until(|directory| environment(directory, "08065978002") == Some(Environment::Oss)).await;
+    bench.recovered().await;
+}
+
+/// Row D4: a way that closes every connection, again and again.
+async fn d4_a_way_that_is_cut_loses_nothing(engine: Engine) {
+    let (mut bench, relay) = relayed(engine, Duration::from_secs(10)).await;
+    for word in ["oss", "staging", "prod", "oss"] {
+        relay.is(Mode::Cut);
+        bench.fault().await;
+        bench
+            .write(&format!("UPDATE did_numbers SET routing_environment = '{word}' WHERE number = '08065978002'"))
+            .await;
+        relay.is(Mode::Pass);
+        let wanted: Environment = word.parse().unwrap();
+        bench.until(|directory| environment(directory, "08065978002") == Some(wanted)).await;
+        bench.recovered().await;
+    }
+    assert_eq!(bench.directory().did_count(), 55);
+}
