@@ -8,6 +8,7 @@ use crate::did_table::DidRecord;
 use crate::directory::Directory;
 use crate::limits::CHANGES_LISTED_MAX;
 use crate::organisation::Organisations;
+use crate::provider::parts;
 use crate::row_key::RowKey;
 use crate::words::{Environment, PoolStatus, Status};
 
@@ -70,6 +71,8 @@ pub struct DidFacts {
     pub kept_last_good: bool,
     /// Who delivers it.
     pub provider: Option<String>,
+    /// The trunk that it comes by, as the database calls it.
+    pub trunk_id: Option<String>,
 }
 
 impl Tally {
@@ -190,6 +193,7 @@ impl Directory {
 
     fn facts_of(&self, record: DidRecord) -> DidFacts {
         let fields = record.fields;
+        let (provider, trunk_id) = self.providers.at(fields.provider).map_or((None, None), parts);
         DidFacts {
             environment: fields.marks.environment(),
             status: fields.marks.status(),
@@ -198,7 +202,8 @@ impl Directory {
             is_default: fields.marks.is_default(),
             call_limit: fields.call_limit,
             kept_last_good: fields.marks.is_kept(),
-            provider: self.providers.at(fields.provider).map(str::to_owned),
+            provider: provider.map(str::to_owned),
+            trunk_id: trunk_id.map(str::to_owned),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::key_index::KeyIndex;
 use crate::ordered::Ordered;
 use crate::organisation::{Limits, Organisations, Standing};
 use crate::overlays::Folded;
-use crate::provider::Providers;
+use crate::provider::{self, Providers};
 use crate::row_key::RowKey;
 use crate::trunk::TrunkRecord;
 use crate::user::{UserRecord, Users};
@@ -85,6 +85,8 @@ pub struct Did<'d> {
     pub kept_last_good: bool,
     /// Who delivers it.
     pub provider: Option<&'d str>,
+    /// The trunk that it comes by, as the database calls it.
+    pub trunk_id: Option<&'d str>,
 }
 
 /// Whether a DID takes calls. The first reason that holds stands.
@@ -469,6 +471,7 @@ impl Directory {
         } else {
             Service::InService
         };
+        let (provider, trunk_id) = self.providers.at(fields.provider).map_or((None, None), provider::parts);
         Did {
             number,
             environment: marks.environment(),
@@ -477,7 +480,8 @@ impl Directory {
             is_default: marks.is_default(),
             call_limit: fields.call_limit,
             kept_last_good: marks.is_kept(),
-            provider: self.providers.at(fields.provider),
+            provider,
+            trunk_id,
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::cell::named;
 use crate::did_table::{DidFields, DidRecord, Marks};
 use crate::fault::{CellFault, Effect, Reason};
 use crate::organisation::{Facts, Limits, Organisations};
-use crate::provider::Providers;
+use crate::provider::{Providers, pair};
 use crate::row_key::RowKey;
 use crate::rows::{Cell, DidRow, OrganisationRow, TrunkRow, UserRow};
 use crate::trunk::TrunkRecord;
@@ -72,7 +72,21 @@ impl Reader<'_> {
             let call_limit = named("call_limit", &row.call_limit).integer(0, u32::MAX)?.unwrap_or(0);
             let provider = named("provider", &row.provider);
             let too_many = || provider.fault(Reason::TooMany, format!("at most {} different providers", u16::MAX));
-            let provider = self.providers.place(provider.text()?).ok_or_else(too_many)?;
+            let alone = provider.text()?;
+            let trunk = named("trunk_id", &row.trunk_id);
+            let trunk_id = trunk.reference().unwrap_or_else(|fault| {
+                notes.push((fault, Effect::ValueIgnored));
+                None
+            });
+            let provider = match self.providers.place(&pair(alone, trunk_id.unwrap_or_default())) {
+                Some(place) => place,
+                None => {
+                    let place = self.providers.place(&pair(alone, "")).ok_or_else(too_many)?;
+                    let fault = trunk.fault(Reason::TooMany, format!("at most {} different trunks", u16::MAX));
+                    notes.push((fault, Effect::ValueIgnored));
+                    place
+                }
+            };
             let updated_at_s = updated_at_s(&row.updated_at, notes);
             let organisation = organisation.map_or(0, |id| self.organisations.place(id).saturating_add(1));
             let marks = Marks::new(environment, status, pool_status, is_default);

@@ -60,6 +60,8 @@ row! {
         call_limit: optional,
         /// Who delivers it.
         provider: optional,
+        /// The trunk that it comes by, as the database calls it.
+        trunk_id: optional,
         /// When the row was last changed, to the second.
         updated_at: required,
     }

@@ -9,7 +9,7 @@ mod told;
 use crate::flow::PartyId;
 use crate::limits::IDENTITY_STEPS;
 use crate::refusal::Refusal;
-use crate::settings::{OnForeign, Profile, Role, Settings};
+use crate::settings::{OnForeign, Party, Profile, Role, Settings};
 use directory::{Did, Directory, Organisation, OrganisationId, OrganisationStatus, Service, User};
 use sip::Number;
 
@@ -32,13 +32,15 @@ pub struct Claims<'a> {
 
 /// What the carrier is shown, with the rules that led there.
 #[derive(Clone, Copy, Debug)]
-pub struct Presented {
+pub struct Presented<'d> {
     /// The answer.
     pub shown: Shown,
     /// The trunk that takes the call: the one that the DID came by, else the first.
     pub trunk: Option<PartyId>,
     /// Whose call it is.
     pub organisation: Option<OrganisationId>,
+    /// The user who calls, where one is known and the call is its organisation's.
+    pub user: Option<User<'d>>,
     /// Whose call it was said to be, whether the environment may call for that organisation or not.
     pub claimed: Option<OrganisationId>,
     /// The number of another organisation that was claimed: a breach of isolation between tenants.
@@ -148,17 +150,18 @@ pub struct IdentityTrace {
 }
 
 /// Decides what the carrier is shown of a call that `from` sends out by `trunk` (domain: Caller ID).
-pub fn present(
+pub fn present<'d>(
     settings: &Settings,
-    directory: &Directory,
+    directory: &'d Directory,
     from: PartyId,
     trunk: PartyId,
     claims: &Claims<'_>,
-) -> Presented {
+) -> Presented<'d> {
     let mut presented = Presented {
         shown: Shown::Pass,
         trunk: Some(trunk),
         organisation: None,
+        user: None,
         claimed: None,
         foreign: None,
         breach: false,
@@ -175,6 +178,7 @@ pub fn present(
     }
     presented.breach = presented.foreign.is_some() || caller.breach;
     presented.organisation = caller.organisation;
+    presented.user = caller.user;
     if presented.breach && refuses && !claims.emergency {
         presented.shown = Shown::Refuse(Refusal::ForeignCallerId);
         return presented;
@@ -217,7 +221,7 @@ fn identify<'d>(
     directory: &'d Directory,
     from: PartyId,
     claims: &Claims<'_>,
-    presented: &mut Presented,
+    presented: &mut Presented<'_>,
 ) -> Caller<'d> {
     let [first, second] = claims.asserted;
     let names =
@@ -367,7 +371,7 @@ fn fall_back(settings: &Settings, trunk: PartyId, emergency: bool, trace: &mut I
 
 /// A call that came in and goes out again may show its first caller, where the trunk allows it and one of the
 /// organisation's own DIDs diverted it.
-fn forward_caller(settings: &Settings, directory: &Directory, claims: &Claims<'_>, presented: &mut Presented) {
+fn forward_caller(settings: &Settings, directory: &Directory, claims: &Claims<'_>, presented: &mut Presented<'_>) {
     let Shown::Did(did, rule) = presented.shown else { return };
     let allowed =
         presented.trunk.and_then(|trunk| profile_of(settings, trunk)).is_some_and(|p| p.pass_forwarded_caller);
@@ -401,13 +405,28 @@ fn did_of<'d>(settings: &Settings, directory: &'d Directory, user: &[u8]) -> Opt
     directory.did(number_of(settings, user)?)
 }
 
-/// The trunk that a DID came by: the one whose configuration names the row's provider.
+/// The trunk that a DID came by: the first whose configuration names the row.
 fn trunk_of(settings: &Settings, directory: &Directory, number: Number) -> Option<PartyId> {
-    let provider = directory.did(number)?.provider?;
-    (0..=u16::MAX).map(PartyId).zip(&settings.parties).find_map(|(id, party)| {
-        let names = party.identity.providers.iter().any(|name| **name == *provider);
-        (party.role == Role::Trunk && names).then_some(id)
-    })
+    let did = directory.did(number)?;
+    let parties = || (0..=u16::MAX).map(PartyId).zip(&settings.parties);
+    let of = |names: fn(&Party, &Did<'_>) -> bool| parties().find(|(_, party)| names(party, &did)).map(|(id, _)| id);
+    of(has_trunk_id).or_else(|| of(has_provider))
+}
+
+/// True for a trunk whose configuration names the `trunk_id` or the `provider` of a DID's row.
+pub fn serves(party: &Party, did: &Did<'_>) -> bool {
+    has_trunk_id(party, did) || has_provider(party, did)
+}
+
+/// An id is one in either case of its letters.
+fn has_trunk_id(party: &Party, did: &Did<'_>) -> bool {
+    let names = |wanted: &str| party.identity.trunk_ids.iter().any(|id| id.eq_ignore_ascii_case(wanted));
+    party.role == Role::Trunk && did.trunk_id.is_some_and(names)
+}
+
+fn has_provider(party: &Party, did: &Did<'_>) -> bool {
+    let names = |wanted: &str| party.identity.providers.iter().any(|name| **name == *wanted);
+    party.role == Role::Trunk && did.provider.is_some_and(names)
 }
 
 impl IdentityTrace {

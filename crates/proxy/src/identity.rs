@@ -120,7 +120,7 @@ pub(crate) fn dress(
     settings: &Settings,
     directory: &Directory,
     message: &Message<'_>,
-    presented: &Presented,
+    presented: &Presented<'_>,
     leaves: &Listener,
 ) -> Option<Dressed> {
     let trunk = presented.trunk?;

@@ -69,6 +69,8 @@ pub struct IdentitySettings {
     pub fallback_did: Option<Number>,
     /// A trunk: the `provider` values of rows whose DIDs came by it.
     pub providers: Vec<Box<str>>,
+    /// A trunk: the `trunk_id` values of such rows. Where both columns lead somewhere, this one counts.
+    pub trunk_ids: Vec<Box<str>>,
     /// An environment: names or ids of the organisations that it may call for; `None` for all.
     pub organisations: Option<Vec<Box<str>>>,
     /// An environment: emergency and short numbers get 403.

@@ -234,7 +234,7 @@ fn help_and_version_help() {
     assert!(stdout(&version).starts_with(&expected) && stdout(&version).contains("-linux-"), "{}", stdout(&version));
     let help = switchyard(&["--help"]);
     assert_eq!(code(&help), 0);
-    for command in ["run", "check", "explain", "status", "demo"] {
+    for command in ["run", "check", "explain", "caller-id", "status", "demo"] {
         assert!(stdout(&help).contains(&format!("\n  {command} ")), "{command}");
         let help = switchyard(&[command, "--help"]);
         assert_eq!((code(&help), stderr(&help).as_str()), (0, ""), "{command}");

@@ -4,6 +4,7 @@
 mod stage;
 
 use nix::sys::signal::{Signal, kill};
+use stage::caller;
 use stage::sipp::{Calls, Party};
 use stage::{PATIENCE, Process, Stage, bound, text_of, until};
 use std::net::SocketAddrV4;
@@ -90,6 +91,23 @@ fn a_dialog_through_kamailio_on_both_sides_is_changed_and_ended_by_its_callee() 
     let (stage, caller, callee) = through_three(81, "reinvite");
     ["INVITE", "ACK"].iter().for_each(|method| came_by_all(&stage, &callee, method));
     ["INVITE", "ACK", "BYE"].iter().for_each(|method| came_by_all(&stage, &caller, method));
+}
+
+/// Row O2: the same way out, with the caller ID rewritten between the two; both ends change the call, and the callee
+/// ends it.
+#[test]
+fn o2_a_rewritten_dialog_through_kamailio_on_both_sides_is_changed_by_each_end() {
+    let stage = Stage::start_with(83, "udp", caller::TRUNK);
+    let (ours, theirs) = (stage.at(6), stage.at(7));
+    let _before = kamailio(&stage, stage.pbx("prod"), stage.proxy());
+    let _behind = kamailio(&stage, stage.gateway(), theirs);
+    let callee = Party::callee_over(&stage, "udp", "out-reinvite", theirs);
+    let ways = (ours, stage.pbx("prod"));
+    let party = Party::pbx_over(&stage, "udp", "out-reinvite", ways, caller::NUMBER, &caller::KNOWN.keys());
+    let (sent, arrived) = (party.succeeded(), callee.succeeded());
+    caller::KNOWN.is_seen(&sent, &arrived);
+    ["INVITE", "ACK"].iter().for_each(|method| came_by_all(&stage, &arrived, method));
+    ["INVITE", "ACK", "BYE"].iter().for_each(|method| came_by_all(&stage, &sent, method));
 }
 
 /// A phone without a sound card: it sends a tone, and records what it hears.

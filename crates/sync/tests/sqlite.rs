@@ -107,6 +107,7 @@ async fn the_made_up_rows_have_no_fault_and_keep_to_the_convention_of_the_ranges
     }
     let did = directory.did(number("08065978002")).unwrap();
     assert_eq!((did.call_limit, did.provider, did.service), (2, Some("tata"), Service::InService));
+    assert_eq!(did.trunk_id, None);
     let user = directory.user_by_endpoint(b"org_a1b2c3d4_1002").unwrap();
     assert_eq!(user.outbound_did, Some(number("918065978004")));
     assert_eq!(directory.organisation(user.organisation).limits.concurrent_calls, Some(30));

@@ -19,7 +19,7 @@ static NOTHING: ShownHeaders = ShownHeaders { asserted: None, kept: Vec::new() }
 
 impl Engine {
     /// Asks the identity policy about a new outbound call, and tells what it chose.
-    pub(super) fn present(&self, turn: &mut Turn<'_>, arrival: &Arrival<'_>, trunk: PartyId) -> Presented {
+    pub(super) fn present<'t>(&self, turn: &mut Turn<'t>, arrival: &Arrival<'_>, trunk: PartyId) -> Presented<'t> {
         let claims = claims_of(&self.settings, arrival);
         let presented = caller_id::present(&self.settings, turn.directory, arrival.party, trunk, &claims);
         if presented.breach {
@@ -116,7 +116,7 @@ pub(super) fn dress(
     settings: &Settings,
     turn: &Turn<'_>,
     arrival: &Arrival<'_>,
-    presented: Option<&Presented>,
+    presented: Option<&Presented<'_>>,
     peer: &Peer,
 ) -> Option<Dressed> {
     let leaves = settings.listener(peer.listener)?;

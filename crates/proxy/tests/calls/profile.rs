@@ -14,6 +14,7 @@ pub(crate) fn identity(identity: &mut IdentitySettings, list: &str) -> Result<()
             "untrusted" => identity.is_untrusted = true,
             "refuses_emergency" => identity.refuses_emergency = true,
             "organisations" => identity.organisations = Some(value.split_whitespace().map(Box::from).collect()),
+            "trunk_ids" => identity.trunk_ids = value.split_whitespace().map(Box::from).collect(),
             "providers" => identity.providers = value.split_whitespace().map(Box::from).collect(),
             "fallback" => {
                 let number = Numbering::default().canonical(value.as_bytes());

@@ -26,7 +26,7 @@ impl Rows {
     }
 
     /// `organisation NAME [status]`, `user ENDPOINT ORGANISATION [did=x] [name=x] [status=x]`, `did NUMBER ENVIRONMENT
-    /// ORGANISATION [status=x] [pool=x] [provider=x] [default]`, `remove NUMBER`. A `did`
+    /// ORGANISATION [status=x] [pool=x] [provider=x] [trunk_id=x] [default]`, `remove NUMBER`. A `did`
     /// whose number is there in the same spelling replaces it.
     pub(crate) fn line(&mut self, line: &str) -> Result<(), String> {
         let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
@@ -82,8 +82,9 @@ impl Rows {
                 Some(("status", status)) => row.status = text(status),
                 Some(("pool", pool)) => row.pool_status = text(pool),
                 Some(("provider", provider)) => row.provider = text(provider),
+                Some(("trunk_id", trunk_id)) => row.trunk_id = text(trunk_id),
                 None if *word == "default" => row.is_default = text("1"),
-                _ => return Err(format!("found {word:?}, expected status=, pool=, provider= or default")),
+                _ => return Err(format!("found {word:?}, expected status=, pool=, provider=, trunk_id= or default")),
             }
         }
         self.rows.dids.retain(|old| old.number != row.number);

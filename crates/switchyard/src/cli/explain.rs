@@ -276,7 +276,7 @@ fn answer(settings: &Settings, directory: &Directory, options: &Options) -> Resu
 
 impl Answer {
     /// The identity policy has the last word on the trunk, and may refuse.
-    fn show(&mut self, settings: &Settings, (presented, shown): (Presented, ShownCaller)) {
+    fn show(&mut self, settings: &Settings, (presented, shown): (Presented<'_>, ShownCaller)) {
         if let (Verdict::Forward, Shown::Refuse(refusal)) = (self.outcome, presented.shown) {
             self.refuse(refusal);
         }

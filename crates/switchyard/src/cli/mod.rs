@@ -2,6 +2,7 @@
 
 mod check;
 pub mod explain;
+pub mod lint;
 mod shown;
 
 use clap::{Args, Parser, Subcommand};
@@ -22,6 +23,7 @@ Examples:
   switchyard check --config switchyard.toml              every fault of a configuration, before it is used
   switchyard run --config switchyard.toml                the proxy itself
   switchyard explain --from 10.10.10.2 +918065978021     where a call would go, and by which rules
+  switchyard caller-id lint                              who would call out with a number not his own
   switchyard status                                      what the running proxy has counted
 
 Every command takes --help.";
@@ -60,10 +62,20 @@ enum Command {
     /// Say where a call would go, with every rule tried.
     #[command(after_help = explain::HELP)]
     Explain(explain::Options),
+    /// Ask about caller IDs.
+    #[command(subcommand)]
+    CallerId(CallerIdCommand),
     /// Show what the running proxy has counted.
     Status(StatusOptions),
     /// See it work: the proxy, a gateway and three PBXs on loopback, with calls between them.
     Demo(DemoOptions),
+}
+
+#[derive(Subcommand)]
+enum CallerIdCommand {
+    /// List every user and organisation that is not shown by a number of its own choice, and why.
+    #[command(after_help = lint::HELP)]
+    Lint(lint::Options),
 }
 
 /// The option that every command with a configuration has.
@@ -124,6 +136,7 @@ pub fn answer(
         Command::Run(options) => crate::run::run(&options.config),
         Command::Check(options) => check::check(&options.config, out, faults),
         Command::Explain(options) => explain::explain(&options, out, faults),
+        Command::CallerId(CallerIdCommand::Lint(options)) => lint::lint(&options, out, faults),
         Command::Status(options) => crate::status::status(&options.config.config, options.output == Output::Json),
         Command::Demo(options) => crate::demo::demo(crate::demo::Options { once: options.once }),
     }

@@ -1,7 +1,7 @@
 //! What the carrier would see of a caller: the identity policy's steps, and the headers of a real message. A synthetic
 //! request goes through an engine of its own; nothing is sent.
 
-use directory::Directory;
+use directory::{Directory, User};
 use proxy::caller_id::{Presented, present};
 use proxy::dispatch::is_emergency;
 use proxy::{Engine, Flow, Key, KeyRing, Outbox, PartyId, Settings, Time, Transport};
@@ -31,6 +31,12 @@ pub(super) struct Call<'c> {
 /// Who is shown, and why. Field names are stable.
 #[derive(Clone, Debug, Serialize)]
 pub struct ShownCaller {
+    /// The name of the organisation whose call it is; not there: nobody's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organisation: Option<String>,
+    /// The user's endpoint, else user name, else extension; not there: no user is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// Every step of the identity policy, in words.
     pub steps: Vec<String>,
     /// The identity headers that leave; none where the call does not.
@@ -47,13 +53,13 @@ pub(super) fn caller(text: &str) -> Result<String, String> {
 }
 
 /// What the identity policy says of a call, and what leaves of it.
-pub(super) fn of(
+pub(super) fn of<'d>(
     settings: &Settings,
-    directory: &Directory,
+    directory: &'d Directory,
     flow: Flow,
     from: PartyId,
     call: &Call<'_>,
-) -> (Presented, ShownCaller) {
+) -> (Presented<'d>, ShownCaller) {
     let text = written(settings, flow, call);
     let mut index = Index::default();
     let trunk = settings.first_trunk().unwrap_or(PartyId(0));
@@ -64,7 +70,15 @@ pub(super) fn of(
     let claims = proxy::caller_id::Claims { emergency: is_emergency(settings, call.called), ..claims };
     let presented = present(settings, directory, from, trunk, &claims);
     let steps = presented.trace.steps().map(|step| step.told(directory).to_string()).collect();
-    (presented, ShownCaller { steps, headers: leaving(settings, directory, flow, &text, call.method) })
+    let organisation = presented.organisation.map(|id| directory.organisation(id).name.to_owned());
+    let user = presented.user.map(|user| name_of(&user).to_owned());
+    let headers = leaving(settings, directory, flow, &text, call.method);
+    (presented, ShownCaller { organisation, user, steps, headers })
+}
+
+/// What a user is called: the endpoint, else the user name, else the extension.
+fn name_of<'d>(user: &User<'d>) -> &'d str {
+    [user.endpoint, user.username].into_iter().find(|name| !name.is_empty()).unwrap_or(user.extension)
 }
 
 /// The identity headers of the request that an engine makes of `text`.
@@ -110,7 +124,11 @@ fn written(settings: &Settings, flow: Flow, call: &Call<'_>) -> Vec<u8> {
 
 impl fmt::Display for ShownCaller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "  who is shown:")?;
+        match (&self.user, &self.organisation) {
+            (Some(user), Some(organisation)) => writeln!(f, "  {user} of {organisation} calls, and is shown:")?,
+            (None, Some(organisation)) => writeln!(f, "  {organisation} calls, no user is known, and is shown:")?,
+            (_, None) => writeln!(f, "  nobody known calls, and is shown:")?,
+        }
         for step in &self.steps {
             writeln!(f, "      {step}")?;
         }

@@ -107,6 +107,8 @@ pub struct TrunkSettings {
     pub caller_id: Option<String>,
     /// The `provider` values of rows whose DIDs come by this trunk.
     pub providers: Vec<String>,
+    /// The `trunk_id` values of such rows.
+    pub trunk_ids: Vec<String>,
     /// Whether the trunk's word on identity counts, and whether it is told withheld numbers.
     pub trusted: Option<bool>,
     /// How callers are shown.

@@ -93,6 +93,7 @@ fn every_caller_id_key_has_its_effect() {
         profile: Some(profile),
         fallback_did: sip::Number::from_digits(918_065_978_029),
         providers: vec!["tata".into()],
+        trunk_ids: vec!["00000721-0000-4000-8000-00000000000a".into()],
         is_untrusted: true,
         ..IdentitySettings::default()
     };

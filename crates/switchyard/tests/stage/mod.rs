@@ -8,6 +8,7 @@
     reason = "the lint's leave for tests does not reach the functions they share"
 )]
 
+pub(crate) mod caller;
 pub(crate) mod sipp;
 
 use nix::sys::signal::{Signal, killpg};
@@ -80,13 +81,14 @@ pub(crate) fn until(what: impl Fn() -> String, limit: Duration, mut holds: impl 
 
 /// Waits until somebody has bound this UDP address.
 pub(crate) fn bound(address: SocketAddrV4) {
+    bound_in("/proc/net/udp", address);
+}
+
+/// Waits until somebody has this address in a table of the kernel's: /proc/net/udp or /proc/net/tcp.
+pub(crate) fn bound_in(table: &str, address: SocketAddrV4) {
     let [a, b, c, d] = address.ip().octets();
     let entry = format!("{:08X}:{:04X}", u32::from_le_bytes([a, b, c, d]), address.port());
-    until(
-        || format!("{address} to be bound"),
-        PATIENCE,
-        || std::fs::read_to_string("/proc/net/udp").unwrap().contains(&entry),
-    );
+    until(|| format!("{address} to be bound"), PATIENCE, || std::fs::read_to_string(table).unwrap().contains(&entry));
 }
 
 /// Text of a log, or nothing while it is not there.
@@ -103,11 +105,17 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Starts it in 127.0.`network`.0/24; no other test may use that one.
+    /// Starts it in 127.0.`network`.0/24; no other test may use that one. The trunk leaves identity alone: these runs are
+    /// about what passes untouched.
     pub(crate) fn start(network: u8) -> Stage {
+        Stage::start_with(network, "udp", "caller_id = \"pass\"\n")
+    }
+
+    /// The same over `transport`, with these lines in the trunk's table.
+    pub(crate) fn start_with(network: u8, transport: &str, trunk: &str) -> Stage {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("switchyard.toml");
-        std::fs::write(&config, config_text(network, folder.path())).unwrap();
+        std::fs::write(&config, config_text(network, transport, trunk, folder.path())).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let scripts = [sync::schema::SQLITE_TABLES, sync::schema::ROWS];
         runtime.block_on(sync::schema::run(&folder.path().join("directory.db"), &scripts)).unwrap();
@@ -155,16 +163,16 @@ fn address(network: u8, host: u8) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::new(127, 0, network, host), 5060)
 }
 
-/// The trunk leaves identity alone: these runs are about what passes untouched.
-fn config_text(network: u8, folder: &Path) -> String {
+fn config_text(network: u8, transport: &str, trunk: &str, folder: &Path) -> String {
     let [proxy, gateway, prod, staging, oss] = [1, 2, 3, 4, 5].map(|host| address(network, host));
     let state = folder.display();
     format!(
-        "state_dir = \"{state}\"\n[sip]\nlisten = [\"udp:{proxy}\"]\n\
-         [[trunk]]\nname = \"tata\"\ncaller_id = \"pass\"\ngateways = [\"udp:{gateway}\"]\n\
-         [environments.prod]\ntargets = [\"udp:{prod}\"]\n\
-         [environments.staging]\ntargets = [\"udp:{staging}\"]\n\
-         [environments.oss]\ntargets = [\"udp:{oss}\"]\n\
+        "state_dir = \"{state}\"\n[caller_id]\nendpoint_header = \"X-Astradial-Endpoint\"\n\
+         [sip]\nlisten = [\"{transport}:{proxy}\"]\n\
+         [[trunk]]\nname = \"tata\"\ngateways = [\"{transport}:{gateway}\"]\n{trunk}\
+         [environments.prod]\ntargets = [\"{transport}:{prod}\"]\n\
+         [environments.staging]\ntargets = [\"{transport}:{staging}\"]\n\
+         [environments.oss]\ntargets = [\"{transport}:{oss}\"]\n\
          [database]\nurl = \"sqlite://{state}/directory.db\"\n"
     )
 }

@@ -1,6 +1,6 @@
 //! One run of SIPp with a scenario of `fixtures/sipp`.
 
-use super::{Process, Stage, bound, text_of};
+use super::{Process, Stage, bound, bound_in, text_of};
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,6 +21,9 @@ pub(crate) struct Calls<'a> {
     pub(crate) per_second: u32,
 }
 
+/// What stands for `[from]`, `[identity]`, `[privacy]` and `[diversion]` in the scenarios `out-*`.
+pub(crate) type Keys<'a> = [(&'a str, &'a str); 4];
+
 impl<'a> Calls<'a> {
     pub(crate) fn one(number: &'a str) -> Calls<'a> {
         Calls { number, count: 1, per_second: 10 }
@@ -34,6 +37,29 @@ impl Party {
         let party = Party::start(stage, &name, address, calls, &[]);
         bound(address);
         party
+    }
+
+    /// One call at `address`, over UDP or TCP.
+    pub(crate) fn callee_over(stage: &Stage, transport: &str, scenario: &str, address: SocketAddrV4) -> Party {
+        let mode = if transport == "tcp" { "t1" } else { "u1" };
+        let party = Party::start(stage, &format!("{scenario}.callee"), address, 1, &["-t", mode]);
+        bound_in(&format!("/proc/net/{transport}"), address);
+        party
+    }
+
+    /// One call over UDP or TCP from the first address by way of the second, with the values of a scenario's keywords.
+    pub(crate) fn pbx_over(
+        stage: &Stage,
+        transport: &str,
+        scenario: &str,
+        (address, next): (SocketAddrV4, SocketAddrV4),
+        number: &str,
+        keys: &Keys<'_>,
+    ) -> Party {
+        let (next, mode) = (next.to_string(), if transport == "tcp" { "t1" } else { "u1" });
+        let mut more = vec![next.as_str(), "-s", number, "-t", mode];
+        keys.iter().for_each(|(key, value)| more.extend(["-key", key, value]));
+        Party::start(stage, &format!("{scenario}.caller"), address, 1, &more)
     }
 
     /// Calls from `address` to a number by way of `next`.

@@ -34,7 +34,7 @@ on_each_engine! {
 }
 
 async fn the_made_up_rows_are_read_alike(engine: Engine) {
-    let bench = Bench::start(engine).await;
+    let mut bench = Bench::start(engine).await;
     assert_eq!(bench.watcher.status().fault, None);
     let directory = bench.directory();
     assert_eq!(directory.faults(), []);
@@ -46,6 +46,15 @@ async fn the_made_up_rows_are_read_alike(engine: Engine) {
     assert_eq!((asha.default_did, asha.limits.concurrent_calls), (Some(number("918065978001")), Some(30)));
     assert_eq!(directory.user_by_endpoint(b"org_a1b2c3d4_1002").unwrap().outbound_did, Some(number("918065978004")));
     assert_eq!(directory.trunks().map(|trunk| trunk.port).collect::<Vec<_>>(), [5060, 5080]);
+    let change =
+        "UPDATE did_numbers SET trunk_id = '00000721-0000-4000-8000-000000000001' WHERE number = '08065978002'";
+    bench.write(change).await;
+    let of = |directory: &Directory| {
+        let did = directory.did(number("08065978002")).unwrap();
+        (did.provider.map(str::to_owned), did.trunk_id.map(str::to_owned))
+    };
+    let expected = (Some("tata".to_owned()), Some("00000721-0000-4000-8000-000000000001".to_owned()));
+    bench.until(|directory| of(directory) == expected).await;
 }
 
 async fn a_commit_of_another_connection_is_published(engine: Engine) {
@@ -100,7 +109,7 @@ async fn d7_schema_drift_keeps_the_last_good_table(engine: Engine) {
     bench
         .write(
             "ALTER TABLE did_numbers ADD COLUMN colour VARCHAR(8); ALTER TABLE did_numbers DROP COLUMN call_limit; \
-             ALTER TABLE did_numbers DROP COLUMN is_default; ALTER TABLE did_numbers DROP COLUMN provider; \
+             ALTER TABLE did_numbers DROP COLUMN is_default; ALTER TABLE did_numbers DROP COLUMN provider; ALTER TABLE did_numbers DROP COLUMN trunk_id; \
              ALTER TABLE users DROP COLUMN outbound_did",
         )
         .await;

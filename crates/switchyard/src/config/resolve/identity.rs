@@ -84,9 +84,34 @@ impl Resolver<'_, '_> {
             profile,
             fallback_did,
             providers: self.names(&at.name("providers"), &trunk.providers),
+            trunk_ids: self.names(&at.name("trunk_ids"), &trunk.trunk_ids),
             organisations: None,
             refuses_emergency: false,
             is_untrusted: trunk.trusted == Some(false),
+        }
+    }
+
+    /// A row that two trunks name would belong to the first in silence.
+    pub(super) fn refuse_shared_rows(&mut self, at: &Key, trunk: &TrunkSettings, before: &[TrunkSettings]) {
+        self.refuse_shared(&at.name("providers"), &trunk.providers, before, |value, trunk| {
+            trunk.providers.iter().any(|name| name == value)
+        });
+        self.refuse_shared(&at.name("trunk_ids"), &trunk.trunk_ids, before, |value, trunk| {
+            trunk.trunk_ids.iter().any(|id| id.eq_ignore_ascii_case(value))
+        });
+    }
+
+    fn refuse_shared(
+        &mut self,
+        list: &Key,
+        values: &[String],
+        before: &[TrunkSettings],
+        has: fn(&str, &TrunkSettings) -> bool,
+    ) {
+        for (index, value) in values.iter().enumerate().filter(|(_, value)| !value.is_empty()) {
+            if let Some(other) = before.iter().find(|trunk| has(value, trunk)) {
+                self.refuse(&list.index(index), value, format!("a value that trunk {} does not have", other.name));
+            }
         }
     }
 

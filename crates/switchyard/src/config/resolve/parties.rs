@@ -99,6 +99,7 @@ impl Resolver<'_, '_> {
             let fallback_did = self.fallback_did(&side.key.name("fallback_did"), trunk, numbering);
             sides.fallback_dids.extend(fallback_did.map(|number| (id, number)));
             sides.fallback_owners.extend(trunk.fallback_owner.clone().map(|owner| (id, owner)));
+            self.refuse_shared_rows(&side.key, trunk, settings.trunk.get(..index).unwrap_or_default());
             let identity = self.trunk_identity(&side.key, trunk, fallback_did);
             sides.parties.last_mut().into_iter().for_each(|party| party.identity = identity.clone());
         }
