@@ -8,7 +8,8 @@
 
 use directory::{DidRow, Directory, Environment, Generation, OrganisationRow, Policy, Rows};
 use proxy::settings::{
-    CallerIdSettings, DispatchSettings, IdentitySettings, LimitSettings, Profile, TimerSettings, UnknownDid,
+    Availability, AvailabilitySettings, CallerIdSettings, DispatchSettings, IdentitySettings, LimitSettings, Profile,
+    TimerSettings, UnknownDid,
 };
 use proxy::{Engine, Flow, InterfaceId, Key, KeyRing, Listener, ListenerId, Outbox, Party, Peer, Role, Settings};
 use proxy::{Source, Time, Transport};
@@ -191,6 +192,7 @@ fn settings(profile: Option<Profile>) -> Settings {
         peers: vec![Peer { transport: Transport::Udp, address: address(at), listener: ListenerId(0) }],
         called_number: None,
         identity,
+        availability: Availability::default(),
     };
     let trunk = IdentitySettings { profile, ..IdentitySettings::default() };
     let prod = Role::Environment(Environment::Prod);
@@ -207,6 +209,7 @@ fn settings(profile: Option<Profile>) -> Settings {
         caller_id: CallerIdSettings::default(),
         dispatch: DispatchSettings { unknown_did: UnknownDid::Refuse(404), not_in_service_status: 404 },
         adopt_until: None,
+        availability: AvailabilitySettings::default(),
         timers: TimerSettings::default(),
         limits: LimitSettings::default(),
     }

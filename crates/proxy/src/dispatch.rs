@@ -3,6 +3,10 @@
 //! Live traffic, `explain`, replay and tests call the same [`decide`]. It returns the decision and its trace: every
 //! rule tried, in order, with what it found.
 
+mod fallback;
+
+pub use fallback::{fall_back, stand_in};
+
 use crate::flow::PartyId;
 use crate::limits::TRACE_STEPS;
 use crate::refusal::Refusal;
@@ -108,6 +112,14 @@ pub enum Step {
     EmergencyForbidden,
     /// Nothing is configured to take the call.
     NoTarget,
+    /// None of the party's peers is usable now.
+    NoneUsable(PartyId),
+    /// This party takes the call instead.
+    FallsBack(PartyId),
+    /// The configuration has this status for it.
+    RefusedDown(u16),
+    /// Nobody stands in: that is so by configuration, or this instance would send onward, and loop.
+    NoFallback,
 }
 
 /// The steps of one decision, in the order in which they were tried. Fixed in size: a decision allocates nothing.
@@ -361,6 +373,10 @@ impl Step {
             Step::Emergency => "emergency",
             Step::EmergencyForbidden => "emergency_forbidden",
             Step::NoTarget => "no_target",
+            Step::NoneUsable(_) => "none_usable",
+            Step::FallsBack(_) => "falls_back",
+            Step::RefusedDown(_) => "refused_down",
+            Step::NoFallback => "no_fallback",
         }
     }
 
@@ -416,6 +432,10 @@ impl fmt::Display for Told<'_> {
             Step::Emergency => f.write_str("an emergency or short number: carried before any other rule"),
             Step::EmergencyForbidden => f.write_str("this environment may not call emergency and short numbers"),
             Step::NoTarget => f.write_str("nothing is configured to take the call"),
+            Step::NoneUsable(id) => write!(f, "no target of {} is usable now", self.name(id)),
+            Step::FallsBack(id) => write!(f, "{} stands in and takes the call", self.name(id)),
+            Step::RefusedDown(status) => write!(f, "calls get {status} while no target is usable"),
+            Step::NoFallback => f.write_str("nobody stands in for it here"),
         }
     }
 }

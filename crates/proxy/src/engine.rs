@@ -6,6 +6,7 @@
 
 mod answer;
 mod attempt;
+mod availability;
 mod names;
 mod reload;
 mod response;
@@ -23,6 +24,7 @@ use crate::refusal::Refusal;
 use crate::rewrite::{Record, Routes, UriOut};
 use crate::route::{self, Way};
 use crate::settings::{Listener, Peer, Role, Settings};
+use crate::targets::{States, Strains};
 use crate::timers::{TimerId, Timers};
 use crate::transaction::Context;
 use crate::transaction::key::{Identity, Key};
@@ -45,6 +47,10 @@ pub struct Engine {
     timers: Timers,
     /// Peers that asked for a pause (503 with Retry-After), and until when.
     paused: Vec<(SocketAddr, Time)>,
+    /// What people and probes say of the peers.
+    states: Arc<States>,
+    /// Peers that failed their last calls.
+    strains: Strains,
     draining: bool,
     /// Lent while a message is read; a new one would be an allocation for each message.
     index: Option<Index>,
@@ -113,6 +119,8 @@ impl Engine {
             table: Table::new(),
             timers: Timers::new(),
             paused: Vec::new(),
+            states: Arc::default(),
+            strains: Strains::default(),
             draining: false,
             index: None,
             own_index: None,
@@ -255,7 +263,7 @@ impl Engine {
         let settings = Arc::clone(&self.settings);
         let shown = names::shown_in_dialog(&settings, arrival, toward, way.verified.as_ref());
         let identity = names::edits_in_dialog(&settings, arrival, way.verified.as_ref(), shown.as_ref());
-        self.open(turn, arrival, Plan { toward, peer, untried: &[], uri, routes, record, identity });
+        self.open(turn, arrival, Plan { toward, peer, untried: &[], fallback: None, uri, routes, record, identity });
     }
 
     /// The next hop of an in-dialog request (decision on F6): the token's peer; without a token, the local PBX for calls
@@ -311,7 +319,7 @@ impl Engine {
         }
         let caller = names::tester_of(&self.settings, turn, arrival);
         let question = Question { from: arrival.party, method: request.method(), user, caller };
-        let decision = dispatch::decide(&self.settings, turn.directory, &question);
+        let decision = self.decide(turn.directory, &question);
         self.tell(turn, arrival, user, &decision);
         match decision.outcome {
             Outcome::Refuse(refusal) => self.refuse(turn, arrival, refusal),
@@ -344,9 +352,10 @@ impl Engine {
             }
             None => user,
         };
-        let order = self.peers_in_order(toward, turn.now);
+        let is_emergency = decision.trace.has(|step| step == Step::Emergency);
+        let order = self.peers_in_order(toward, turn.now, arrival.key, is_emergency);
         let Some((peer, untried)) = order.split_first() else {
-            return self.refuse(turn, arrival, Refusal::NoTarget);
+            return self.refuse(turn, arrival, Refusal::NoneUsable);
         };
         let dressed = names::dress(&settings, turn, arrival, presented.as_ref(), peer);
         let identity = names::edits_of(&settings, arrival, toward, dressed.as_ref());
@@ -360,15 +369,8 @@ impl Engine {
         };
         let uri = UriOut::Peer { uri: arrival.way.uri, user };
         let routes = Routes { skip_first: arrival.way.skip_first, skip_last: arrival.way.skip_last, append: None };
-        self.open(turn, arrival, Plan { toward, peer: *peer, untried, uri, routes, record, identity });
-    }
-
-    /// A party's peers in their order; those that asked for a pause come last.
-    fn peers_in_order(&self, party: PartyId, now: Time) -> Vec<Peer> {
-        let peers = self.settings.party(party).map(|party| party.peers.as_slice()).unwrap_or_default();
-        let (usable, paused): (Vec<&Peer>, Vec<&Peer>) =
-            peers.iter().partition(|peer| !self.is_paused(peer.address, now));
-        usable.into_iter().chain(paused).copied().collect()
+        let fallback = self.fallback_for(toward, decision);
+        self.open(turn, arrival, Plan { toward, peer: *peer, untried, fallback, uri, routes, record, identity });
     }
 
     fn tell(&self, turn: &mut Turn<'_>, arrival: &Arrival<'_>, user: &[u8], decision: &Decision) {
@@ -380,6 +382,9 @@ impl Engine {
         ];
         for (_, warning) in told.into_iter().filter(|(applies, _)| *applies) {
             turn.outbox.event(Event::Warned(warning));
+        }
+        if let Some(Step::FallsBack(party)) = trace.deciding() {
+            turn.outbox.event(Event::FellBack(party));
         }
         let call_id = turn.outbox.keep(arrival.request.call_id());
         let called = turn.outbox.keep(user);
@@ -425,10 +430,6 @@ impl Engine {
             upstream.remote.set_port(via.port.unwrap_or(5060));
         }
         upstream
-    }
-
-    fn is_paused(&self, address: SocketAddr, now: Time) -> bool {
-        self.paused.iter().any(|(paused, until)| *paused == address && now < *until)
     }
 
     /// Puts a context back and sets its next deadline, or ends it.

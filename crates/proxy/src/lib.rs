@@ -22,6 +22,7 @@ pub mod refusal;
 mod rewrite;
 mod route;
 pub mod settings;
+pub mod targets;
 mod timers;
 mod transaction;
 

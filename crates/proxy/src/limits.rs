@@ -9,9 +9,11 @@ pub const TOKEN_BYTES: usize = 512;
 /// Record-Route values of ours that one request may carry on top (RFC 5658 needs two).
 pub const OWN_ROUTES: usize = 2;
 /// Steps of one decision's trace.
-pub const TRACE_STEPS: usize = 12;
+pub const TRACE_STEPS: usize = 16;
 /// Retry-After that is believed of a peer, in seconds.
 pub const PEER_RETRY_AFTER_SECS: u32 = 300;
+/// Peers whose failed calls in a row are counted at one time: more than a configuration can have.
+pub const STRAINED_PEERS: usize = 256;
 /// Bytes of each of the caller's two names (display name and URI) that a dialog token carries.
 pub const NAME_BYTES: usize = 200;
 /// Steps of one identity decision's trace.

@@ -4,6 +4,7 @@ use crate::caller_id::Rule;
 use crate::dispatch::Decision;
 use crate::flow::{Flow, PartyId};
 use crate::refusal::Refusal;
+use crate::settings::Peer;
 use sip::{Hopeless, Method, Number, Span};
 
 /// One byte buffer, a list of datagrams or stream messages in it, and a list of facts. Complete when the call returns.
@@ -96,6 +97,17 @@ pub enum Event {
     Retransmitted(Method),
     /// The next target is tried, because the one before did not take the call.
     Failover(PartyId, FailoverReason),
+    /// None of an environment's targets took the call, and this party stands in for it.
+    FellBack(PartyId),
+    /// A call failed at a peer in a way that speaks against the peer, as the so-many-th in a row.
+    PeerFailed {
+        /// The peer.
+        peer: Peer,
+        /// How.
+        reason: FailoverReason,
+        /// Failures with no answer of the peer's between them, this one included.
+        in_row: u32,
+    },
     /// Served, with something that the operator should know.
     Warned(Warning),
     /// A table or list reached its number.
@@ -150,6 +162,8 @@ pub enum FailoverReason {
     Unreachable,
     /// The target answered 503.
     Unavailable,
+    /// The target answered with a status that is configured to lead on.
+    Status,
 }
 
 /// Served, with something that the operator should know.
@@ -262,6 +276,7 @@ impl FailoverReason {
             FailoverReason::Timeout => "timeout",
             FailoverReason::Unreachable => "unreachable",
             FailoverReason::Unavailable => "unavailable",
+            FailoverReason::Status => "status",
         }
     }
 }

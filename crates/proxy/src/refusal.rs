@@ -33,6 +33,10 @@ pub enum Refusal {
     NotInService(u16),
     /// The environment or trunk has nowhere to send to.
     NoTarget,
+    /// The environment or trunk has peers, and none of them is usable now.
+    NoneUsable,
+    /// The same, where the configuration names a status for it.
+    WhenDown(u16),
     /// CANCEL or other requests for a transaction that we do not have and cannot place.
     NoTransaction,
     /// No directory has been loaded yet: this proxy as a whole cannot serve.
@@ -63,8 +67,8 @@ impl Refusal {
             Refusal::ForeignTarget | Refusal::ForeignRoute | Refusal::NoToken | Refusal::NotHere => 403,
             Refusal::ForeignCallerId | Refusal::NoCallerId | Refusal::EmergencyForbidden => 403,
             Refusal::NotANumber => 404,
-            Refusal::UnknownDid(status) | Refusal::NotInService(status) => status,
-            Refusal::NoTarget => 480,
+            Refusal::UnknownDid(status) | Refusal::NotInService(status) | Refusal::WhenDown(status) => status,
+            Refusal::NoTarget | Refusal::NoneUsable => 480,
             Refusal::NoTransaction => 481,
             Refusal::NoTable | Refusal::Full | Refusal::Draining => 503,
             Refusal::TooLarge => 513,
@@ -88,6 +92,7 @@ impl Refusal {
             Refusal::UnknownDid(_) => "Unknown Number",
             Refusal::NotInService(_) => "Number Not In Service",
             Refusal::NoTarget => "No Target",
+            Refusal::NoneUsable | Refusal::WhenDown(_) => "No Target Usable",
             Refusal::NoTransaction => "Call/Transaction Does Not Exist",
             Refusal::NoTable => "No Directory Yet",
             Refusal::Full => "Overloaded",
@@ -103,6 +108,9 @@ impl Refusal {
     pub const fn reason(self) -> Option<&'static str> {
         match self {
             Refusal::ForeignCallerId => Some("SIP;cause=403;text=\"the caller ID belongs to another organisation\""),
+            Refusal::NoneUsable | Refusal::WhenDown(_) => {
+                Some("SIP;cause=480;text=\"every server that could take the call is down or closed\"")
+            }
             Refusal::NoCallerId => {
                 Some("SIP;cause=403;text=\"no rule yields a caller ID and the trunk has no fallback\"")
             }
@@ -130,6 +138,8 @@ impl Refusal {
             Refusal::UnknownDid(_) => "unknown_did",
             Refusal::NotInService(_) => "not_in_service",
             Refusal::NoTarget => "no_target",
+            Refusal::NoneUsable => "none_usable",
+            Refusal::WhenDown(_) => "when_down",
             Refusal::NoTransaction => "no_transaction",
             Refusal::NoTable => "no_table",
             Refusal::Full => "full",

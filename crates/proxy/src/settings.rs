@@ -1,6 +1,10 @@
 //! What the configuration means: addresses, peers, policy and times, all resolved. The program makes it from the file;
 //! the core only reads it.
 
+mod availability;
+
+pub use availability::{Availability, AvailabilitySettings, WhenDown};
+
 use crate::flow::{Flow, InterfaceId, ListenerId, PartyId, Time, Transport};
 use directory::Environment;
 use sip::{Form, Number, Numbering, Uri};
@@ -24,6 +28,8 @@ pub struct Settings {
     pub numbering: Numbering,
     /// What a number without a good row gets.
     pub dispatch: DispatchSettings,
+    /// What holds when peers do not answer.
+    pub availability: AvailabilitySettings,
     /// Who is shown to whom.
     pub caller_id: CallerIdSettings,
     /// Until when in-dialog requests to our own address without our Route go to the local PBX (calls older than we).
@@ -58,6 +64,8 @@ pub struct Party {
     pub called_number: Option<Form>,
     /// Whom it may call for, what it is shown, and whether its word on identity counts.
     pub identity: IdentitySettings,
+    /// How its peers stand in for each other.
+    pub availability: Availability,
 }
 
 /// What a party may say, and is shown, of who calls.

@@ -5,8 +5,8 @@
 use directory::{DidRow, Directory, Environment, Generation, OrganisationRow, Policy, Rows, UserRow, build};
 use proptest::prelude::*;
 use proxy::settings::{
-    CallerIdSettings, DispatchSettings, DisplayRule, HeaderRule, HostRule, IdentitySettings, LimitSettings, OnForeign,
-    Profile, TimerSettings, UnknownDid,
+    Availability, AvailabilitySettings, CallerIdSettings, DispatchSettings, DisplayRule, HeaderRule, HostRule,
+    IdentitySettings, LimitSettings, OnForeign, Profile, TimerSettings, UnknownDid,
 };
 use proxy::{
     Engine, Flow, InterfaceId, Key, KeyRing, Listener, ListenerId, Outbox, Party, Peer, Role, Settings, Source, Time,
@@ -40,7 +40,15 @@ fn party(name: &str, role: Role, at: &str, identity: IdentitySettings) -> Party 
         Role::Environment(_) => Source { ip: address(at).ip(), port: Some(5070), interface: None },
     };
     let peers = vec![Peer { transport: Transport::Udp, address: address(at), listener: ListenerId(0) }];
-    Party { name: name.into(), role, sources: vec![source], peers, called_number: None, identity }
+    Party {
+        name: name.into(),
+        role,
+        sources: vec![source],
+        peers,
+        called_number: None,
+        identity,
+        availability: Availability::default(),
+    }
 }
 
 fn settings(identity: IdentitySettings) -> Settings {
@@ -61,6 +69,7 @@ fn settings(identity: IdentitySettings) -> Settings {
             emergency: vec!["112".into()],
         },
         adopt_until: None,
+        availability: AvailabilitySettings::default(),
         timers: TimerSettings::default(),
         limits: LimitSettings::default(),
     }

@@ -180,6 +180,7 @@ fn engine(message: &Message) -> Engine {
             unknown_did: UnknownDid::Environment(Environment::Prod),
             not_in_service_status: 404,
         },
+        availability: proxy::settings::AvailabilitySettings::default(),
         adopt_until: message.adopt.then_some(Time(0) + Duration::from_secs(3_600)),
         timers: TimerSettings::default(),
         limits: LimitSettings::default(),
@@ -202,6 +203,7 @@ fn party(name: &str, role: Role, address: &str) -> Party {
         peers: vec![Peer { transport: Transport::Udp, address, listener: ListenerId(0) }],
         called_number: None,
         identity: proxy::settings::IdentitySettings::default(),
+        availability: proxy::settings::Availability::default(),
     }
 }
 

@@ -132,6 +132,10 @@ pub static DECISIONS: Family = counter(
         "target",
         "emergency_forbidden",
         "no_target",
+        "none_usable",
+        "falls_back",
+        "refused_down",
+        "no_fallback",
     ],
     "Requests out of a dialog that were dispatched, by the rule that decided.",
 );
@@ -180,6 +184,8 @@ pub static REFUSED: Family = counter(
         "unknown_did",
         "not_in_service",
         "no_target",
+        "none_usable",
+        "when_down",
         "no_transaction",
         "no_table",
         "full",
@@ -242,8 +248,22 @@ pub static RETRANSMITTED: Family =
 pub static FAILOVERS: Family = counter(
     "switchyard_failovers_total",
     "reason",
-    &["timeout", "unreachable", "unavailable"],
+    &["timeout", "unreachable", "unavailable", "status"],
     "Calls that went on to the next target, by what the one before did.",
+);
+/// Fallbacks.
+pub static FALLBACKS: Family = counter(
+    "switchyard_fallbacks_total",
+    "",
+    &[],
+    "Calls that another environment or an announcement took, because no target of theirs did.",
+);
+/// Calls that speak against a peer.
+pub static PEER_FAILURES: Family = counter(
+    "switchyard_peer_failures_total",
+    "reason",
+    &["timeout", "unreachable", "unavailable"],
+    "Calls that a peer did not answer, could not be reached for, or answered with 503.",
 );
 /// Warnings.
 pub static WARNINGS: Family = counter(
@@ -256,7 +276,7 @@ pub static WARNINGS: Family = counter(
 pub static LIMITS: Family = counter(
     "switchyard_limits_reached_total",
     "limit",
-    &["transactions", "paused_peers"],
+    &["transactions", "paused_peers", "strained_peers"],
     "Times that a table or list was at its limit.",
 );
 /// Things that cannot be.
@@ -399,7 +419,7 @@ pub static READINGS: [&Family; 12] = [
 pub static HISTOGRAMS: [&Family; 2] = [&SETUP_SECONDS, &POST_DIAL_DELAY_SECONDS];
 
 /// How many counted families there are.
-pub const FAMILY_COUNT: usize = 31;
+pub const FAMILY_COUNT: usize = 33;
 
 /// Every counted family, in the order in which they are shown.
 pub static FAMILIES: [&Family; FAMILY_COUNT] = [
@@ -411,6 +431,8 @@ pub static FAMILIES: [&Family; FAMILY_COUNT] = [
     &CALLER_IDS,
     &FOREIGN_CALLER_IDS,
     &FAILOVERS,
+    &FALLBACKS,
+    &PEER_FAILURES,
     &WARNINGS,
     &REQUESTS,
     &RESPONSES,

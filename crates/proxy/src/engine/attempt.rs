@@ -28,6 +28,8 @@ pub(super) struct Plan<'a> {
     pub(super) peer: Peer,
     /// Who is tried when `peer` fails, in order.
     pub(super) untried: &'a [Peer],
+    /// Whose peers are tried when none of these took the call.
+    pub(super) fallback: Option<PartyId>,
     pub(super) uri: UriOut<'a>,
     pub(super) routes: Routes<'a>,
     pub(super) record: Record<'a>,
@@ -46,6 +48,7 @@ impl Engine {
         let (slot, mut context) = self.open_context(turn.now, arrival, upstream, plan.toward);
         context.remember_names(arrival.request, &plan.identity);
         context.untried.extend(plan.untried.iter().take(ATTEMPTS - 1).rev());
+        context.fallback = plan.fallback;
         if arrival.request.method() == Method::Invite {
             self.answer_trying(turn, &mut context, arrival.flow, arrival.request);
         }
@@ -114,6 +117,9 @@ impl Engine {
             reply: self.table.buffer(),
             attempts: Vec::new(),
             untried: Vec::new(),
+            fallback: None,
+            best: Vec::new(),
+            best_status: None,
             toward,
             in_dialog: arrival.request.to_tag().is_some(),
             has_rung: false,
@@ -143,7 +149,8 @@ impl Engine {
             Method::Invite => Client::Invite(InviteClient::new(now, timers, reliable)),
             _ => Client::Plain(PlainClient::new(now, timers, reliable)),
         };
-        let hop_at = (!context.untried.is_empty()).then_some(now + timers.hop_timeout);
+        let has_next = !context.untried.is_empty() || context.fallback.is_some();
+        let hop_at = has_next.then_some(now + timers.hop_timeout);
         let attempt = Attempt { number, key, peer, client, hop_at, given_up: false, cancel: Cancel::None };
         context.attempts.push(attempt);
     }
@@ -167,8 +174,12 @@ impl Engine {
         if !context.is_open() {
             return;
         }
-        if let Some(next) = context.untried.pop().filter(|_| !context.cancelled) {
-            turn.outbox.event(Event::Failover(context.toward, reason));
+        if context.cancelled {
+            return self.conclude(turn, context);
+        }
+        let left = context.toward;
+        if let Some(next) = context.untried.pop().or_else(|| self.stand_in(turn, context)) {
+            turn.outbox.event(Event::Failover(left, reason));
             if self.send_next(turn, context, next).is_none() {
                 turn.outbox.event(Event::Impossible("a next attempt could not be made"));
                 self.conclude(turn, context);
@@ -185,6 +196,9 @@ impl Engine {
             return;
         }
         let status = context.leftover.unwrap_or(408);
+        if !context.cancelled && context.best_status.is_some_and(|best| best / 100 <= status / 100) {
+            return self.pass_best(turn, context);
+        }
         match &mut context.server {
             Server::Invite(_) => {
                 let status = if context.cancelled { 487 } else { status };
@@ -222,6 +236,7 @@ impl Engine {
             self.tell_final(turn, context, status);
         }
         context.untried.clear();
+        context.fallback = None;
         if context.method != Method::Invite {
             context.attempts.iter_mut().for_each(Attempt::stop_resending);
         }
@@ -292,6 +307,7 @@ impl Engine {
         }
         context.cancelled = true;
         context.untried.clear();
+        context.fallback = None;
         let bytes = request.bytes();
         let mut reason = std::mem::take(&mut context.cancel_reason);
         for header in request.all(Name::Reason) {

@@ -63,6 +63,9 @@ impl Engine {
         let status = response.status();
         let Some(attempt) = context.attempts.get_mut(at) else { return };
         attempt.hop_at = None;
+        if status != 503 {
+            self.note_heard(&attempt.peer);
+        }
         match &mut attempt.client {
             Client::Invite(client) => match client.on_response(status, turn.now, &timers) {
                 invite_client::Heard::Trying => self.on_progress(turn, context, at, None),
@@ -133,12 +136,23 @@ impl Engine {
         self.on_final(turn, context, at, response);
     }
 
-    /// The final response of the attempt that counts: 503 leads to the next peer, anything else to the caller.
+    /// The final response of the attempt that counts: 503 and the configured ones lead to the next peer, anything else
+    /// to the caller.
     fn on_final(&mut self, turn: &mut Turn<'_>, context: &mut Context, at: usize, response: &Response<'_>) {
         let status = response.status();
         if status == 503 {
             self.pause(turn, context, at, response);
+            if let Some(peer) = context.attempts.get(at).map(|attempt| attempt.peer) {
+                self.note_strain(turn, peer, FailoverReason::Unavailable);
+            }
             return self.on_attempt_failed(turn, context, at, FailoverReason::Unavailable);
+        }
+        if self.leads_on(context, status) {
+            self.keep_best(turn, context, response);
+            return self.on_attempt_failed(turn, context, at, FailoverReason::Status);
+        }
+        if status < 600 && context.best_status.is_some_and(|best| status >= 300 && best / 100 < status / 100) {
+            return self.pass_best(turn, context);
         }
         self.pass_up(turn, context, response, status >= 300 || context.method != Method::Invite);
         self.note_final(turn, context, status);
@@ -152,11 +166,48 @@ impl Engine {
         if write_response(response, transport, &edits, &mut turn.outbox.bytes).is_none() {
             return turn.outbox.event(Event::Impossible("a response's spans contradict each other"));
         }
+        if response.status() < 200 && !response.body().is_empty() {
+            // Who hears ringing or an announcement already is not moved to another target.
+            context.untried.clear();
+            context.fallback = None;
+        }
         let span = turn.outbox.transmit_since(context.upstream, start);
         if kept {
             context.reply.clear();
             context.reply.extend_from_slice(span.of(&turn.outbox.bytes));
         }
+    }
+
+    /// True for a status that is configured to lead to the next peer, while there is one.
+    fn leads_on(&self, context: &Context, status: u16) -> bool {
+        let has_next = !context.untried.is_empty() || context.fallback.is_some();
+        let party = self.settings.party(context.toward).filter(|_| has_next && !context.cancelled);
+        party.is_some_and(|party| party.availability.failover_statuses.contains(&status))
+    }
+
+    /// Keeps a final response that leads on, if it is the best so far: the lowest class, the first of it (16.7 item 6).
+    fn keep_best(&mut self, turn: &mut Turn<'_>, context: &mut Context, response: &Response<'_>) {
+        let status = response.status();
+        if context.best_status.is_some_and(|best| best / 100 <= status / 100) {
+            return;
+        }
+        let transport = self.settings.transport(context.upstream.listener);
+        let edits = self.edits_back(context);
+        let mut best = Vec::new();
+        if write_response(response, transport, &edits, &mut best).is_none() {
+            return turn.outbox.event(Event::Impossible("a response's spans contradict each other"));
+        }
+        context.best = best;
+        context.best_status = Some(status);
+    }
+
+    /// Sends the best final response of the attempts that led on.
+    pub(super) fn pass_best(&mut self, turn: &mut Turn<'_>, context: &mut Context) {
+        let Some(status) = context.best_status.take() else { return };
+        turn.outbox.transmit(context.upstream, &context.best);
+        context.reply.clear();
+        context.reply.extend_from_slice(&context.best);
+        self.note_final(turn, context, status);
     }
 
     /// The ACK that a final above 2xx is owed, hop by hop (17.1.1.3).

@@ -69,7 +69,11 @@ impl Engine {
             let shown = names::shown_in_dialog(&settings, arrival, toward, way.verified.as_ref());
             let identity = names::edits_in_dialog(&settings, arrival, way.verified.as_ref(), shown.as_ref());
             let record = Record::None;
-            return self.pass(turn, arrival, &Plan { toward, peer, untried: &[], uri, routes, record, identity });
+            return self.pass(
+                turn,
+                arrival,
+                &Plan { toward, peer, untried: &[], fallback: None, uri, routes, record, identity },
+            );
         }
         let is_for_us = arrival.way.token.is_none() && arrival.way.next.is_none();
         match self.peer_for_number(turn, arrival).filter(|_| is_for_us) {
@@ -105,8 +109,9 @@ impl Engine {
             return false;
         }
         let chosen = presented.and_then(|presented| presented.trunk).filter(|trunk| *trunk != toward);
-        let (peer, toward) = match chosen.and_then(|trunk| Some((settings.party(trunk)?.peers.first()?, trunk))) {
-            Some((first, trunk)) => (*first, trunk),
+        let first_of = |trunk| self.peers_in_order(trunk, turn.now, arrival.key, true).first().copied();
+        let (peer, toward) = match chosen.and_then(|trunk| Some((first_of(trunk)?, trunk))) {
+            Some((first, trunk)) => (first, trunk),
             None => (peer, toward),
         };
         turn.outbox.event(Event::Warned(Warning::Stateless));
@@ -124,7 +129,7 @@ impl Engine {
         let uri = UriOut::Peer { uri: arrival.way.uri, user };
         let routes = Routes { skip_first: arrival.way.skip_first, skip_last: arrival.way.skip_last, append: None };
         let record = Record::None;
-        self.pass(turn, arrival, &Plan { toward, peer, untried: &[], uri, routes, record, identity });
+        self.pass(turn, arrival, &Plan { toward, peer, untried: &[], fallback: None, uri, routes, record, identity });
         true
     }
 
@@ -136,8 +141,10 @@ impl Engine {
         }
         let (user, caller) = (dispatch::called_user(uri), names::tester_of(&self.settings, turn, arrival));
         let question = Question { from: arrival.party, method: Method::Invite, user, caller };
-        match dispatch::decide(&self.settings, turn.directory, &question).outcome {
-            Outcome::Forward(toward) => Some((*self.settings.party(toward)?.peers.first()?, toward)),
+        match self.decide(turn.directory, &question).outcome {
+            Outcome::Forward(toward) => {
+                Some((*self.peers_in_order(toward, turn.now, arrival.key, true).first()?, toward))
+            }
             Outcome::Refuse(_) => None,
         }
     }

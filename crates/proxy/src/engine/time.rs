@@ -53,6 +53,9 @@ impl Engine {
                 .get(at)
                 .is_some_and(|attempt| attempt.is_unheard() && attempt.peer.address == flow.remote)
         {
+            if let Some(peer) = context.attempts.get(at).map(|attempt| attempt.peer) {
+                self.note_strain(&mut turn, peer, FailoverReason::Unreachable);
+            }
             self.on_attempt_failed(&mut turn, &mut context, at, FailoverReason::Unreachable);
         }
         self.settle(slot, context);
@@ -85,6 +88,8 @@ impl Engine {
         let Some(attempt) = context.attempts.get_mut(at) else { return };
         if attempt.hop_at.is_some_and(|due| due <= turn.now) {
             attempt.hop_at = None;
+            let peer = attempt.peer;
+            self.note_strain(turn, peer, FailoverReason::Timeout);
             self.on_attempt_failed(turn, context, at, FailoverReason::Timeout);
         }
     }
@@ -119,7 +124,13 @@ impl Engine {
                     turn.outbox.event(Event::Retransmitted(Method::Invite));
                     turn.outbox.transmit(flow, &context.sent);
                 }
-                invite_client::Due::TimedOut => self.on_attempt_failed_or_spent(turn, context, at),
+                invite_client::Due::TimedOut => {
+                    let peer = attempt.peer;
+                    if !attempt.given_up {
+                        self.note_strain(turn, peer, FailoverReason::Timeout);
+                    }
+                    self.on_attempt_failed_or_spent(turn, context, at);
+                }
                 invite_client::Due::RangTooLong => {
                     context.leftover = Some(408);
                     self.cancel_attempt(turn, context, at, &[]);

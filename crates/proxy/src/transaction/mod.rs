@@ -52,6 +52,11 @@ pub(crate) struct Context {
     pub(crate) attempts: Vec<Attempt>,
     /// Peers not tried yet, the next one last.
     pub(crate) untried: Vec<Peer>,
+    /// Whose peers are tried when these did not take the call.
+    pub(crate) fallback: Option<PartyId>,
+    /// The best final response so far of attempts that led on, as it would go upstream, and its status.
+    pub(crate) best: Vec<u8>,
+    pub(crate) best_status: Option<u16>,
     /// Where the attempts go.
     pub(crate) toward: PartyId,
     /// The request had a To tag: a re-INVITE is no new call.

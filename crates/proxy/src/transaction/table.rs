@@ -117,7 +117,7 @@ impl Table {
 
     /// Gives back the room of a context's owned copies: nothing can ask for them any more.
     pub(crate) fn forget_bytes(&mut self, context: &mut Context) {
-        for buffer in [&mut context.sent, &mut context.reply] {
+        for buffer in [&mut context.sent, &mut context.reply, &mut context.best] {
             let mut taken = std::mem::take(buffer);
             if taken.capacity() > 0 && taken.capacity() <= KEPT_BYTES && self.buffers.len() < POOL {
                 taken.clear();

@@ -113,6 +113,12 @@ impl Run {
                 self.engine = Engine::new(Arc::new(self.scene.settings.clone()), Arc::clone(&self.keys));
                 Ok(())
             }
+            What::Peer(name, word) => {
+                self.settled()?;
+                self.scene.set_state(name, word)?;
+                self.engine.set_states(Arc::new(self.scene.states.clone()));
+                Ok(())
+            }
             What::Unreachable(party) => self.unreachable(party),
             What::Table(row) => {
                 self.settled()?;
@@ -371,6 +377,10 @@ fn told_event(scene: &Scene, event: &Event) -> String {
         Event::Absorbed(what) => format!("absorbed {}", what.name()),
         Event::Retransmitted(method) => format!("retransmitted {}", method.as_str()),
         Event::Failover(from, reason) => format!("failover {} {}", party(*from), reason.name()),
+        Event::FellBack(to) => format!("fell_back {}", party(*to)),
+        Event::PeerFailed { peer, reason, in_row } => {
+            format!("peer_failed {} {} {in_row}", scene.name_of(peer.address), reason.name())
+        }
         Event::Warned(warning) => format!("warned {}", warning.name()),
         Event::LimitReached(what) => format!("limit {what}"),
         Event::Shown(trunk, rule) => format!("shown {} {}", party(*trunk), rule.name()),

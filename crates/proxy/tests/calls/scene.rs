@@ -3,8 +3,9 @@
 use crate::rows::Rows;
 use crate::text::{Setting, duration};
 use directory::Environment;
-use proxy::settings::{DispatchSettings, LimitSettings, TimerSettings, UnknownDid};
-use proxy::{InterfaceId, Listener, ListenerId, Party, Peer, Role, Settings, Source, Time, Transport};
+use proxy::settings::{DispatchSettings, LimitSettings, TimerSettings, UnknownDid, WhenDown};
+use proxy::targets::{Admin, Health, States};
+use proxy::{InterfaceId, Listener, ListenerId, Party, PartyId, Peer, Role, Settings, Source, Time, Transport};
 use sip::{Form, Numbering};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -14,6 +15,7 @@ use std::path::Path;
 pub(crate) struct Scene {
     pub(crate) rows_held: Vec<String>,
     pub(crate) settings: Settings,
+    pub(crate) states: States,
     pub(crate) parties: BTreeMap<String, Endpoint>,
     /// `us` and further listeners `us.x`.
     pub(crate) listeners: BTreeMap<String, ListenerId>,
@@ -77,6 +79,7 @@ impl Scene {
             caller_id: proxy::settings::CallerIdSettings::default(),
             dispatch: DispatchSettings { unknown_did: UnknownDid::Refuse(404), not_in_service_status: 404 },
             adopt_until: None,
+            availability: proxy::settings::AvailabilitySettings::default(),
             timers: TimerSettings::default(),
             limits: LimitSettings::default(),
         };
@@ -88,6 +91,7 @@ impl Scene {
         Ok(Scene {
             rows_held: Vec::new(),
             settings,
+            states: States::default(),
             parties,
             listeners: BTreeMap::from([("us".to_owned(), ListenerId(0))]),
             rows: None,
@@ -144,12 +148,63 @@ impl Scene {
                 let id = *self.listeners.get(value).ok_or_else(|| format!("found {value}, expected a listener"))?;
                 self.party_mut(name)?.peers.iter_mut().for_each(|peer| peer.listener = id);
             }
+            "weights" | "failover" | "when_down" | "when_down_of" => self.availability(key, name, value)?,
             "called_number" => self.party_mut(name)?.called_number = form(value)?,
             "trunk" => self.trunk(name, value)?,
             "identity" => crate::profile::identity(&mut self.party_mut(name)?.identity, value)?,
             "caller_id" => crate::profile::caller_id(&mut self.settings.caller_id, name, value)?,
             _ => return Err(format!("found {key:?}, expected a key of fixtures/calls/README.md")),
         }
+        Ok(())
+    }
+
+    fn availability(&mut self, key: &str, name: &str, value: &str) -> Result<(), String> {
+        let numbers = || value.split_whitespace().map(number).collect::<Result<Vec<u16>, _>>();
+        match key {
+            "weights" => self.party_mut(name)?.availability.weights = numbers()?,
+            "failover" => self.party_mut(name)?.availability.failover_statuses = numbers()?,
+            "when_down" => self.party_mut(name)?.availability.when_down = self.when_down(value)?,
+            _ => {
+                let did = self.settings.numbering.canonical(name.as_bytes()).map_err(|fault| fault.to_string())?;
+                let own = (did, self.when_down(value)?);
+                self.settings.availability.when_down_of.push(own);
+                self.settings.availability.when_down_of.sort_by_key(|(did, _)| *did);
+            }
+        }
+        Ok(())
+    }
+
+    /// `reject`, a status, an environment, or `announcement PARTY`: a party without calls of its own.
+    fn when_down(&mut self, value: &str) -> Result<WhenDown, String> {
+        match value.split_once(' ') {
+            None if value == "reject" => Ok(WhenDown::Reject),
+            None => match value.parse() {
+                Ok(status) => Ok(WhenDown::Refuse(status)),
+                Err(_) => environment(value).map(WhenDown::Environment),
+            },
+            Some(("announcement", name)) => {
+                let id = u16::try_from(self.settings.parties.len()).map_err(|fault| fault.to_string())?;
+                let role = Role::Environment(self.settings.environment);
+                self.settings.parties.push(party(name, role, self.endpoint_of(name)?.address));
+                Ok(WhenDown::Announcement(PartyId(id)))
+            }
+            Some(_) => Err(format!("found {value:?}, expected reject, a status, an environment or announcement PARTY")),
+        }
+    }
+
+    /// `prod down`, `prod2 drain`: what people or probes say of a peer from now on.
+    pub(crate) fn set_state(&mut self, name: &str, word: &str) -> Result<(), String> {
+        let address = self.endpoint_of(name)?.address;
+        let peers = self.settings.parties.iter().flat_map(|party| &party.peers);
+        let peer = *peers.clone().find(|peer| peer.address == address).ok_or("expected a configured peer")?;
+        let mut state = self.states.of(&peer);
+        let healths = [Health::Unknown, Health::Up, Health::Degraded, Health::Down];
+        match (Admin::from_word(word), healths.into_iter().find(|health| health.as_str() == word)) {
+            (Some(admin), _) => state.admin = admin,
+            (None, Some(health)) => state.health = health,
+            (None, None) => return Err(format!("found {word:?}, expected a word of docs/reference/peer-states.md")),
+        }
+        self.states.set(&peer, state);
         Ok(())
     }
 
@@ -257,6 +312,7 @@ fn party(name: &str, role: Role, address: SocketAddr) -> Party {
         peers: vec![Peer { transport: Transport::Udp, address, listener: ListenerId(0) }],
         called_number: None,
         identity: proxy::settings::IdentitySettings::default(),
+        availability: proxy::settings::Availability::default(),
     }
 }
 

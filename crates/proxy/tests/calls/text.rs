@@ -48,6 +48,8 @@ pub(crate) enum What {
     Restart,
     /// A party cannot be reached: ICMP for what was sent last.
     Unreachable(String),
+    /// What people or probes say of a peer.
+    Peer(String, String),
     /// One row of the directory changes.
     Table(String),
     /// Something begins or ends that lies over the rows.
@@ -212,6 +214,10 @@ fn keyword(number: usize, line: &str) -> Result<What, String> {
         ("table", row) if !row.is_empty() => What::Table(row.into()),
         ("overlay", line) if !line.is_empty() => What::Overlay(line.into()),
         ("set", pair) => What::Set(setting(number, pair)?),
+        ("peer", state) => match state.split_once(char::is_whitespace) {
+            Some((name, word)) => What::Peer(name.into(), word.trim().into()),
+            None => return Err(format!("found peer {state:?}, expected a peer and its state")),
+        },
         ("drain", "on") => What::Drain(true),
         ("drain", "off") => What::Drain(false),
         ("nothing", "more") => What::NothingMore,

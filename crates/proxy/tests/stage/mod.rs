@@ -174,6 +174,7 @@ fn settings() -> Settings {
         caller_id: proxy::settings::CallerIdSettings::default(),
         dispatch: DispatchSettings { unknown_did: UnknownDid::Refuse(404), not_in_service_status: 404 },
         adopt_until: None,
+        availability: proxy::settings::AvailabilitySettings::default(),
         timers: TimerSettings::default(),
         limits: LimitSettings::default(),
     }
@@ -188,6 +189,7 @@ fn party(name: &str, role: Role, address: &str) -> Party {
         peers: vec![Peer { transport: Transport::Udp, address, listener: ListenerId(0) }],
         called_number: None,
         identity: proxy::settings::IdentitySettings::default(),
+        availability: proxy::settings::Availability::default(),
     }
 }
 

@@ -19,6 +19,7 @@ fn party(name: &str, role: Role) -> Party {
         }],
         called_number: None,
         identity: proxy::settings::IdentitySettings::default(),
+        availability: proxy::settings::Availability::default(),
     }
 }
 
@@ -105,6 +106,8 @@ fn every_reason_of_the_core_is_listed() {
         Refusal::UnknownDid(404),
         Refusal::NotInService(404),
         Refusal::NoTarget,
+        Refusal::NoneUsable,
+        Refusal::WhenDown(486),
         Refusal::NoTransaction,
         Refusal::NoTable,
         Refusal::Full,
@@ -126,9 +129,11 @@ fn every_reason_of_the_core_is_listed() {
     for absorbed in [Absorbed::Request, Absorbed::Response, Absorbed::Ack] {
         assert!(catalogue::ABSORBED.values.contains(&absorbed.name()));
     }
-    for reason in [FailoverReason::Timeout, FailoverReason::Unreachable, FailoverReason::Unavailable] {
+    let of_peers = [FailoverReason::Timeout, FailoverReason::Unreachable, FailoverReason::Unavailable];
+    for reason in of_peers.into_iter().chain([FailoverReason::Status]) {
         assert!(catalogue::FAILOVERS.values.contains(&reason.name()));
     }
+    assert!(of_peers.iter().all(|reason| catalogue::PEER_FAILURES.values.contains(&reason.name())));
 }
 
 #[test]
@@ -166,6 +171,7 @@ fn a_decision_counts_by_its_deciding_rule_and_an_invite_as_a_call() {
             not_in_service_status: 404,
         },
         adopt_until: None,
+        availability: proxy::settings::AvailabilitySettings::default(),
         timers: proxy::settings::TimerSettings::default(),
         limits: proxy::settings::LimitSettings::default(),
     };

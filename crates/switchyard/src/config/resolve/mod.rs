@@ -65,6 +65,7 @@ pub(crate) fn resolve(
         numbering,
         dispatch: resolver.dispatch(&settings.dispatch, settings),
         caller_id: resolver.caller_id(&settings.caller_id),
+        availability: proxy::settings::AvailabilitySettings::default(),
         adopt_until: (!adopt_for.is_zero()).then(|| Time::default() + adopt_for),
         timers: resolver.timers(&settings.timers),
         limits: resolver.limits(settings),

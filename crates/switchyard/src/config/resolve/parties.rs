@@ -178,6 +178,7 @@ impl Resolver<'_, '_> {
             peers,
             called_number,
             identity: proxy::settings::IdentitySettings::default(),
+            availability: proxy::settings::Availability::default(),
         });
         sides.keys.push(side.key.clone());
     }
