@@ -189,7 +189,7 @@ fn settings(profile: Option<Profile>) -> Settings {
         name: name.into(),
         role,
         sources: vec![Source { ip: address(at).ip(), port: None, interface: None }],
-        peers: vec![Peer { transport: Transport::Udp, address: address(at), listener: ListenerId(0) }],
+        peers: vec![Peer { transport: Transport::Udp, address: address(at), listener: ListenerId(0), by_size: None }],
         called_number: None,
         identity,
         availability: Availability::default(),

@@ -1,12 +1,13 @@
 //! The core's way in: one message or one moment at a time, from bytes to outbox. The only file that calls the steps
 //! (parse, admission, transaction, dispatch, rewrite, outbox), in that order.
 //!
-//! `response` is the way back, `attempt` what happens at a peer, `answer` what we say ourselves, `stateless` what
+//! `response` is the way back, `attempt` what happens at a peer, `by_size` what carries a large request there, `answer` what we say ourselves, `stateless` what
 //! passes without a transaction.
 
 mod answer;
 mod attempt;
 mod availability;
+mod by_size;
 mod names;
 mod reload;
 mod response;
@@ -51,6 +52,8 @@ pub struct Engine {
     states: Arc<States>,
     /// Peers that failed their last calls.
     strains: Strains,
+    /// Peers of transport `auto` that take no stream, and until when that is believed.
+    streamless: Vec<(SocketAddr, Time)>,
     draining: bool,
     /// Lent while a message is read; a new one would be an allocation for each message.
     index: Option<Index>,
@@ -121,6 +124,7 @@ impl Engine {
             paused: Vec::new(),
             states: Arc::default(),
             strains: Strains::default(),
+            streamless: Vec::new(),
             draining: false,
             index: None,
             own_index: None,
@@ -416,7 +420,7 @@ impl Engine {
         let same = |l: &Listener| l.transport == hop.transport && l.address.is_ipv4() == hop.address.is_ipv4();
         let at = self.settings.listeners.iter().position(same)?;
         let listener = ListenerId(u16::try_from(at).ok()?);
-        let peer = Peer { transport: hop.transport, address: hop.address, listener };
+        let peer = Peer { transport: hop.transport, address: hop.address, listener, by_size: None };
         self.keep_former(peer, Some(now));
         Some((peer, reload::NOBODY))
     }

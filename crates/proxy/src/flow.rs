@@ -79,7 +79,7 @@ impl fmt::Display for Transport {
 }
 
 /// Position of a listener in [`crate::Settings::listeners`].
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct ListenerId(pub u16);
 
 /// Position of a party in [`crate::Settings::parties`].

@@ -14,6 +14,13 @@ pub const TRACE_STEPS: usize = 16;
 pub const PEER_RETRY_AFTER_SECS: u32 = 300;
 /// Peers whose failed calls in a row are counted at one time: more than a configuration can have.
 pub const STRAINED_PEERS: usize = 256;
+/// Bytes of a request to a peer of transport `auto` that still go by datagram, unless the configuration says otherwise
+/// (RFC 3261 18.1.1).
+pub const BY_DATAGRAM_BYTES: usize = 1_300;
+/// How long a peer that takes no stream gets everything by datagram, in seconds.
+pub const STREAMLESS_SECS: u64 = 60;
+/// Peers that take no stream at one time.
+pub const STREAMLESS: usize = 64;
 /// Bytes of each of the caller's two names (display name and URI) that a dialog token carries.
 pub const NAME_BYTES: usize = 200;
 /// Steps of one identity decision's trace.

@@ -185,6 +185,8 @@ pub enum Warning {
     TokenRefused,
     /// A transaction ended by time alone.
     TimedOut,
+    /// A request that is too large for a datagram found no stream, and left by datagram all the same.
+    Streamless,
 }
 
 impl Outbox {
@@ -293,6 +295,7 @@ impl Warning {
             Warning::Stateless => "stateless",
             Warning::TokenRefused => "token_refused",
             Warning::TimedOut => "timed_out",
+            Warning::Streamless => "streamless",
         }
     }
 }

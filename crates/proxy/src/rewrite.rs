@@ -203,7 +203,7 @@ pub(crate) fn write_own_via(out: &mut Vec<u8>, listener: &Listener, branch: &Bra
 /// Host and port of a peer, with the transport where it is not UDP.
 fn write_hostport(out: &mut Vec<u8>, peer: &Peer) {
     let _ = write!(out, "{}", peer.address);
-    if peer.transport == Transport::Tcp {
+    if peer.named_transport() == Transport::Tcp {
         out.extend_from_slice(b";transport=tcp");
     }
 }
@@ -357,6 +357,22 @@ pub(crate) fn write_next_attempt(
     }
     splice.finish().ok()?;
     Some(fresh)
+}
+
+/// Appends a request of ours as it goes by another transport (18.1.1): the Via's transport changes, its branch and
+/// sent-by stay. So a peer that has it already takes it for what it is, a retransmission.
+pub(crate) fn write_by(transport: Transport, sent: &Request<'_>, out: &mut Vec<u8>) -> Option<()> {
+    const BEFORE: &[u8] = b"SIP/2.0/";
+    let bytes = sent.bytes();
+    let start = sent.first(Name::Via)?.value.start + u32::try_from(BEFORE.len()).ok()?;
+    let end = start + u32::try_from(sent.via().transport.len()).ok()?;
+    let last = sent.headers().last()?.line.end;
+    let mut splice = Splice::new(bytes, out);
+    splice.replace(Span { start, end }, transport.via_token().as_bytes());
+    if transport == Transport::Tcp && sent.first(Name::ContentLength).is_none() {
+        let _ = write!(splice.with(last, last), "Content-Length: {}\r\n", sent.body().len());
+    }
+    splice.finish().ok()
 }
 
 /// What differs at the next peer.

@@ -215,6 +215,21 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Which of our listeners its messages leave from.
     pub listener: ListenerId,
+    /// A peer of transport `auto`: `transport` is UDP, and what is too large for a datagram goes by a stream.
+    pub by_size: Option<BySize>,
+}
+
+/// How requests reach a peer of transport `auto`: by datagram up to a size, above it by a stream (RFC 3261 18.1.1).
+///
+/// Both listeners have one address: so the sent-by in our Via stays, and a request that went both ways is one request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BySize {
+    /// The UDP listener.
+    pub datagram: ListenerId,
+    /// The TCP listener.
+    pub stream: ListenerId,
+    /// The largest request that goes by datagram, in bytes of SIP.
+    pub datagram_bytes_max: usize,
 }
 
 /// What a number without a good row gets.
@@ -391,7 +406,34 @@ impl Party {
 impl Peer {
     /// The peer as a dialog token keeps it.
     pub fn hop(&self) -> crate::dialog_token::Hop {
-        crate::dialog_token::Hop { transport: self.transport, address: self.address }
+        crate::dialog_token::Hop { transport: self.named_transport(), address: self.address }
+    }
+
+    /// The transport that URIs name: a stream that is taken for its size alone is not named.
+    pub fn named_transport(&self) -> Transport {
+        if self.by_size.is_some() { Transport::Udp } else { self.transport }
+    }
+
+    /// The peer as the configuration has it, whatever carries one request to it.
+    pub fn as_configured(&self) -> Peer {
+        self.reached_by(Transport::Udp)
+    }
+
+    /// A peer of transport `auto` as it is reached by this transport; any other is what it is.
+    pub fn reached_by(&self, transport: Transport) -> Peer {
+        match (self.by_size, transport) {
+            (Some(by_size), Transport::Udp) => Peer { transport, listener: by_size.datagram, ..*self },
+            (Some(by_size), Transport::Tcp) => Peer { transport, listener: by_size.stream, ..*self },
+            (None, _) => *self,
+        }
+    }
+}
+
+/// As the configuration writes it: `udp:10.10.10.3:5080`.
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let transport = if self.by_size.is_some() { "auto" } else { self.transport.as_str() };
+        write!(f, "{transport}:{}", self.address)
     }
 }
 
@@ -410,7 +452,13 @@ impl Settings {
         let parties = (0..=u16::MAX).map(PartyId).zip(&self.parties);
         parties
             .flat_map(|(id, party)| party.peers.iter().map(move |peer| (*peer, id)))
-            .find(|(peer, _)| peer.transport == transport && peer.address == address)
+            .find(|(peer, _)| (peer.transport == transport || peer.by_size.is_some()) && peer.address == address)
+    }
+
+    /// The peer of transport `auto` at an address.
+    pub fn peer_by_size(&self, address: SocketAddr) -> Option<(&Peer, BySize)> {
+        let mut peers = self.parties.iter().flat_map(|party| &party.peers);
+        peers.find_map(|peer| Some((peer, peer.by_size.filter(|_| peer.address == address)?)))
     }
 
     /// The configured peer that a URI's host names: address and port, else the first at that address.

@@ -215,6 +215,7 @@ impl Draw<'_> {
 }
 
 fn key_of(peer: &Peer) -> Key {
+    let peer = peer.as_configured();
     (peer.transport, peer.address, peer.listener)
 }
 

@@ -39,7 +39,7 @@ fn party(name: &str, role: Role, at: &str, identity: IdentitySettings) -> Party 
         Role::Trunk => Source { ip: address(at).ip(), port: None, interface: None },
         Role::Environment(_) => Source { ip: address(at).ip(), port: Some(5070), interface: None },
     };
-    let peers = vec![Peer { transport: Transport::Udp, address: address(at), listener: ListenerId(0) }];
+    let peers = vec![Peer { transport: Transport::Udp, address: address(at), listener: ListenerId(0), by_size: None }];
     Party {
         name: name.into(),
         role,

@@ -8,7 +8,8 @@ use crate::udp::{self, Interfaces, OpenFault};
 use crate::worker::{self, Command, Parts, Seen};
 use admin::{BindFault, Count, DirectoryStatus, ListenerStatus, PartyStatus, Status};
 use arc_swap::ArcSwap;
-use proxy::{KeyRing, Listener, ListenerId, Party, Role, Settings, Transport};
+use proxy::settings::BySize;
+use proxy::{KeyRing, Listener, ListenerId, Party, Peer, Role, Settings, Transport};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -258,7 +259,7 @@ fn party_status(party: &Party) -> PartyStatus {
     PartyStatus {
         name: party.name.to_string(),
         role: role.to_owned(),
-        peers: party.peers.iter().map(|peer| format!("{}:{}", peer.transport, peer.address)).collect(),
+        peers: party.peers.iter().map(Peer::to_string).collect(),
         sources: sources.collect(),
     }
 }
@@ -309,11 +310,20 @@ fn start_streams(
 /// Peers name their listener by its place; with the old sockets they get the old place of the same address.
 fn keep_listeners(settings: &mut Settings, old: &[Listener]) {
     let new = std::mem::replace(&mut settings.listeners, old.to_vec());
+    let place = |is_it: &dyn Fn(&Listener) -> bool| {
+        old.iter().position(is_it).and_then(|place| u16::try_from(place).ok()).map(ListenerId)
+    };
     for peer in settings.parties.iter_mut().flat_map(|party| party.peers.iter_mut()) {
         let wanted = new.get(usize::from(peer.listener.0));
-        let same = old.iter().position(|listener| Some(listener) == wanted);
-        let fit = same.or_else(|| old.iter().position(|listener| listener.transport == peer.transport));
-        peer.listener = ListenerId(fit.and_then(|place| u16::try_from(place).ok()).unwrap_or_default());
+        let same = place(&|listener| Some(listener) == wanted);
+        let fit = same.or_else(|| place(&|listener| listener.transport == peer.transport));
+        peer.listener = fit.unwrap_or_default();
+        // A peer of transport auto needs both listeners at one address; without the pair it is one of UDP.
+        peer.by_size = peer.by_size.and_then(|by_size| {
+            let address = old.get(usize::from(peer.listener.0))?.address;
+            let stream = place(&|listener| *listener == Listener { transport: Transport::Tcp, address })?;
+            Some(BySize { datagram: peer.listener, stream, ..by_size })
+        });
     }
 }
 

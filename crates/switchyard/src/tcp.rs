@@ -26,10 +26,14 @@ pub const CONNECTIONS: usize = 4_096;
 pub const CONNECTIONS_PER_SOURCE: usize = 256;
 /// Messages that wait on one connection for a peer that does not read; what comes on top is dropped and counted.
 pub const QUEUE: usize = 256;
+/// Requests of one connection that are told as undelivered when the peer resets it: the last that the kernel took.
+pub const WRITTEN: usize = 32;
 /// Messages that wait for the worker, or from the worker for their connections.
 pub const MESSAGES: usize = 4_096;
 /// How long a connect may take.
 pub const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+/// How long a connect may take to a peer of transport `auto`, which gets everything by datagram after that.
+pub const CONNECT_OR_DATAGRAM_WITHIN: Duration = Duration::from_millis(500);
 /// How long one message may take from its first byte to its last.
 pub const MESSAGE_WITHIN: Duration = Duration::from_secs(10);
 /// How long a peer may take to read one message of ours.

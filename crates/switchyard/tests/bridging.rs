@@ -25,16 +25,21 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
+        Bench::over("tcp")
+    }
+
+    /// The PBX is a peer of this transport.
+    fn over(transport: &str) -> Bench {
         let gateway = UdpSocket::bind("127.0.0.51:0").unwrap();
         gateway.set_read_timeout(Some(PATIENCE)).unwrap();
-        let pbx = TcpListener::bind("127.0.0.52:0").unwrap();
+        let pbx = TcpListener::bind(free_on_both("127.0.0.52")).unwrap();
         let proxy = free_on_both("127.0.0.53");
         let folder = tempfile::tempdir().unwrap();
         let (state, from, to) = (folder.path().display(), gateway.local_addr().unwrap(), pbx.local_addr().unwrap());
         let text = format!(
             "state_dir = \"{state}\"\n[sip]\nlisten = [\"udp:{proxy}\", \"tcp:{proxy}\"]\n\
              [[trunk]]\nname = \"tata\"\ngateways = [\"udp:{from}\"]\n\
-             [environments.prod]\ntargets = [\"tcp:{to}\"]\n\
+             [environments.prod]\ntargets = [\"{transport}:{to}\"]\n\
              [database]\nurl = \"sqlite://{state}/directory.db\"\n"
         );
         let configuration = config::read("test", &text, &|_| None).unwrap();
@@ -171,5 +176,86 @@ fn w3_a_refused_connection_ends_the_call_at_once() {
     let answer = bench.heard();
     assert!(answer.starts_with("SIP/2.0 5") || answer.starts_with("SIP/2.0 4"), "{answer}");
     assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    bench.end();
+}
+
+/// The PBX's UDP socket, at the address of its TCP listener.
+fn datagrams(bench: &Bench) -> UdpSocket {
+    let socket = UdpSocket::bind(bench.pbx.local_addr().unwrap()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+fn heard_by(socket: &UdpSocket) -> String {
+    let mut slot = [0; 8_192];
+    let (len, _) = socket.recv_from(&mut slot).expect("no datagram arrived");
+    String::from_utf8_lossy(&slot[..len]).into_owned()
+}
+
+/// An INVITE that is longer than 1,300 bytes once it is forwarded.
+fn large(invite: &str) -> String {
+    invite.replace("Max-Forwards", &format!("X-Large: {}\r\nMax-Forwards", "x".repeat(1_000)))
+}
+
+/// Row TP1: the large INVITE goes by TCP, its answer comes back by the connection; the small one goes by UDP.
+#[test]
+fn tp1_a_large_invite_goes_by_tcp_and_a_small_one_by_udp() {
+    let bench = Bench::over("auto");
+    let pbx = datagrams(&bench);
+    bench.gateway.send_to(large(&bench.invite("large")).as_bytes(), bench.proxy).unwrap();
+    let (mut stream, _) = bench.pbx.accept().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let invite = read(&mut stream);
+    assert!(header(&invite, "Via")[0].starts_with(&format!("SIP/2.0/TCP {}", bench.proxy)), "{invite}");
+    assert_eq!(header(&invite, "Record-Route").len(), 1, "{invite}");
+    assert!(!invite.contains("transport=tcp"), "{invite}");
+    stream.write_all(accept(&invite, bench.pbx.local_addr().unwrap()).as_bytes()).unwrap();
+    assert!(bench.heard().starts_with("SIP/2.0 200 OK\r\n"));
+    bench.gateway.send_to(bench.invite("small").as_bytes(), bench.proxy).unwrap();
+    let invite = heard_by(&pbx);
+    assert!(header(&invite, "Via")[0].starts_with(&format!("SIP/2.0/UDP {}", bench.proxy)), "{invite}");
+    bench.end();
+}
+
+/// Row TP1: a PBX that refuses TCP gets the same INVITE by UDP, at once and on the same branch; the next one goes by UDP
+/// from the start, though TCP would be taken now.
+#[test]
+fn tp1_refused_tcp_is_udp_and_that_is_remembered() {
+    let mut bench = Bench::over("auto");
+    let pbx = datagrams(&bench);
+    let address = bench.pbx.local_addr().unwrap();
+    // Another listener takes the place of the one that is closed here, so that its port stays refused.
+    drop(std::mem::replace(&mut bench.pbx, TcpListener::bind("127.0.0.52:0").unwrap()));
+    let asked = std::time::Instant::now();
+    bench.gateway.send_to(large(&bench.invite("refused")).as_bytes(), bench.proxy).unwrap();
+    let invite = heard_by(&pbx);
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    assert!(header(&invite, "Via")[0].starts_with(&format!("SIP/2.0/UDP {}", bench.proxy)), "{invite}");
+    pbx.send_to(accept(&invite, address).as_bytes(), bench.proxy).unwrap();
+    assert!(bench.heard().starts_with("SIP/2.0 200 OK\r\n"));
+
+    let taken = TcpListener::bind(address).unwrap();
+    taken.set_nonblocking(true).unwrap();
+    bench.gateway.send_to(large(&bench.invite("remembered")).as_bytes(), bench.proxy).unwrap();
+    let invite = heard_by(&pbx);
+    assert_eq!(header(&invite, "Call-ID"), ["remembered"], "{invite}");
+    assert!(taken.accept().is_err(), "no connection was tried");
+    bench.end();
+}
+
+/// Rows TP1 and W3: a PBX that takes the connection, and resets it before it answers, gets the INVITE by UDP as what it is:
+/// the same one once more.
+#[test]
+fn tp1_w3_a_reset_is_udp_on_the_same_branch() {
+    let bench = Bench::over("auto");
+    let pbx = datagrams(&bench);
+    bench.gateway.send_to(large(&bench.invite("reset")).as_bytes(), bench.proxy).unwrap();
+    let (mut stream, _) = bench.pbx.accept().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let first = read(&mut stream);
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+    let again = heard_by(&pbx);
+    assert_eq!(again, first.replacen("SIP/2.0/TCP", "SIP/2.0/UDP", 1));
     bench.end();
 }

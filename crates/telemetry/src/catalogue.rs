@@ -269,14 +269,24 @@ pub static PEER_FAILURES: Family = counter(
 pub static WARNINGS: Family = counter(
     "switchyard_warnings_total",
     "warning",
-    &["stays_here", "last_good", "unknown_to", "adopted", "untokened", "stateless", "token_refused", "timed_out"],
+    &[
+        "stays_here",
+        "last_good",
+        "unknown_to",
+        "adopted",
+        "untokened",
+        "stateless",
+        "token_refused",
+        "timed_out",
+        "streamless",
+    ],
     "Messages that were served with something that the operator should know.",
 );
 /// Limits.
 pub static LIMITS: Family = counter(
     "switchyard_limits_reached_total",
     "limit",
-    &["transactions", "paused_peers", "strained_peers"],
+    &["transactions", "paused_peers", "strained_peers", "streamless_peers"],
     "Times that a table or list was at its limit.",
 );
 /// Things that cannot be.
@@ -310,8 +320,8 @@ pub static SENT_BYTES: Family =
 pub static SEND_FAILED: Family = counter(
     "switchyard_send_failed_total",
     "reason",
-    &["no_way", "forbidden", "too_large", "no_room", "no_stream"],
-    "Messages that did not leave.",
+    &["no_way", "forbidden", "too_large", "no_room", "no_stream", "broken"],
+    "Messages that did not leave, or left on a stream that the peer reset.",
 );
 /// ICMP errors.
 pub static ICMP: Family =

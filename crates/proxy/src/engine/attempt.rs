@@ -17,7 +17,7 @@ use crate::transaction::{Attempt, Cancel, Client, Context, Server};
 use sip::{Method, Name, Parsed, Request};
 
 /// The largest payload of an IPv4 datagram.
-const DATAGRAM_BYTES: usize = 65_507;
+pub(super) const DATAGRAM_BYTES: usize = 65_507;
 /// The Reason of a CANCEL that another attempt's 2xx makes needless (RFC 3326).
 const ELSEWHERE: &[u8] = b"Reason: SIP;cause=200;text=\"Call completed elsewhere\"\r\n";
 
@@ -75,14 +75,15 @@ impl Engine {
             return self.table.remove(slot, context);
         };
         context.stamp = stamp;
+        let peer = self.fit_to_size(turn, plan.peer, start);
         context.sent.extend_from_slice(turn.outbox.bytes.get(start..).unwrap_or_default());
-        if leaves.transport == Transport::Udp && context.sent.len() > DATAGRAM_BYTES {
+        if peer.transport == Transport::Udp && context.sent.len() > DATAGRAM_BYTES {
             turn.outbox.bytes.truncate(start);
             self.answer_final(turn, &mut context, 513);
             return self.settle(slot, context);
         }
-        turn.outbox.transmit_since(Flow::to(plan.peer.listener, plan.peer.address), start);
-        self.push_attempt(turn.now, &mut context, 0, arrival.key, plan.peer);
+        turn.outbox.transmit_since(Flow::to(peer.listener, peer.address), start);
+        self.push_attempt(turn.now, &mut context, 0, arrival.key, peer);
         self.settle(slot, context);
     }
 
@@ -275,6 +276,7 @@ impl Engine {
         };
         self.own_index = Some(index);
         let (key, stamp) = made?;
+        let peer = self.fit_to_size(turn, peer, start);
         let span = turn.outbox.transmit_since(Flow::to(peer.listener, peer.address), start);
         context.sent.clear();
         context.sent.extend_from_slice(span.of(&turn.outbox.bytes));

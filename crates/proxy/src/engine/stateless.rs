@@ -172,7 +172,8 @@ impl Engine {
         let start = turn.outbox.bytes.len();
         match forward.write(&mut turn.outbox.bytes) {
             Some(_) => {
-                turn.outbox.transmit_since(Flow::to(plan.peer.listener, plan.peer.address), start);
+                let peer = self.fit_to_size(turn, plan.peer, start);
+                turn.outbox.transmit_since(Flow::to(peer.listener, peer.address), start);
             }
             None => turn.outbox.event(Event::Impossible("a request's spans contradict each other")),
         }

@@ -4,7 +4,9 @@ use super::{Engine, Turn};
 use crate::flow::{Flow, Time};
 use crate::outbox::{Event, FailoverReason, Outbox};
 use crate::transaction::key::Branch;
-use crate::transaction::{Cancel, Client, Context, Server, invite_client, invite_server, plain_client, plain_server};
+use crate::transaction::{
+    Attempt, Cancel, Client, Context, Server, invite_client, invite_server, plain_client, plain_server,
+};
 use directory::Directory;
 use sip::Method;
 
@@ -44,19 +46,31 @@ impl Engine {
         if returned.starts_with(b"SIP/") {
             return;
         }
-        let Some(branch) = branch_in(returned) else { return };
-        let Some(slot) = self.table.find(branch.key) else { return };
+        let transport = self.settings.transport(flow.listener);
+        let streamless = self.note_streamless(&mut turn, flow, transport);
+        let found = branch_in(returned).and_then(|branch| Some((branch, self.table.find(branch.key)?)));
+        let Some((branch, slot)) = found else {
+            return self.send_by_datagram(&mut turn, streamless, returned);
+        };
         let Some(mut context) = self.table.take(slot) else { return };
+        // An attempt that has gone over to another transport since is none of this one's failures.
+        let hit = |attempt: &Attempt| attempt.peer.address == flow.remote && attempt.peer.transport == transport;
         if let Some(at) = context.attempt_of(branch.key, branch.attempt)
-            && context
-                .attempts
-                .get(at)
-                .is_some_and(|attempt| attempt.is_unheard() && attempt.peer.address == flow.remote)
+            && let Some(attempt) = context.attempts.get(at).filter(|attempt| hit(attempt))
         {
-            if let Some(peer) = context.attempts.get(at).map(|attempt| attempt.peer) {
-                self.note_strain(&mut turn, peer, FailoverReason::Unreachable);
+            match (attempt.is_unheard(), streamless) {
+                (true, Some(_)) => self.turn_to_datagrams(&mut turn, &mut context, at),
+                (true, None) => {
+                    self.note_strain(&mut turn, attempt.peer, FailoverReason::Unreachable);
+                    self.on_attempt_failed(&mut turn, &mut context, at, FailoverReason::Unreachable);
+                }
+                (false, Some(_)) => {
+                    self.send_by_datagram(&mut turn, streamless, returned);
+                    let timers = self.settings.timers;
+                    context.attempts.get_mut(at).into_iter().for_each(|it| it.turn_to_datagrams(now, &timers));
+                }
+                (false, None) => {}
             }
-            self.on_attempt_failed(&mut turn, &mut context, at, FailoverReason::Unreachable);
         }
         self.settle(slot, context);
     }

@@ -12,6 +12,7 @@ pub(crate) struct Strains {
 impl Strains {
     /// One more call failed at this peer: how many in a row that makes. `None` when no more peers can be counted.
     pub(crate) fn fail(&mut self, peer: Peer) -> Option<u32> {
+        let peer = peer.as_configured();
         if let Some((_, in_row)) = self.all.iter_mut().find(|(known, _)| *known == peer) {
             *in_row = in_row.saturating_add(1);
             return Some(*in_row);
@@ -26,7 +27,8 @@ impl Strains {
     /// The peer answered a call: the row ends.
     pub(crate) fn hear(&mut self, peer: &Peer) {
         if !self.all.is_empty() {
-            self.all.retain(|(known, _)| known != peer);
+            let peer = peer.as_configured();
+            self.all.retain(|(known, _)| *known != peer);
         }
     }
 }
@@ -38,7 +40,7 @@ mod tests {
 
     fn peer(port: usize) -> Peer {
         let address = ([10, 10, 10, 1], u16::try_from(port).unwrap()).into();
-        Peer { transport: Transport::Udp, address, listener: ListenerId(0) }
+        Peer { transport: Transport::Udp, address, listener: ListenerId(0), by_size: None }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 fn peer(port: u16) -> Peer {
     let address = SocketAddr::from(([10, 10, 10, 1], port));
-    Peer { transport: Transport::Udp, address, listener: ListenerId(0) }
+    Peer { transport: Transport::Udp, address, listener: ListenerId(0), by_size: None }
 }
 
 fn party(ports: &[u16], weights: &[u16]) -> Party {

@@ -132,6 +132,13 @@ impl InviteClient {
         matches!(self.state, State::Calling | State::Proceeding)
     }
 
+    /// The stream did not take the INVITE: it is sent by datagram now, and so again. Timer B goes on.
+    pub(crate) fn turn_to_datagrams(&mut self, now: Time, timers: &TimerSettings) {
+        self.reliable = false;
+        self.interval = timers.t1;
+        self.again_at = (self.state == State::Calling).then_some(now + timers.t1);
+    }
+
     /// The next target is tried: nothing is sent again, but a late response still finds this transaction.
     pub(crate) fn stop_resending(&mut self) {
         self.again_at = None;

@@ -8,10 +8,10 @@ pub(crate) mod plain_client;
 pub(crate) mod plain_server;
 pub(crate) mod table;
 
-use crate::flow::{Flow, PartyId, Time};
+use crate::flow::{Flow, PartyId, Time, Transport};
 use crate::identity::IdentityEdits;
 use crate::rewrite::Stamp;
-use crate::settings::Peer;
+use crate::settings::{Peer, TimerSettings};
 use invite_client::InviteClient;
 use invite_server::InviteServer;
 use key::Key;
@@ -198,6 +198,18 @@ impl Attempt {
         match &mut self.client {
             Client::Invite(client) => client.stop_resending(),
             Client::Plain(client) => client.stop_resending(),
+        }
+    }
+
+    /// From now on its peer is reached by datagram.
+    pub(crate) fn turn_to_datagrams(&mut self, now: Time, timers: &TimerSettings) {
+        self.peer = self.peer.reached_by(Transport::Udp);
+        match &mut self.client {
+            Client::Invite(client) => client.turn_to_datagrams(now, timers),
+            Client::Plain(client) => client.turn_to_datagrams(now, timers),
+        }
+        if let Cancel::Sent { client, .. } = &mut self.cancel {
+            client.turn_to_datagrams(now, timers);
         }
     }
 

@@ -90,6 +90,13 @@ impl PlainClient {
         matches!(self.state, State::Trying | State::Proceeding)
     }
 
+    /// The stream did not take the request: it is sent by datagram now, and so again. Timer F goes on.
+    pub(crate) fn turn_to_datagrams(&mut self, now: Time, timers: &TimerSettings) {
+        self.reliable = false;
+        self.interval = timers.t1;
+        self.again_at = self.is_pending().then_some(now + timers.t1);
+    }
+
     /// The next target is tried, or nobody waits any more: nothing is sent again.
     pub(crate) fn stop_resending(&mut self) {
         self.again_at = None;

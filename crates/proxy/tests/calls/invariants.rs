@@ -70,7 +70,9 @@ impl Invariants {
             let same_place = used.flow.remote == flow.remote
                 && used.call_id == wire.first("call-id")
                 && used.number == wire.cseq_number();
-            if !same_place || !(is_same || belongs) {
+            // What found no stream goes by datagram (18.1.1): the same request, on the same branch, once more.
+            let is_streamless = used.flow.listener != flow.listener && by_datagram(&used.bytes) == by_datagram(bytes);
+            if !same_place || !(is_same || belongs || is_streamless) {
                 return Err(format!("I3: branch {branch} of {} serves {:?} too", used.method, wire.start));
             }
         }
@@ -102,4 +104,15 @@ impl Invariants {
         }
         Ok(())
     }
+}
+
+/// A request with UDP in our Via, whatever stands there.
+fn by_datagram(bytes: &[u8]) -> Vec<u8> {
+    const TCP: &[u8] = b"Via: SIP/2.0/TCP";
+    let mut out = bytes.to_vec();
+    if let Some(at) = out.windows(TCP.len()).position(|window| window == TCP) {
+        let end = at + TCP.len();
+        out.splice(end - 3..end, *b"UDP");
+    }
+    out
 }

@@ -9,8 +9,8 @@ use crate::scene::{Endpoint, Scene};
 use crate::text::{Message, Step, Text, What};
 use crate::wire::{Wire, latin1};
 use directory::Directory;
-use proxy::{Engine, Event, Flow, InterfaceId, Key, KeyRing, ListenerId, Outbox, Time};
-use std::collections::VecDeque;
+use proxy::{Engine, Event, Flow, InterfaceId, Key, KeyRing, Listener, ListenerId, Outbox, Time, Transport};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,6 +43,8 @@ struct Run {
     ladder: Ladder,
     invariants: Invariants,
     waiting: VecDeque<Left>,
+    /// The way that the last message to an address took.
+    last_to: BTreeMap<SocketAddr, Flow>,
     events: Vec<String>,
     skips_again: bool,
 }
@@ -86,6 +88,7 @@ impl Run {
             ladder: Ladder::default(),
             invariants: Invariants::default(),
             waiting: VecDeque::new(),
+            last_to: BTreeMap::new(),
             events: Vec::new(),
             skips_again: false,
         })
@@ -192,13 +195,16 @@ impl Run {
         let mut message = message.clone();
         let speaks_as = take_as(&mut message.words).unwrap_or_else(|| name.clone());
         let address = self.scene.endpoint_of(&speaks_as)?.address;
-        let us = self.own_address(listener)?;
-        let desk =
-            Desk { ladder: &self.ladder, captures: &self.captures, call: &self.call, party: &speaks_as, address, us };
+        let Listener { transport, address: us } = self.own(listener)?;
+        let (ladder, captures, call) = (&self.ladder, &self.captures, self.call.as_str());
+        let desk = Desk { ladder, captures, call, party: &speaks_as, address, us };
         let bytes = desk.write(&message)?;
         self.ladder.add(self.now, &name, endpoint, true, &bytes);
         let flow = Flow { listener, remote: endpoint.address, connection: 0, interface: endpoint.interface };
-        self.engine.handle_datagram(self.now, flow, &bytes, &self.directory, &mut self.outbox);
+        match transport {
+            Transport::Udp => self.engine.handle_datagram(self.now, flow, &bytes, &self.directory, &mut self.outbox),
+            Transport::Tcp => self.engine.handle_message(self.now, flow, &bytes, &self.directory, &mut self.outbox),
+        }
         self.collect()
     }
 
@@ -214,7 +220,7 @@ impl Run {
         let at = self.waiting.iter().position(|left| left.flow.remote == address);
         let Some(left) = at.and_then(|at| self.waiting.remove(at)) else { return Err("lost a message".into()) };
         let listener = *self.scene.listeners.get(from).ok_or_else(|| format!("found {from}, expected a listener"))?;
-        let us = self.own_address(listener)?;
+        let us = self.own(listener)?;
         let ours: Vec<SocketAddr> = self.scene.settings.listeners.iter().map(|listener| listener.address).collect();
         let party = self.scene.name_of(address);
         let judge =
@@ -235,9 +241,10 @@ impl Run {
         self.settled()?;
         self.events.clear();
         let address = self.scene.endpoint_of(party)?.address;
-        let flow = Flow::to(ListenerId(0), address);
         let sent = self.ladder.last(&self.scene.name_of(address), false, |_| true);
-        let returned = &sent.ok_or_else(|| format!("nothing was sent to {party} yet"))?.bytes;
+        let nothing = || format!("nothing was sent to {party} yet");
+        let returned = &sent.ok_or_else(nothing)?.bytes;
+        let flow = *self.last_to.get(&address).ok_or_else(nothing)?;
         self.engine.handle_failure(self.now, flow, returned, &self.directory, &mut self.outbox);
         self.collect()
     }
@@ -310,12 +317,13 @@ impl Run {
 
     fn keep(&mut self, left: &Left) {
         let party = self.scene.name_of(left.flow.remote);
+        self.last_to.insert(left.flow.remote, left.flow);
         let endpoint = Endpoint { address: left.flow.remote, interface: InterfaceId::OTHER };
         self.ladder.add(left.time, &party, endpoint, false, &left.bytes);
     }
 
-    fn own_address(&self, listener: ListenerId) -> Result<SocketAddr, String> {
-        self.scene.settings.listener(listener).map(|l| l.address).ok_or_else(|| "found no such listener".into())
+    fn own(&self, listener: ListenerId) -> Result<Listener, String> {
+        self.scene.settings.listener(listener).copied().ok_or_else(|| "found no such listener".into())
     }
 
     fn nothing_to(&self, to: &str, message: &Message, within: Duration) -> String {

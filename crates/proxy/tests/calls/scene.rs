@@ -3,7 +3,7 @@
 use crate::rows::Rows;
 use crate::text::{Setting, duration};
 use directory::Environment;
-use proxy::settings::{DispatchSettings, LimitSettings, TimerSettings, UnknownDid, WhenDown};
+use proxy::settings::{BySize, DispatchSettings, LimitSettings, TimerSettings, UnknownDid, WhenDown};
 use proxy::targets::{Admin, Health, States};
 use proxy::{InterfaceId, Listener, ListenerId, Party, PartyId, Peer, Role, Settings, Source, Time, Transport};
 use sip::{Form, Numbering};
@@ -133,7 +133,11 @@ impl Scene {
             }
             "listen" => {
                 let id = ListenerId(u16::try_from(self.settings.listeners.len()).map_err(|e| e.to_string())?);
-                self.settings.listeners.push(Listener { transport: Transport::Udp, address: socket(value)? });
+                let (transport, address) = match value.strip_prefix("tcp ") {
+                    Some(address) => (Transport::Tcp, address),
+                    None => (Transport::Udp, value),
+                };
+                self.settings.listeners.push(Listener { transport, address: socket(address.trim())? });
                 self.listeners.insert(name.into(), id);
             }
             "peers" => {
@@ -149,11 +153,27 @@ impl Scene {
                 self.party_mut(name)?.peers.iter_mut().for_each(|peer| peer.listener = id);
             }
             "weights" | "failover" | "when_down" | "when_down_of" => self.availability(key, name, value)?,
+            "by_size" => self.by_size(name, value)?,
             "called_number" => self.party_mut(name)?.called_number = form(value)?,
             "trunk" => self.trunk(name, value)?,
             "identity" => crate::profile::identity(&mut self.party_mut(name)?.identity, value)?,
             "caller_id" => crate::profile::caller_id(&mut self.settings.caller_id, name, value)?,
             _ => return Err(format!("found {key:?}, expected a key of fixtures/calls/README.md")),
+        }
+        Ok(())
+    }
+
+    /// `us us.tcp 1300`: by datagram from the first listener, above so many bytes by a stream from the second.
+    fn by_size(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let words: Vec<&str> = value.split_whitespace().collect();
+        let [datagram, stream, bytes] = words.as_slice() else {
+            return Err(format!("found {value:?}, expected two listeners and a number of bytes"));
+        };
+        let listener = |name: &str| self.listeners.get(name).copied().ok_or_else(|| format!("{name} is no listener"));
+        let (datagram, stream) = (listener(datagram)?, listener(stream)?);
+        let by_size = BySize { datagram, stream, datagram_bytes_max: number(bytes)? };
+        for peer in &mut self.party_mut(name)?.peers {
+            (peer.listener, peer.by_size) = (datagram, Some(by_size));
         }
         Ok(())
     }
@@ -286,7 +306,7 @@ impl Scene {
 
     fn peer(&self, name: &str) -> Result<Peer, String> {
         let address = self.parties.get(name).ok_or_else(|| format!("found {name:?}, expected a party"))?.address;
-        Ok(Peer { transport: Transport::Udp, address, listener: ListenerId(0) })
+        Ok(Peer { transport: Transport::Udp, address, listener: ListenerId(0), by_size: None })
     }
 
     fn party_mut(&mut self, name: &str) -> Result<&mut Party, String> {
@@ -309,7 +329,7 @@ fn party(name: &str, role: Role, address: SocketAddr) -> Party {
         name: name.into(),
         role,
         sources: vec![Source { ip: address.ip(), port: None, interface: None }],
-        peers: vec![Peer { transport: Transport::Udp, address, listener: ListenerId(0) }],
+        peers: vec![Peer { transport: Transport::Udp, address, listener: ListenerId(0), by_size: None }],
         called_number: None,
         identity: proxy::settings::IdentitySettings::default(),
         availability: proxy::settings::Availability::default(),

@@ -186,7 +186,7 @@ fn party(name: &str, role: Role, address: &str) -> Party {
         name: name.into(),
         role,
         sources: vec![Source { ip: address.ip(), port: None, interface: None }],
-        peers: vec![Peer { transport: Transport::Udp, address, listener: ListenerId(0) }],
+        peers: vec![Peer { transport: Transport::Udp, address, listener: ListenerId(0), by_size: None }],
         called_number: None,
         identity: proxy::settings::IdentitySettings::default(),
         availability: proxy::settings::Availability::default(),

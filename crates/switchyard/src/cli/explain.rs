@@ -387,7 +387,7 @@ impl Answer {
 
 fn hops(settings: &Settings, party: &Party) -> Vec<Hop> {
     let hops = party.peers.iter().map(|peer| Hop {
-        address: format!("{}:{}", peer.transport, peer.address),
+        address: peer.to_string(),
         listener: settings.listener(peer.listener).map(|own| own.address.to_string()).unwrap_or_default(),
     });
     hops.collect()

@@ -24,6 +24,10 @@ pub const DOMAIN_BYTES: usize = 80;
 pub const NAMES: usize = 256;
 /// Keys of a ring, the active one among them.
 pub const KEYS: usize = 16;
+/// The least that a key `datagram_bytes_max` may say.
+pub const DATAGRAM_BYTES_MIN: usize = 512;
+/// The most that a key `datagram_bytes_max` may say: the payload of the largest IPv4 datagram.
+pub const DATAGRAM_BYTES_MAX: usize = 65_507;
 /// The least that the key `limits.transactions` may say.
 pub const TRANSACTIONS_MIN: usize = 100;
 /// The most that the key `limits.transactions` may say.

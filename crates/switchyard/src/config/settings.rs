@@ -97,6 +97,8 @@ pub struct TrunkSettings {
     pub interface: Option<String>,
     /// Which of our listeners messages to this trunk leave from.
     pub listener: Option<String>,
+    /// The largest request that goes to a gateway of transport `auto` by datagram, in bytes.
+    pub datagram_bytes_max: Option<u64>,
     /// How the called number is written toward this trunk.
     pub called_number: Option<String>,
     /// The caller ID of a call for which no other is valid.
@@ -169,6 +171,8 @@ pub struct EnvironmentSettings {
     pub interface: Option<String>,
     /// Which of our listeners messages to this environment leave from.
     pub listener: Option<String>,
+    /// The largest request that goes to a target of transport `auto` by datagram, in bytes.
+    pub datagram_bytes_max: Option<u64>,
     /// How the called number is written toward this environment.
     pub called_number: Option<String>,
     /// Names or ids of the organisations that it may call for; all unless given.

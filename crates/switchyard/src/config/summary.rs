@@ -45,7 +45,7 @@ impl Summary<'_> {
         writeln!(f, "  {kind} {}", party.name)?;
         let peers = party.peers.iter().map(|peer| {
             let from = core.listener(peer.listener).map(|own| format!(" from {}", own.address)).unwrap_or_default();
-            format!("{}:{}{from}", peer.transport, peer.address)
+            format!("{peer}{from}")
         });
         writeln!(f, "    calls go to   {}", joined(peers))?;
         if party.sources.is_empty() {

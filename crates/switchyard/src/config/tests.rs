@@ -128,7 +128,10 @@ fn a_peer_leaves_from_a_listener_of_its_transport() {
     let staging = &core.parties[2].peers;
     assert_eq!((staging[0].transport, staging[0].listener), (Transport::Udp, ListenerId(2)), "the named one");
     assert_eq!((staging[1].transport, staging[1].listener), (Transport::Tcp, ListenerId(1)), "of the same address");
-    assert_eq!(core.parties[3].peers[0].listener, ListenerId(1), "the first of its transport");
+    let oss = &core.parties[3].peers;
+    assert_eq!(oss[1].listener, ListenerId(1), "the first of its transport");
+    let by_size = oss[0].by_size.unwrap();
+    assert_eq!((oss[0].listener, by_size.datagram, by_size.stream), (ListenerId(0), ListenerId(0), ListenerId(1)));
 }
 
 #[test]
@@ -319,6 +322,29 @@ fn the_transaction_limit_has_bounds() {
     }
     for count in [limits::TRANSACTIONS_MIN - 1, limits::TRANSACTIONS_MAX + 1] {
         assert_eq!(faults(&text(count)).len(), 1);
+    }
+}
+
+/// Limits DATAGRAM_BYTES_MIN and DATAGRAM_BYTES_MAX; 1,300 bytes without the key (row TP1).
+#[test]
+fn datagrams_have_bounds() {
+    let text = |bytes: String| {
+        format!(
+            "[sip]\nlisten = [\"udp:10.10.10.1:5060\", \"tcp:10.10.10.1:5060\"]\n\
+             [environments.prod]\ntargets = [\"auto:10.10.10.1:5070\"]\n{bytes}"
+        )
+    };
+    let bytes_max = |text: &str| {
+        let parties = good(text).core.parties;
+        let peers: Vec<proxy::Peer> = parties.iter().flat_map(|party| party.peers.clone()).collect();
+        peers.iter().find_map(|peer| peer.by_size).unwrap().datagram_bytes_max
+    };
+    assert_eq!(bytes_max(&text(String::new())), 1_300);
+    for bytes in [limits::DATAGRAM_BYTES_MIN, limits::DATAGRAM_BYTES_MAX] {
+        assert_eq!(bytes_max(&text(format!("datagram_bytes_max = {bytes}"))), bytes);
+    }
+    for bytes in [limits::DATAGRAM_BYTES_MIN - 1, limits::DATAGRAM_BYTES_MAX + 1] {
+        assert_eq!(faults(&text(format!("datagram_bytes_max = {bytes}"))).len(), 1);
     }
 }
 

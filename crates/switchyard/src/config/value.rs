@@ -6,6 +6,8 @@ use std::time::Duration;
 
 /// What [`endpoint`] reads.
 pub(crate) const ENDPOINT: &str = "udp:IP:PORT or tcp:IP:PORT";
+/// What [`peer`] reads.
+pub(crate) const PEER: &str = "udp:IP:PORT, tcp:IP:PORT or auto:IP:PORT";
 /// What [`source`] reads.
 pub(crate) const SOURCE: &str = "IP or IP:PORT";
 /// What [`duration`] reads.
@@ -21,6 +23,14 @@ pub fn endpoint(text: &str) -> Option<(Transport, SocketAddr)> {
     };
     let address: SocketAddr = address.parse().ok()?;
     (address.port() != 0).then_some((transport, address))
+}
+
+/// Like [`endpoint`], and `auto:10.10.10.3:5080`: by UDP, and by TCP what is too large for that; the flag says so.
+pub fn peer(text: &str) -> Option<(Transport, SocketAddr, bool)> {
+    match text.strip_prefix("auto:") {
+        Some(address) => endpoint(&format!("udp:{address}")).map(|(transport, address)| (transport, address, true)),
+        None => endpoint(text).map(|(transport, address)| (transport, address, false)),
+    }
 }
 
 /// `10.10.10.2`, `10.10.10.2:5060`, `fd00::2`, `[fd00::2]:5060`. `None` is anything else, port 0 too.
@@ -97,6 +107,17 @@ mod tests {
         for wrong in ["UDP:10.10.10.1:5060", "udp://10.10.10.1:5060", "udp:pbx:5060", "udp:fd00::1:5060", "", "udp:"] {
             assert_eq!(endpoint(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn peers() {
+        let address = "10.10.10.3:5080".parse().unwrap();
+        assert_eq!(peer("auto:10.10.10.3:5080"), Some((Transport::Udp, address, true)));
+        assert_eq!(peer("tcp:10.10.10.3:5080"), Some((Transport::Tcp, address, false)));
+        for wrong in ["auto:10.10.10.3", "auto:udp:10.10.10.3:5080", "AUTO:10.10.10.3:5080", "auto:10.10.10.3:0"] {
+            assert_eq!(peer(wrong), None, "{wrong}");
+        }
+        assert_eq!(endpoint("auto:10.10.10.1:5060"), None, "no socket listens on auto");
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! One connection: a task that reads and frames, and a task that writes.
 
 use super::hub::Hub;
-use super::{Arrived, CONNECT_WITHIN, IDLE, MESSAGE_WITHIN, WRITE_WITHIN};
+use super::{Arrived, IDLE, MESSAGE_WITHIN, WRITE_WITHIN, WRITTEN};
 use bytes::{Bytes, BytesMut};
 use proxy::Flow;
 use sip::{Fault, Frame, Framer, FramingLimits, Index, Method, Parsed, Reply};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpSocket, TcpStream};
@@ -18,6 +20,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 const READ_BYTES: usize = 16_384;
 /// The answer to a keepalive (RFC 5626 4.4.1).
 const PONG: &[u8] = b"\r\n";
+/// Why a connection ended that the peer reset.
+const BROKEN: &str = "broken";
 /// The To tag of a refusal before any transaction: a stream that is refused has no dialog to tell apart.
 const REFUSAL_TAG: &[u8] = b"refused";
 
@@ -27,11 +31,19 @@ struct Shared {
     flow: Flow,
     /// When something last passed, in either direction.
     last: Cell<Instant>,
+    /// Requests that the kernel took last: a reset may have come before the peer read them.
+    written: RefCell<VecDeque<Bytes>>,
 }
 
 /// Opens a connection from `local` and serves it. Until it is open, messages wait in their queue.
-pub(super) async fn dial(hub: Rc<Hub>, flow: Flow, local: Option<IpAddr>, mut orders: mpsc::Receiver<Bytes>) {
-    match timeout(CONNECT_WITHIN, connect(flow.remote, local)).await {
+pub(super) async fn dial(
+    hub: Rc<Hub>,
+    flow: Flow,
+    local: Option<IpAddr>,
+    within: Duration,
+    mut orders: mpsc::Receiver<Bytes>,
+) {
+    match timeout(within, connect(flow.remote, local)).await {
         Ok(Ok(stream)) => serve(hub, flow, stream, orders).await,
         failed => {
             hub.leave_out(flow.connection, if failed.is_err() { "connect_timeout" } else { "connect_refused" });
@@ -54,16 +66,24 @@ pub(super) async fn serve(hub: Rc<Hub>, flow: Flow, stream: TcpStream, orders: m
     // A failure leaves the kernel's delay on, nothing else.
     let _set = stream.set_nodelay(true);
     let (read, write) = stream.into_split();
-    let shared = Rc::new(Shared { hub: Rc::clone(&hub), flow, last: Cell::new(Instant::now()) });
+    let last = Cell::new(Instant::now());
+    let shared = Rc::new(Shared { hub: Rc::clone(&hub), flow, last, written: RefCell::default() });
     let (pongs, waiting) = mpsc::channel(1);
     let mut writing = tokio::task::spawn_local(writer(Rc::clone(&shared), write, orders, waiting));
     let reason = tokio::select! {
-        reason = reader(&shared, read, pongs) => reason,
-        _ended = &mut writing => return,
+        reason = reader(&shared, read, pongs) => {
+            hub.leave_out(flow.connection, reason);
+            // With its entry gone, the queue has no sender: the writer ends when it is empty.
+            let _ended = writing.await;
+            reason
+        }
+        ended = &mut writing => ended.unwrap_or(BROKEN),
     };
-    hub.leave_out(flow.connection, reason);
-    // With its entry gone, the queue has no sender: the writer ends when it is empty.
-    let _ended = writing.await;
+    if reason == BROKEN {
+        // Whether the peer read them nobody knows: the core sees which of them have been answered (RFC 3261 18.4).
+        let written = shared.written.take();
+        written.into_iter().for_each(|bytes| hub.undelivered(flow, bytes, "broken"));
+    }
 }
 
 /// Reads until there is nothing more to read, and tells why.
@@ -78,7 +98,7 @@ async fn reader(shared: &Shared, mut read: OwnedReadHalf, replies: mpsc::Sender<
         match timeout_at(until, read.read_buf(&mut chunk)).await {
             Ok(Ok(0)) => return "ended_by_peer",
             Ok(Ok(_)) => {}
-            Ok(Err(_)) => return "broken",
+            Ok(Err(_)) => return BROKEN,
             Err(_) if begun.is_some() => return "message_timeout",
             // What we sent meanwhile counts as life too.
             Err(_) if shared.last.get() + IDLE > Instant::now() => continue,
@@ -147,34 +167,50 @@ fn refusal(remote: SocketAddr, head: &[u8], fault: Fault) -> Option<Bytes> {
     Some(out.into())
 }
 
-/// Writes until the queue has no sender any more, or the peer does not read.
+impl Shared {
+    /// Keeps a request that the kernel took.
+    fn keep_written(&self, bytes: Bytes) {
+        if bytes.starts_with(b"SIP/2.0 ") || bytes.starts_with(b"ACK ") {
+            return;
+        }
+        let mut written = self.written.borrow_mut();
+        if written.len() == WRITTEN {
+            written.pop_front();
+        }
+        written.push_back(bytes);
+    }
+}
+
+/// Writes until the queue has no sender any more, or the peer does not read, and tells why it ended.
 async fn writer(
     shared: Rc<Shared>,
     mut write: OwnedWriteHalf,
     mut orders: mpsc::Receiver<Bytes>,
     mut replies: mpsc::Receiver<Bytes>,
-) {
+) -> &'static str {
     loop {
         let (bytes, is_ours) = tokio::select! {
             biased;
             Some(reply) = replies.recv() => (reply, false),
             Some(bytes) = orders.recv() => (bytes, true),
-            else => return,
+            else => return "ended",
         };
         let reason = match timeout(WRITE_WITHIN, write.write_all(&bytes)).await {
             Ok(Ok(())) => {
                 shared.last.set(Instant::now());
                 shared.hub.count_sent(bytes.len());
+                shared.keep_written(bytes);
                 continue;
             }
-            Ok(Err(_)) => "broken",
+            Ok(Err(_)) => BROKEN,
             Err(_) => "write_timeout",
         };
         shared.hub.leave_out(shared.flow.connection, reason);
         if is_ours {
             shared.hub.undelivered(shared.flow, bytes, "no_stream");
         }
-        return give_back(&shared.hub, shared.flow, &mut orders);
+        give_back(&shared.hub, shared.flow, &mut orders);
+        return reason;
     }
 }
 

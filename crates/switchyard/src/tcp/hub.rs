@@ -1,6 +1,7 @@
 //! Where connections are known: by their number, and by the address that they lead to.
 
-use super::{Arrived, CONNECTIONS_PER_SOURCE, Parts, QUEUE, accept, connection};
+use super::{Arrived, CONNECT_OR_DATAGRAM_WITHIN, CONNECT_WITHIN, CONNECTIONS_PER_SOURCE, Parts, QUEUE};
+use super::{accept, connection};
 use crate::udp::Interfaces;
 use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
@@ -141,9 +142,14 @@ impl Hub {
 
     fn dial(self: &Rc<Self>, listener: ListenerId, remote: SocketAddr) -> u64 {
         let (flow, orders) = self.enter(listener, InterfaceId::OTHER, remote);
-        let local = self.settings().listener(listener).map(|listener| listener.address.ip());
+        let settings = self.settings();
+        let local = settings.listener(listener).map(|listener| listener.address.ip());
+        let within = match settings.peer_by_size(remote) {
+            Some(_) => CONNECT_OR_DATAGRAM_WITHIN,
+            None => CONNECT_WITHIN,
+        };
         self.counters.note(Fact::StreamOpened("dialled"));
-        tokio::task::spawn_local(connection::dial(Rc::clone(self), flow, local, orders));
+        tokio::task::spawn_local(connection::dial(Rc::clone(self), flow, local, within, orders));
         flow.connection
     }
 

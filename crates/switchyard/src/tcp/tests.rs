@@ -412,7 +412,7 @@ fn a_worker_that_is_behind_makes_peers_wait_and_loses_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_connect_that_takes_too_long_is_given_up() {
     let (parts, _) = parts();
-    let counters = Arc::clone(&parts.counters);
+    let (counters, shared) = (Arc::clone(&parts.counters), Arc::clone(&parts.settings));
     let (arriving, mut arrived) = mpsc::channel(MESSAGES);
     let (outgoing, orders) = mpsc::channel(MESSAGES);
     let tasks = tokio::task::LocalSet::new();
@@ -431,6 +431,56 @@ async fn a_connect_that_takes_too_long_is_given_up() {
             assert_eq!((back.remote, &bytes[..]), (remote, b"lost".as_slice()));
             assert!(begun.elapsed() >= CONNECT_WITHIN, "{:?}", begun.elapsed());
             assert_eq!(counters.value(&catalogue::STREAMS_CLOSED, "connect_timeout"), 1);
+            // Row TP1: a peer of transport auto gets it by datagram instead, and so does not wait as long.
+            let mut core = settings(shared.load().listeners[0].address, "");
+            let (listener, datagram_bytes_max) = (ListenerId(0), 1_300);
+            let by_size = proxy::settings::BySize { datagram: listener, stream: listener, datagram_bytes_max };
+            let place =
+                proxy::Peer { transport: proxy::Transport::Udp, address: remote, listener, by_size: Some(by_size) };
+            core.parties[0].peers.push(place);
+            shared.store(Arc::new(core));
+            let begun = tokio::time::Instant::now();
+            outgoing.send((Flow::to(ListenerId(0), remote), Bytes::from_static(b"lost"))).await.unwrap();
+            let Some(Arrived::Undelivered(..)) = arrived.recv().await else { panic!("delivered") };
+            let waited = begun.elapsed();
+            assert!((CONNECT_OR_DATAGRAM_WITHIN..CONNECT_WITHIN).contains(&waited), "{waited:?}");
         })
         .await;
+}
+
+/// Rows W3 and TP1: what the kernel took and the peer never read is told when the peer resets the connection.
+#[test]
+fn w3_tp1_a_reset_gives_back_the_requests_that_nobody_read() {
+    let mut bench = Bench::new();
+    let pbx = TcpListener::bind("127.0.0.45:0").unwrap();
+    let flow = Flow::to(ListenerId(0), pbx.local_addr().unwrap());
+    let ack = OPTIONS.replace("OPTIONS", "ACK");
+    for text in [OPTIONS, ack.as_str()] {
+        bench.send(flow, text);
+    }
+    let (mut stream, _) = pbx.accept().unwrap();
+    let _read = read(&mut stream, OPTIONS.len() + 8);
+    // Closed with bytes that nobody read: the kernel sends a reset.
+    drop(stream);
+    let Arrived::Undelivered(back, bytes) = bench.arrived() else { panic!("a message") };
+    assert_eq!((back.remote, &bytes[..]), (flow.remote, OPTIONS.as_bytes()), "an ACK has no transaction to tell");
+    assert_eq!(bench.closed("broken"), 1);
+}
+
+/// Limit WRITTEN.
+#[test]
+fn only_the_last_requests_are_given_back() {
+    let mut bench = Bench::new();
+    let pbx = TcpListener::bind("127.0.0.45:0").unwrap();
+    let flow = Flow::to(ListenerId(0), pbx.local_addr().unwrap());
+    let text = |number: usize| OPTIONS.replace("a@test", &format!("{number}@test"));
+    let bytes: usize = (0..=WRITTEN).map(|number| text(number).len()).sum();
+    (0..=WRITTEN).for_each(|number| bench.send(flow, &text(number)));
+    let (mut stream, _) = pbx.accept().unwrap();
+    let _read = read(&mut stream, bytes);
+    Socket::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
+    for number in 1..=WRITTEN {
+        let Arrived::Undelivered(_, bytes) = bench.arrived() else { panic!("a message") };
+        assert_eq!(&bytes[..], text(number).as_bytes());
+    }
 }

@@ -16,6 +16,7 @@ fn party(name: &str, role: Role) -> Party {
             transport: Transport::Udp,
             address: "127.0.0.2:5060".parse().unwrap(),
             listener: proxy::ListenerId(0),
+            by_size: None,
         }],
         called_number: None,
         identity: proxy::settings::IdentitySettings::default(),

@@ -5,7 +5,7 @@ use crate::config::fault::Key;
 use crate::config::settings::{EnvironmentSettings, Settings, TrunkSettings};
 use crate::config::{limits, value};
 use directory::Environment;
-use proxy::settings::Source;
+use proxy::settings::{BySize, Source};
 use proxy::{InterfaceId, Listener, ListenerId, Party, PartyId, Peer, Role, Transport};
 use sip::{Form, Number, Numbering};
 use std::net::{IpAddr, SocketAddr};
@@ -32,6 +32,7 @@ struct Side<'s> {
     sources: Option<&'s [String]>,
     interface: Option<&'s str>,
     listener: Option<&'s str>,
+    datagram_bytes_max: Option<u64>,
     called_number: Option<&'s str>,
 }
 
@@ -56,6 +57,7 @@ impl<'s> Side<'s> {
             sources: trunk.sources.as_deref(),
             interface: trunk.interface.as_deref(),
             listener: trunk.listener.as_deref(),
+            datagram_bytes_max: trunk.datagram_bytes_max,
             called_number: trunk.called_number.as_deref(),
         }
     }
@@ -70,6 +72,7 @@ impl<'s> Side<'s> {
             sources: settings.sources.as_deref(),
             interface: settings.interface.as_deref(),
             listener: settings.listener.as_deref(),
+            datagram_bytes_max: settings.datagram_bytes_max,
             called_number: settings.called_number.as_deref(),
         }
     }
@@ -186,29 +189,69 @@ impl Resolver<'_, '_> {
     fn peers(&mut self, side: &Side<'_>, listeners: Option<&[Listener]>) -> Vec<Peer> {
         let list = side.peers_key();
         if !(1..=proxy::limits::ATTEMPTS).contains(&side.peers.len()) {
-            let expected = format!("1 to {} addresses: {}", proxy::limits::ATTEMPTS, value::ENDPOINT);
+            let expected = format!("1 to {} addresses: {}", proxy::limits::ATTEMPTS, value::PEER);
             self.refuse(&list, "", expected);
         }
         let named = side.listener.and_then(|text| self.named_listener(&side.key.name("listener"), text, listeners?));
+        let datagram_bytes_max = self.datagram_bytes_max(side);
         let mut peers: Vec<Peer> = Vec::new();
         for (index, text) in side.peers.iter().enumerate() {
             let key = list.index(index);
-            let Some((transport, address)) = value::endpoint(text) else {
-                self.refuse(&key, text, value::ENDPOINT);
+            let Some((transport, address, is_auto)) = value::peer(text) else {
+                self.refuse(&key, text, value::PEER);
                 continue;
             };
             if let Some(why) = value::not_a_host(address.ip()) {
                 self.refuse_since(&key, text, "the address of one host", why);
                 continue;
             }
-            if peers.iter().any(|peer| peer.transport == transport && peer.address == address) {
+            let is_same = |peer: &Peer| peer.transport == transport || peer.by_size.is_some() || is_auto;
+            if peers.iter().any(|peer| peer.address == address && is_same(peer)) {
                 self.refuse(&key, text, "each address once");
             }
             let listener = listeners.and_then(|known| self.listener(&key, text, (transport, address), named, known));
+            let by_size = listener.filter(|_| is_auto).and_then(|datagram| {
+                let stream = self.stream_beside(&key, text, datagram, listeners.unwrap_or_default())?;
+                Some(BySize { datagram, stream, datagram_bytes_max })
+            });
             // Without a listener there is a fault already; any id does for the checks that follow.
-            peers.push(Peer { transport, address, listener: listener.unwrap_or(ListenerId(0)) });
+            peers.push(Peer { transport, address, listener: listener.unwrap_or(ListenerId(0)), by_size });
         }
         peers
+    }
+
+    /// Where a side's datagrams end and its streams begin.
+    fn datagram_bytes_max(&mut self, side: &Side<'_>) -> usize {
+        let Some(written) = side.datagram_bytes_max else { return proxy::limits::BY_DATAGRAM_BYTES };
+        let key = side.key.name("datagram_bytes_max");
+        let (least, most) = (limits::DATAGRAM_BYTES_MIN, limits::DATAGRAM_BYTES_MAX);
+        if side.peers.iter().all(|text| !text.starts_with("auto:")) {
+            let expected = format!("no such key without an address of transport auto in {}", side.peers_name);
+            self.refuse_since(&key, "", expected, "a peer of udp or tcp gets everything by that");
+        }
+        let bytes = usize::try_from(written).ok().filter(|bytes| (least..=most).contains(bytes));
+        if bytes.is_none() {
+            self.refuse(&key, "", format!("{least} to {most} bytes"));
+        }
+        bytes.unwrap_or(proxy::limits::BY_DATAGRAM_BYTES)
+    }
+
+    /// The TCP listener at the address of a UDP one, for what is too large for datagrams.
+    fn stream_beside(
+        &mut self,
+        key: &Key,
+        text: &str,
+        datagram: ListenerId,
+        listeners: &[Listener],
+    ) -> Option<ListenerId> {
+        let address = listeners.get(usize::from(datagram.0))?.address;
+        let wanted = Listener { transport: Transport::Tcp, address };
+        let found = (0..=u16::MAX).map(ListenerId).zip(listeners).find(|(_, own)| **own == wanted);
+        if found.is_none() {
+            let why = "what is too large for a datagram leaves from there";
+            self.refuse_since(key, text, format!("tcp:{address} in sip.listen too"), why);
+        }
+        found.map(|(id, _)| id)
     }
 
     /// The listener that the key `listener` names.
