@@ -15,7 +15,7 @@ use crate::worker::{self, Calls};
 use crate::{Options, cpu};
 
 /// Clients that write side by side.
-const CLIENTS: u64 = 4;
+const CLIENTS: u64 = 16;
 /// DIDs that each client writes to, one after the other.
 const DIDS_EACH: u64 = 1_000;
 /// How long calls are measured without a stream, to compare with.

@@ -54,4 +54,16 @@ mod tests {
             assert!(backoff.after_failure() <= Duration::from_secs(1));
         }
     }
+
+    /// Row D3: clients that failed together do not come back together.
+    #[test]
+    fn d3_waits_of_many_clients_lie_apart() {
+        let second = Duration::from_secs(1);
+        let waits: Vec<Duration> = (0..200).map(|_| Backoff::new(second, second).after_failure()).collect();
+        for quarter in 0..4 {
+            let from = second / 2 + second / 8 * quarter;
+            let there = waits.iter().filter(|wait| (from..=from + second / 8).contains(wait)).count();
+            assert!(there > 10, "{there} of 200 between {from:?} and {:?}", from + second / 8);
+        }
+    }
 }

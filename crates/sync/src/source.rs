@@ -8,6 +8,7 @@ mod dialect;
 mod engine;
 mod images;
 mod mariadb;
+mod mirror;
 mod overlay_rows;
 mod postgres;
 mod record;
@@ -32,7 +33,8 @@ use crate::own_tables::{self, OwnTable};
 use crate::settings::{Detection, Settings};
 use crate::source::change_log::LOG_ENTRIES_READ_MAX;
 use change_log::{Entry, Position, Wanted};
-use images::{Images, append};
+use images::{CHANGES_APPLIED_MAX, Images, append};
+use mirror::Mirror;
 use overlay_rows::OverlayRows;
 use record::Record;
 
@@ -47,6 +49,8 @@ pub(crate) struct Source {
     reconcile_interval: Duration,
     bell: Arc<Notify>,
     images: Images,
+    /// What an SQLite file held at the last reading.
+    mirror: Mirror,
     /// How far the change log was read; `None` where there is none, or before the first reading of a connection.
     position: Option<Position>,
     /// Which of our own tables the database has.
@@ -89,6 +93,7 @@ impl Source {
             reconcile_interval: settings.reconcile_interval,
             bell,
             images: Images::default(),
+            mirror: Mirror::default(),
             position: None,
             own: HashSet::new(),
             mark: None,
@@ -99,8 +104,7 @@ impl Source {
     /// Looks for changes since the last reading that came into effect.
     pub(crate) async fn look(&mut self, depth: Depth, policy: &Policy) -> Result<Found, SyncFault> {
         if self.engine.connect().await? {
-            self.mark = None;
-            self.position = None;
+            self.forget();
         }
         if depth == Depth::Whole {
             return Ok(Found::Everything);
@@ -112,6 +116,9 @@ impl Source {
         let mark = self.engine.mark().await?;
         if depth == Depth::Glance && !is_due && mark.is_some() && mark == self.mark {
             return Ok(Found::Nothing);
+        }
+        if self.mirror.is_whole() {
+            return self.compare_with_mirror(mark, policy).await;
         }
         if self.logs() || !self.images.are_whole() {
             return Ok(Found::Everything);
@@ -128,7 +135,16 @@ impl Source {
         if logs {
             self.images.clear();
         }
-        let mut sweep = (!logs).then(|| self.images.sweep());
+        self.mirror.clear();
+        if self.engine.dialect() == Dialect::Sqlite {
+            for table in TABLES {
+                let names = self.mapping.of(table);
+                let present = present_columns(&mut self.engine, names).await?;
+                self.mirror.fill(&mut self.engine, names, &selected(names, &present)?).await?;
+            }
+        }
+        // What the engine compares, we need not.
+        let mut sweep = (!logs && !self.mirror.is_whole()).then(|| self.images.sweep());
         for table in TABLES {
             read_table(&mut self.engine, self.mapping.of(table), None, |record| {
                 record.build(table, builder);
@@ -191,8 +207,14 @@ impl Source {
     /// Lets go of the connection: the next look begins with a new one.
     pub(crate) fn disconnect(&mut self) {
         self.engine.disconnect();
+        self.forget();
+    }
+
+    /// Forgets what holds for one connection only.
+    fn forget(&mut self) {
         self.mark = None;
         self.position = None;
+        self.mirror.clear();
     }
 
     /// Whether changes come from the change log.
@@ -210,14 +232,40 @@ impl Source {
         let overlays = read_overlays(&mut self.engine, &self.own, policy).await?;
         self.engine.execute("COMMIT").await?;
         let Some(changes) = sweep.finish() else { return Ok(Found::Everything) };
+        self.compared(mark).await?;
+        Ok(Found::Changes(changes, Some(overlays)))
+    }
+
+    /// Has the engine compare everything with the last reading.
+    async fn compare_with_mirror(&mut self, mark: Option<Vec<u8>>, policy: &Policy) -> Result<Found, SyncFault> {
+        self.engine.execute(self.engine.dialect().begin()).await?;
+        let mut changes = Changes::default();
+        for table in TABLES {
+            let names = self.mapping.of(table);
+            let present = present_columns(&mut self.engine, names).await?;
+            let selected = selected(names, &present)?;
+            let compared = self.mirror.compare(&mut self.engine, names, &selected, &mut changes).await?;
+            if compared.is_none() || changes.len() > CHANGES_APPLIED_MAX {
+                self.engine.execute("ROLLBACK").await?;
+                self.mirror.clear();
+                return Ok(Found::Everything);
+            }
+        }
+        let overlays = read_overlays(&mut self.engine, &self.own, policy).await?;
+        self.engine.execute("COMMIT").await?;
+        self.compared(mark).await?;
+        Ok(Found::Changes(changes, Some(overlays)))
+    }
+
+    /// Takes note that everything was compared as it stood at this mark or later.
+    async fn compared(&mut self, mark: Option<Vec<u8>>) -> Result<(), SyncFault> {
         self.mark = mark;
-        let is_due = self.read_at.is_none_or(|at| at.elapsed() >= self.reconcile_interval);
-        if is_due {
+        if self.read_at.is_none_or(|at| at.elapsed() >= self.reconcile_interval) {
             // Someone may have made or dropped our own tables.
             self.survey().await?;
             self.read_at = Some(Instant::now());
         }
-        Ok(Found::Changes(changes, Some(overlays)))
+        Ok(())
     }
 
     /// Reads what the change log has that was not read yet, and the rows that it names. The position is given back when
@@ -319,17 +367,23 @@ async fn read_table(
     ids: Option<&[Vec<u8>]>,
     take: impl FnMut(&mut Record),
 ) -> Result<(), SyncFault> {
-    let mut present = Vec::new();
+    let present = present_columns(engine, names).await?;
     let what = names.table.name();
+    // Names come from the operator's configuration, each in quotes that nothing in it can end; ids are literals.
+    let statement = engine.dialect().select(names, &selected(names, &present)?, ids);
+    engine.rows(what, statement, take).await
+}
+
+/// The names of a table's columns; none when it is not there or may not be read.
+async fn present_columns(engine: &mut Engine, names: &TableNames) -> Result<Vec<String>, SyncFault> {
+    let mut present = Vec::new();
     let statement = engine.dialect().columns_of(names);
     engine
-        .rows(what, statement, |record| {
+        .rows(names.table.name(), statement, |record| {
             present.push(String::from_utf8_lossy(record.cell(0).unwrap_or_default()).into_owned());
         })
         .await?;
-    // Names come from the operator's configuration, each in quotes that nothing in it can end; ids are literals.
-    let statement = engine.dialect().select(names, &selected(names, &present)?, ids);
-    engine.table_rows(what, statement, take).await
+    Ok(present)
 }
 
 async fn read_overlays(engine: &mut Engine, own: &HashSet<OwnTable>, policy: &Policy) -> Result<Overlays, SyncFault> {

@@ -181,3 +181,22 @@ impl Watcher {
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn of_too_many_moves_of_our_own_the_oldest_are_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("none.db").display());
+        let watcher = start(Settings::new(url, Policy::default())).await.unwrap();
+        let first = 918_065_978_000;
+        for digits in (first..).take(OWN_MOVES_MAX + 10) {
+            watcher.note_own_move(Number::from_digits(digits).unwrap(), Environment::Oss);
+        }
+        let own_moves = lock(&watcher.own_moves);
+        assert_eq!(own_moves.len(), OWN_MOVES_MAX);
+        assert_eq!(own_moves.front().unwrap().1.number, Number::from_digits(first + 10).unwrap());
+    }
+}

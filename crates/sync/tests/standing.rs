@@ -1,9 +1,11 @@
 //! What stands whatever the database says: the guard, the snapshot, the log of generations. On an SQLite file, as it
 //! needs no server; none of it depends on the engine.
-#![expect(clippy::unwrap_used, reason = "a failure of the bench fails the test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failure of the bench fails the test")]
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -222,6 +224,121 @@ async fn d11_a_disk_that_cannot_be_written_stops_nothing() {
     };
     tokio::time::timeout(patience, wait).await.unwrap();
     assert!(newest.exists());
+}
+
+/// A small file system of its own, which goes with the test.
+struct SmallDisk {
+    place: PathBuf,
+}
+
+impl SmallDisk {
+    fn mount(place: PathBuf) -> SmallDisk {
+        fs::create_dir_all(&place).unwrap();
+        let disk = SmallDisk { place };
+        disk.run("mount", &["-t", "tmpfs", "-o", "size=64k", "tmpfs"]);
+        disk
+    }
+
+    fn remount(&self, option: &str) {
+        self.run("mount", &["-o", &format!("remount,{option}")]);
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) {
+        let status = Command::new(program).args(arguments).arg(&self.place).status().unwrap();
+        assert!(status.success(), "{program} {arguments:?}: only root can");
+    }
+
+    /// Takes all the room there is.
+    fn fill(&self) {
+        let mut file = fs::File::create(self.place.join("filler")).unwrap();
+        while file.write_all(&[0; 512]).is_ok() {}
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.place).status();
+    }
+}
+
+/// Row D11: a full disk and one that turned read-only: each loss is counted and said, calls and changes go on, and
+/// snapshots are kept again by itself.
+#[tokio::test]
+async fn d11_a_full_and_a_read_only_disk() {
+    let mut bench = Bench::start(|_| {}).await;
+    let disk = SmallDisk::mount(bench.state());
+    bench.again().await;
+    let newest = bench.state().join(SNAPSHOT_NAME);
+    until("saved", || newest.exists()).await;
+    let mut failed = bench.watcher.status().snapshots_failed;
+    for (word, told, break_it) in [
+        ("oss", "No space left", SmallDisk::fill as fn(&SmallDisk)),
+        ("staging", "Read-only file system", |disk| disk.remount("ro")),
+    ] {
+        break_it(&disk);
+        let script = format!("UPDATE did_numbers SET routing_environment = '{word}' WHERE number = '08065978002'");
+        schema_run(&bench.path(), &script).await;
+        bench.watcher.refresh().await.unwrap();
+        let environment = bench.directory().did(number("08065978002")).unwrap().environment;
+        assert_eq!(Some(environment), word.parse().ok());
+        until("counted", || bench.watcher.status().snapshots_failed > failed).await;
+        failed = bench.watcher.status().snapshots_failed;
+        let fault = bench.watcher.status().snapshot_fault;
+        assert!(fault.as_ref().is_some_and(|fault| fault.contains(told)), "{fault:?}");
+        disk.remount("rw");
+        let _ = fs::remove_file(bench.state().join("filler"));
+        until("saved again", || bench.watcher.status().snapshot_fault.is_none()).await;
+        failed = bench.watcher.status().snapshots_failed.max(failed);
+    }
+    // What was saved last is what is in effect.
+    bench.watcher.stop().await;
+    fs::remove_file(bench.path()).unwrap();
+    bench.again().await;
+    assert_eq!(bench.directory().did(number("08065978002")).unwrap().environment, Environment::Staging);
+    bench.watcher.stop().await;
+}
+
+async fn schema_run(path: &std::path::Path, script: &str) {
+    use sqlx::ConnectOptions;
+    let mut writer = sqlx::sqlite::SqliteConnectOptions::new().filename(path).connect().await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(script.to_owned())).execute(&mut writer).await.unwrap();
+}
+
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait).await.unwrap_or_else(|_| panic!("never {what}"));
+}
+
+/// An organisation that lost its only default is a warning: it is published all the same.
+#[tokio::test]
+async fn the_loss_of_an_only_default_is_let_in() {
+    let bench = Bench::start(|_| {}).await;
+    assert_eq!(bench.write("UPDATE did_numbers SET is_default = 0").await, Generation(2));
+    assert_eq!(bench.watcher.held(), None);
+    let asha = bench.directory().organisation_by_context_prefix(b"org_a1b2c3d4_").map(|found| found.default_did);
+    assert_eq!(asha, Some(None));
+}
+
+/// A worker never drops a directory: the last one is with the writer until nobody else has it.
+#[tokio::test]
+async fn an_old_directory_is_dropped_by_the_writer() {
+    let bench = Bench::start(|_| {}).await;
+    let mut reader = bench.watcher.published().reader();
+    let held = Arc::clone(reader.latest());
+    bench.write("UPDATE did_numbers SET routing_environment = 'oss' WHERE number = '08065978002'").await;
+    // The worker has moved on and lets go: the writer still has it.
+    assert_eq!(reader.latest().generation(), Generation(2));
+    let gone = Arc::downgrade(&held);
+    assert!(Arc::strong_count(&held) >= 2, "only the worker has the old directory");
+    drop(held);
+    // With the writer's next turn it goes.
+    bench.watcher.refresh().await.unwrap();
+    bench.watcher.refresh().await.unwrap();
+    until("dropped", || gone.strong_count() == 0).await;
 }
 
 #[tokio::test]

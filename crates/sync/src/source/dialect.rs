@@ -39,8 +39,8 @@ impl Dialect {
             // The text protocol gives text, whatever the type.
             Dialect::MariaDb => name,
             Dialect::Postgres => format!("{name}::text"),
-            // The length in bytes, and every value's text with broken UTF-8 left as it is: see `sqlite::unpack`.
-            Dialect::Sqlite => format!("coalesce(length(CAST({name} AS BLOB)) || ':' || CAST({name} AS TEXT), '-')"),
+            // A cast to BLOB gives every value's text, and leaves broken UTF-8 as it is.
+            Dialect::Sqlite => format!("CAST({name} AS BLOB)"),
         }
     }
 
@@ -85,15 +85,11 @@ impl Dialect {
     }
 
     /// A statement that selects these columns of a table, each at its place; one that is not there reads as NULL. With
-    /// `ids`, the rows that have them. In SQLite all columns are packed into one.
+    /// `ids`, the rows that have them.
     pub(crate) fn select(self, names: &TableNames, selected: &[Option<&str>], ids: Option<&[Vec<u8>]>) -> String {
-        let (missing, between) = match self {
-            Dialect::MariaDb | Dialect::Postgres => ("NULL", ", "),
-            Dialect::Sqlite => ("'-'", " || "),
-        };
         let list: Vec<String> =
-            selected.iter().map(|name| name.map_or_else(|| missing.to_owned(), |name| self.column(name))).collect();
-        let mut statement = format!("SELECT {} FROM {}", list.join(between), names.quoted(self.quote()));
+            selected.iter().map(|name| name.map_or_else(|| "NULL".to_owned(), |name| self.column(name))).collect();
+        let mut statement = format!("SELECT {} FROM {}", list.join(", "), names.quoted(self.quote()));
         if let Some(ids) = ids {
             let literals: Vec<String> = ids.iter().map(|id| self.literal(id)).collect();
             let key = quoted(names.column("id"), self.quote());

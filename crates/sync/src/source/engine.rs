@@ -115,22 +115,6 @@ impl Engine {
         done.map_err(|error| SyncFault::Query { what: what.to_owned(), detail: detail(&error) })
     }
 
-    /// The same with a statement of [`Dialect::select`].
-    pub(crate) async fn table_rows(
-        &mut self,
-        what: &str,
-        statement: String,
-        take: impl FnMut(&mut Record),
-    ) -> Result<(), SyncFault> {
-        match self {
-            Engine::Sqlite(sqlite) => {
-                let done = sqlite.packed_rows(statement, take).await;
-                done.map_err(|error| SyncFault::Query { what: what.to_owned(), detail: detail(&error) })
-            }
-            engine => engine.rows(what, statement, take).await,
-        }
-    }
-
     /// Runs a statement that has no rows; returns how many it touched.
     pub(crate) async fn execute(&mut self, statement: &str) -> Result<u64, SyncFault> {
         let done = match self {

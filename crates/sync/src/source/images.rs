@@ -10,9 +10,9 @@ use directory::{Changes, Table};
 use super::record::Record;
 
 /// Rows whose digests are kept to find changes; in a larger database every reading becomes a build.
-const ROWS_COMPARED_MAX: usize = 250_000;
+pub(super) const ROWS_COMPARED_MAX: usize = 250_000;
 /// Changed rows that are applied one by one; more become a build.
-const CHANGES_APPLIED_MAX: usize = 20_000;
+pub(super) const CHANGES_APPLIED_MAX: usize = 20_000;
 
 /// The digests of all rows of the last reading.
 ///
@@ -224,5 +224,43 @@ mod tests {
             digest(&[Some(b"ab".to_vec()), Some(b"c".to_vec())]),
             digest(&[Some(b"a".to_vec()), Some(b"bc".to_vec())])
         );
+    }
+
+    /// Ids as text, one after the other.
+    fn ids(count: usize) -> Vec<String> {
+        (0..count).map(|id| id.to_string()).collect()
+    }
+
+    #[test]
+    fn beyond_the_rows_that_are_compared_every_reading_is_a_build() {
+        let ids = ids(ROWS_COMPARED_MAX + 1);
+        let mut record = Record::default();
+        for (rows, is_compared) in [(ROWS_COMPARED_MAX, true), (ROWS_COMPARED_MAX + 1, false)] {
+            let mut images = Images::default();
+            let mut sweep = images.sweep();
+            for id in &ids[..rows] {
+                record.set(0, Some(id.as_bytes()));
+                sweep.first(Table::Dids, &record);
+            }
+            sweep.finish_first();
+            assert_eq!(images.are_whole(), is_compared, "{rows} rows");
+            assert_eq!(images.rows.len(), ROWS_COMPARED_MAX);
+        }
+    }
+
+    #[test]
+    fn beyond_the_changes_that_are_applied_it_is_a_build() {
+        let ids = ids(CHANGES_APPLIED_MAX + 1);
+        let rows = |number: &'static [u8]| ids.iter().map(|id| (id.as_bytes(), number)).collect::<Vec<_>>();
+        let mut images = Images::default();
+        assert!(read(&mut images, &rows(b"918065978001")).is_none());
+        let mut changed = rows(b"918065978001");
+        for row in changed.iter_mut().skip(1) {
+            row.1 = b"918065978002";
+        }
+        assert_eq!(read(&mut images, &changed).unwrap().len(), CHANGES_APPLIED_MAX);
+        assert!(read(&mut images, &rows(b"918065978003")).is_none());
+        // Nothing is forgotten by it.
+        assert!(read(&mut images, &rows(b"918065978003")).unwrap().is_empty());
     }
 }

@@ -55,7 +55,8 @@ pub(crate) fn options(url: &str) -> Result<SqliteConnectOptions, SyncFault> {
 
 impl Sqlite {
     pub(crate) fn new(settings: &Settings) -> Result<Sqlite, SyncFault> {
-        let options = options(&settings.url)?.read_only(true);
+        // The mirror is in memory.
+        let options = options(&settings.url)?.read_only(true).pragma("temp_store", "MEMORY");
         let path = options.get_filename().to_path_buf();
         Ok(Sqlite { options, path, open: None })
     }
@@ -100,25 +101,6 @@ impl Sqlite {
         Ok(())
     }
 
-    /// Hands every row to `take`, all columns of which came packed in one: the values of a row are not copied and
-    /// counted each on its own then, which is most of what a reading costs.
-    pub(crate) async fn packed_rows(
-        &mut self,
-        statement: String,
-        mut take: impl FnMut(&mut Record),
-    ) -> Result<(), sqlx::Error> {
-        let mut record = Record::default();
-        let (connection, _) = self.open.as_mut().ok_or(sqlx::Error::PoolClosed)?;
-        let mut found = sqlx::query(AssertSqlSafe(statement)).fetch(connection);
-        while let Some(row) = found.try_next().await? {
-            let packed: &[u8] = row.try_get_unchecked(0)?;
-            unpack(packed, &mut record)
-                .ok_or_else(|| sqlx::Error::Protocol("found a row in an encoding other than UTF-8".to_owned()))?;
-            take(&mut record);
-        }
-        Ok(())
-    }
-
     pub(crate) async fn execute(&mut self, statement: String) -> Result<u64, sqlx::Error> {
         let (connection, _) = self.open.as_mut().ok_or(sqlx::Error::PoolClosed)?;
         sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await.map(|done| done.rows_affected())
@@ -137,58 +119,6 @@ impl Sqlite {
                 self.open = None;
                 Err(SyncFault::FileMissing { path: self.path.clone() })
             }
-        }
-    }
-}
-
-/// Takes a row apart: each value is its length in bytes, `:` and so many bytes; NULL is `-`. `None` when it is not so.
-fn unpack(mut packed: &[u8], record: &mut Record) -> Option<()> {
-    let mut place = 0;
-    while let Some((&first, mut rest)) = packed.split_first() {
-        if first == b'-' {
-            record.set(place, None);
-        } else {
-            let mut len = usize::from(first.checked_sub(b'0').filter(|&digit| digit < 10)?);
-            let value = loop {
-                let (&next, after) = rest.split_first()?;
-                rest = after;
-                if next == b':' {
-                    break rest.get(..len)?;
-                }
-                let digit = usize::from(next.checked_sub(b'0').filter(|&digit| digit < 10)?);
-                len = len.checked_mul(10)?.checked_add(digit)?;
-            };
-            record.set(place, Some(value));
-            rest = rest.get(len..)?;
-        }
-        packed = rest;
-        place += 1;
-    }
-    Some(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn unpacked(packed: &[u8]) -> Option<Vec<Option<Vec<u8>>>> {
-        let mut record = Record::default();
-        unpack(packed, &mut record)?;
-        Some(record.cells().to_vec())
-    }
-
-    #[test]
-    fn a_packed_row_is_taken_apart_whatever_its_values_hold() {
-        let cells = unpacked(b"2:a:-0:12:0123456789-:1:\xff").unwrap();
-        let expected: [Option<&[u8]>; 5] = [Some(b"a:"), None, Some(b""), Some(b"0123456789-:"), Some(b"\xff")];
-        assert_eq!(cells, expected.map(|cell| cell.map(<[u8]>::to_vec)));
-        assert_eq!(unpacked(b"").unwrap(), []);
-    }
-
-    #[test]
-    fn what_is_not_packed_is_refused() {
-        for wrong in [&b"3:ab"[..], b"a", b"1", b"x:1", b"1:ab", b"99999999999999999999999:a", b":", b"1a:a"] {
-            assert_eq!(unpacked(wrong), None, "{}", wrong.escape_ascii());
         }
     }
 }

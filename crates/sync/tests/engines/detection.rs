@@ -197,6 +197,11 @@ async fn a_mass_change_is_read_as_a_whole(engine: Engine) {
     assert_eq!(directory.fault_count(), 0);
     bench.write(&moves(8002, "oss")).await;
     bench.until(|directory| goes_to(directory, 8002, Environment::Oss)).await;
+    // More than one statement asks for, fewer than everything.
+    bench.write("DELETE FROM did_numbers WHERE id LIKE 'mass-1%'").await;
+    bench.until(|directory| directory.did_count() == 25_055 - 11_111).await;
+    bench.write("UPDATE did_numbers SET routing_environment = 'oss' WHERE id LIKE 'mass-20%'").await;
+    bench.until(|directory| directory.dids().filter(|did| did.environment == Environment::Oss).count() >= 1_111).await;
     bench.write("DELETE FROM did_numbers WHERE id LIKE 'mass-%'").await;
     bench.until(|directory| directory.did_count() == 55).await;
 }
