@@ -4,9 +4,11 @@
 //! there, [`fetch_status`] asks. [`Status`] is the one value that both know: what `GET /api/v1/status` says.
 
 mod client;
+mod observe;
 mod server;
 mod status;
 
 pub use client::{AskFault, fetch_status};
+pub use observe::{Observed, Readiness, serve_observed};
 pub use server::{BindFault, SOCKET_NAME, bind, serve};
 pub use status::{Count, DirectoryStatus, ListenerStatus, PartyStatus, Status};

@@ -137,13 +137,15 @@ pub(crate) fn dress(
         Shown::Pass | Shown::Refuse(_) => return None,
     };
     let anonymous = wants_privacy(message) || is_anonymous(from);
-    let writer = Writer { settings, directory, profile, leaves, from, organisation: presented.organisation };
+    let untrusted = is_untrusted(settings, trunk);
+    let organisation = presented.organisation;
+    let writer = Writer { settings, directory, profile, leaves, from, organisation, untrusted };
     let shown = match (anonymous, profile.in_from) {
         (true, _) => ANONYMOUS.to_vec(),
         (false, true) => writer.name_addr(in_from),
         (false, false) => writer.name_addr_without_number(),
     };
-    let hides = anonymous && is_untrusted(settings, trunk);
+    let hides = anonymous && untrusted;
     let headers = match hides {
         true => ShownHeaders::default(),
         false => ShownHeaders {
@@ -184,6 +186,8 @@ struct Writer<'a> {
     /// The received From, whose display name and host may stay.
     from: &'a [u8],
     organisation: Option<OrganisationId>,
+    /// The trunk is not told what Privacy withholds.
+    untrusted: bool,
 }
 
 impl Writer<'_> {
@@ -249,7 +253,8 @@ impl Writer<'_> {
                 let uri = uri.and_then(|uri| Uri::parse(uri).ok()).filter(|uri| !uri.host.is_empty());
                 let says = |uri: &Uri<'_>| {
                     let is_nowhere = uri.host_bytes().eq_ignore_ascii_case(b"anonymous.invalid");
-                    !is_nowhere && uri.hostport.of(uri.bytes).len() <= HOST_BYTES
+                    let host = uri.hostport.of(uri.bytes);
+                    !is_nowhere && host.len() <= HOST_BYTES && !has_long_run(host)
                 };
                 match uri.filter(says) {
                     Some(uri) => out.extend_from_slice(uri.hostport.of(uri.bytes)),
@@ -318,10 +323,20 @@ impl Writer<'_> {
         if !own && number != did {
             return None;
         }
+        let asks_privacy = has_name(element, b"privacy");
+        if asks_privacy && self.untrusted {
+            return None;
+        }
         let at = element.windows(user.len()).position(|window| window == user)?;
         let (head, tail) = (element.get(..at)?, element.get(at + user.len()..)?);
-        if rule == HeaderRule::Keep && !holds_number(head) && !has_long_run(tail) {
+        let params = user.iter().position(|c| *c == b';').and_then(|at| user.get(at..)).unwrap_or_default();
+        let hides = |text: &[u8]| has_long_run(text) || hides_number(text, uri.hostport.of(uri.bytes));
+        if rule == HeaderRule::Keep && !holds_number(head) && !holds_number(params) && !hides(tail) {
             return Some(element.to_vec());
+        }
+        // What is written anew has no headers in its URI, and so would no longer ask.
+        if asks_privacy {
+            return None;
         }
         let mut out = Vec::with_capacity(element.len());
         self.uri(number, &mut out);
@@ -349,9 +364,41 @@ fn has_long_run(text: &[u8]) -> bool {
     text.split(|c| !c.is_ascii_digit()).any(|run| run.len() >= 7)
 }
 
-/// A display name with five digits and more in it may be a number, and a number that is not ours must not pass.
+/// A display name with five digits and more in it may be a number, and a number that is not ours must not pass. Digits
+/// of other scripts count.
 fn holds_number(display: &[u8]) -> bool {
-    display.iter().filter(|c| c.is_ascii_digit()).count() >= 5
+    let ascii = || display.iter().filter(|c| c.is_ascii_digit()).count();
+    let any = || String::from_utf8_lossy(display).chars().filter(|c| c.is_numeric()).count();
+    let digits = if display.is_ascii() { ascii() } else { any() };
+    digits >= 5
+}
+
+/// What follows a URI's user part may spell a number with separators and escapes; the host's own digits do not count.
+fn hides_number(tail: &[u8], host: &[u8]) -> bool {
+    let after = tail.windows(host.len().max(1)).position(|window| window == host).map_or(0, |at| at + host.len());
+    let text = tail.get(after..).unwrap_or_default();
+    text.split(|c| matches!(c, b';' | b'&' | b'?' | b'>')).any(|part| holds_number(&unescaped(part)))
+}
+
+/// A part of a URI with its `%`-escapes resolved.
+fn unescaped(part: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(part.len());
+    let mut rest = part;
+    while let Some((first, after)) = rest.split_first() {
+        let hex =
+            |at: usize| after.get(at).and_then(|c| char::from(*c).to_digit(16)).and_then(|d| u8::try_from(d).ok());
+        let escaped = (*first == b'%').then(|| Some(hex(0)? * 16 + hex(1)?)).flatten();
+        out.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { after.get(2..).unwrap_or_default() } else { after };
+    }
+    out
+}
+
+/// True when a URI's headers name this one, in any case.
+fn has_name(element: &[u8], name: &[u8]) -> bool {
+    let headers = element.iter().position(|c| *c == b'?').and_then(|at| element.get(at + 1..)).unwrap_or_default();
+    let mut fields = headers.split(|c| *c == b'&');
+    fields.any(|field| field.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)))
 }
 
 /// A quoted string of RFC 3261 25.1.

@@ -282,3 +282,27 @@ proptest! {
         holds(profile, untrusted, "", &from, &more)?;
     }
 }
+
+/// The length of our Record-Route of a call from `from`, with its line end, as a trunk sees it.
+fn record_route_bytes(profile: Option<Profile>, from: &str) -> usize {
+    let identity =
+        IdentitySettings { profile, fallback_did: Number::from_digits(FALLBACK), ..IdentitySettings::default() };
+    let keys = Arc::new(KeyRing::new(&Key { id: 1, secret: [7; 32] }, &[]));
+    let engine = Engine::new(Arc::new(settings(identity)), keys);
+    let mut call = Call { engine, directory: directory(), outbox: Outbox::new() };
+    let from = format!("{from};tag=caller");
+    let more = "X-Endpoint: org_aurora_1001\r\n";
+    let invite = request("INVITE", 1, "", &from, &format!("<sip:+447700900001@{US}>"), more, PBX);
+    let sent = call.pass(PBX, &invite, GATEWAY);
+    values(&sent, "Record-Route").iter().map(|value| "Record-Route: \r\n".len() + value.len()).sum()
+}
+
+/// The token grows by 4 bytes for each 3 of both names and their lengths, and ordinary names keep it under 300 in all.
+#[test]
+fn the_record_route_of_an_ordinary_call_is_under_300_bytes() {
+    let rewritten = |from: &str| record_route_bytes(Some(Profile::default()), from);
+    let usual = "\"Asha Rao\" <sip:org_aurora_1001@10.10.10.1:5070>";
+    assert_eq!((record_route_bytes(None, usual), rewritten(usual)), (85, 199));
+    let long = "\"Asha Rao, Reception Desk North\" <sip:org_aurora_1001@pbx.staging.clinics.example.net:5070>";
+    assert!(rewritten(long) < 300, "{}", rewritten(long));
+}

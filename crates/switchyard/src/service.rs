@@ -1,6 +1,8 @@
 //! The running proxy as one value: sockets, one worker on its thread, the directory's writer, the status socket.
 //! `run` keeps one alive between signals, `demo` puts one between simulated neighbours.
 
+mod readings;
+
 use crate::clock::Clock;
 use crate::config::Configuration;
 use crate::tcp::{self, Streams};
@@ -11,6 +13,7 @@ use arc_swap::ArcSwap;
 use proxy::settings::BySize;
 use proxy::{KeyRing, Listener, ListenerId, Party, Peer, Role, Settings, Transport};
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,12 +21,15 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 use sync::changes::Writes;
 use sync::{SyncFault, Watcher};
-use telemetry::{Counters, catalogue};
+use telemetry::{Counters, Exporter, catalogue};
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 /// How often interface names are looked up again: a tunnel may come, go and come back with another number.
 const INTERFACES_EVERY: Duration = Duration::from_secs(3);
+/// How often the histograms' buffers are emptied.
+const KEEP_UP_EVERY: Duration = Duration::from_secs(5);
 /// Commands that may wait for a worker.
 const COMMANDS: usize = 16;
 
@@ -69,6 +75,9 @@ pub enum StartFault {
     /// The status socket.
     #[error(transparent)]
     Bind(#[from] BindFault),
+    /// The listener of `/metrics`.
+    #[error("metrics cannot be served: {0}")]
+    Metrics(io::Error),
     /// A thread of ours.
     #[error("a thread cannot be started: {0}")]
     Worker(io::Error),
@@ -90,8 +99,10 @@ impl Service {
         keys: KeyRing,
         watch: Option<SyncSender<Seen>>,
     ) -> Result<Service, StartFault> {
-        let Configuration { core, state_dir, database, .. } = configuration;
+        let Configuration { core, state_dir, database, metrics_listen, .. } = configuration;
         let settings = Arc::new(core);
+        let exporter = Arc::new(Exporter::new().map_err(|fault| StartFault::Metrics(io::Error::other(fault)))?);
+        let metrics = bind_metrics(metrics_listen).await?;
         let Sockets { udp, tcp } = open_listeners(&settings.listeners)?;
         let api = admin::bind(&state_dir).await?;
         let watcher = sync::start(database.clone()).await?;
@@ -101,7 +112,7 @@ impl Service {
             settings: Arc::new(ArcSwap::new(Arc::clone(&settings))),
             database: ArcSwap::from_pointee(database),
             listeners: settings.listeners.clone(),
-            counters: Arc::new(Counters::new()),
+            counters: Arc::new(exporter.counters()),
             draining: AtomicBool::new(false),
         });
         let interfaces = Arc::new(ArcSwap::from_pointee(Interfaces::resolve(&settings.interfaces)));
@@ -121,14 +132,27 @@ impl Service {
         let ended = spawn_worker(parts, orders).map_err(StartFault::Worker)?;
         let asked = (Arc::clone(&told), access.watcher.clone());
         let answer = admin::serve(api, move || asked.0.status(&asked.1), std::future::pending());
-        let tasks = vec![
+        let observed = Arc::new(readings::Observed {
+            told: Arc::clone(&told),
+            watcher: access.watcher.clone(),
+            exporter: Arc::clone(&exporter),
+        });
+        let mut tasks = vec![
             tokio::spawn(async {
                 if let Err(error) = answer.await {
                     tracing::error!(%error, "the status socket is closed");
                 }
             }),
             tokio::spawn(follow_interfaces(Arc::clone(&told), interfaces)),
+            tokio::spawn(keep_up(exporter)),
         ];
+        if let Some(listener) = metrics {
+            tasks.push(tokio::spawn(async {
+                if let Err(error) = admin::serve_observed(listener, observed, std::future::pending()).await {
+                    tracing::error!(%error, "the listener of /metrics is closed");
+                }
+            }));
+        }
         Ok(Service { told, commands, ended, access, tasks, socket: Some(state_dir.join(admin::SOCKET_NAME)) })
     }
 
@@ -334,6 +358,26 @@ fn spawn_worker(parts: Parts, orders: mpsc::Receiver<Command>) -> io::Result<one
         let _told = ending.send(worker::run(parts, orders));
     })?;
     Ok(ended)
+}
+
+async fn bind_metrics(address: Option<SocketAddr>) -> Result<Option<TcpListener>, StartFault> {
+    let Some(address) = address else { return Ok(None) };
+    match TcpListener::bind(address).await {
+        Ok(listener) => {
+            tracing::info!(%address, "metrics are served");
+            Ok(Some(listener))
+        }
+        Err(error) => Err(StartFault::Metrics(io::Error::new(error.kind(), format!("{address}: {error}")))),
+    }
+}
+
+/// Empties the histograms' buffers, also when nobody scrapes.
+async fn keep_up(exporter: Arc<Exporter>) {
+    let mut every = tokio::time::interval(KEEP_UP_EVERY);
+    loop {
+        every.tick().await;
+        exporter.upkeep();
+    }
 }
 
 async fn follow_interfaces(told: Arc<Told>, interfaces: Arc<ArcSwap<Interfaces>>) {

@@ -5,6 +5,7 @@
     reason = "the lint's leave for tests does not reach the functions they share"
 )]
 
+mod metrics;
 mod outbound;
 mod stage;
 

@@ -398,6 +398,17 @@ pub static AGE_SECONDS: Family = gauge(
 /// Whether the last reading failed.
 pub static DATABASE_DOWN: Family =
     gauge("switchyard_directory_trouble", "1 while the last attempt to read the database has failed.");
+/// Whether the guard holds a table back.
+pub static GUARD_HOLDS: Family =
+    gauge("switchyard_guard_holding", "1 while the guard holds a table back that lost or moved too much.");
+/// Whether the table comes from the disk.
+pub static FROM_SNAPSHOT: Family =
+    gauge("switchyard_directory_from_snapshot", "1 while calls are served from the copy on disk.");
+/// Snapshots that failed.
+pub static SNAPSHOTS_FAILED: Family = Family {
+    kind: Kind::Counter,
+    ..gauge("switchyard_snapshots_failed_total", "Copies of the directory that could not be written to disk.")
+};
 /// Resident memory.
 pub static RESIDENT_BYTES: Family =
     gauge("switchyard_resident_memory_bytes", "Memory of the process that is resident.");
@@ -406,11 +417,11 @@ pub static OPEN_FILES: Family = gauge("switchyard_open_files", "File descriptors
 /// CPU time.
 pub static CPU_SECONDS: Family = Family {
     kind: Kind::Counter,
-    ..gauge("switchyard_cpu_seconds_total", "CPU time of the process, user and system.")
+    ..gauge("switchyard_cpu_seconds_total", "CPU time of the process, user and system, in whole seconds.")
 };
 
 /// What is read when somebody asks, and counted by nobody.
-pub static READINGS: [&Family; 12] = [
+pub static READINGS: [&Family; 15] = [
     &BUILD,
     &UPTIME_SECONDS,
     &READY,
@@ -420,6 +431,9 @@ pub static READINGS: [&Family; 12] = [
     &FAULTS,
     &AGE_SECONDS,
     &DATABASE_DOWN,
+    &GUARD_HOLDS,
+    &FROM_SNAPSHOT,
+    &SNAPSHOTS_FAILED,
     &RESIDENT_BYTES,
     &OPEN_FILES,
     &CPU_SECONDS,

@@ -12,7 +12,11 @@ struct Package {
 }
 
 /// The Debian packages; only those that are missing are installed, without what they recommend.
-const PACKAGES: [Package; 7] = [
+const PACKAGES: [Package; 8] = [
+    Package {
+        name: "prometheus",
+        purpose: "Prometheus and promtool: they read what we measure and test the alert rules",
+    },
     Package { name: "sip-tester", purpose: "SIPp: callers and callees of the wire tests" },
     Package { name: "kamailio", purpose: "an independent proxy before and behind ours" },
     Package { name: "baresip-core", purpose: "a phone at each end, with audio" },

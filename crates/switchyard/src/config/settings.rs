@@ -29,6 +29,8 @@ pub struct Settings {
     pub environments: EnvironmentsSettings,
     /// Where the directory comes from.
     pub database: DatabaseSettings,
+    /// What machines ask.
+    pub metrics: MetricsSettings,
     /// RFC 3261's timers, and ours.
     pub timers: TimersSettings,
     /// Numbers on tables.
@@ -227,6 +229,14 @@ pub struct GuardSettings {
     pub moved_percent: u32,
 }
 
+/// `[metrics]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsSettings {
+    /// The address of `/metrics`, `/healthz` and `/readyz`; none unless given.
+    pub listen: Option<String>,
+}
+
 /// `[timers]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -300,6 +310,7 @@ impl Default for Settings {
             },
             database: DatabaseSettings::default(),
             timers: TimersSettings::default(),
+            metrics: MetricsSettings::default(),
             limits: LimitsSettings::default(),
         }
     }

@@ -24,7 +24,8 @@ fn full() -> Configuration {
 
 #[test]
 fn every_key_of_the_full_file_has_its_effect() {
-    let Configuration { core, state_dir, database, drain_limit, fallback_dids, fallback_owners } = full();
+    let Configuration { core, state_dir, database, drain_limit, metrics_listen, fallback_dids, fallback_owners } =
+        full();
     assert_eq!((core.environment, state_dir), (Environment::Prod, "/var/lib/switchyard".into()));
     assert_eq!(core.listeners.len(), 3);
     assert_eq!(core.own_names, ["sip.example.org".into()]);
@@ -61,6 +62,7 @@ fn every_key_of_the_full_file_has_its_effect() {
     assert_eq!(core.timers.hop_timeout, Duration::from_secs(3));
     assert_eq!((core.limits.transactions, core.limits.retry_after_secs), (1_000_000, 10));
     assert_eq!(drain_limit, Duration::from_secs(90));
+    assert_eq!(metrics_listen, Some("127.0.0.1:9160".parse().unwrap()));
     let numbers: Vec<(PartyId, u64)> = fallback_dids.iter().map(|(id, number)| (*id, number.digits())).collect();
     assert_eq!(numbers, [(PartyId(0), 918_065_978_029)]);
     assert_eq!(fallback_owners, [(PartyId(0), "Operator".to_owned())]);

@@ -152,7 +152,7 @@ impl Show {
         for party in &self.stage.parties {
             writeln!(out, "{}", line(party.name, party.local, "simulated"))?;
         }
-        writeln!(out)
+        writeln!(out, "\n  what it counts: http://{}/metrics\n", self.stage.metrics)
     }
 
     fn dids(&self) -> usize {

@@ -9,7 +9,7 @@ use crate::service::Service;
 use crate::worker::Seen;
 use anyhow::Context;
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -17,6 +17,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 /// Facts that may wait to be shown.
 const SEEN_WAITING: usize = 1_024;
 const PROXY: (Ipv4Addr, u16) = (Ipv4Addr::new(127, 0, 0, 10), 5060);
+const METRICS: (Ipv4Addr, u16) = (Ipv4Addr::new(127, 0, 0, 10), 9160);
 const GATEWAY: (Ipv4Addr, u16) = (Ipv4Addr::new(127, 0, 0, 2), 5060);
 const PROD: (Ipv4Addr, u16) = (Ipv4Addr::new(127, 0, 0, 11), 5070);
 const STAGING: (Ipv4Addr, u16) = (Ipv4Addr::new(127, 0, 0, 13), 5080);
@@ -28,6 +29,8 @@ pub(super) struct Stage {
     /// What the proxy is told, to tell its decisions by.
     pub(super) settings: proxy::Settings,
     pub(super) proxy: SocketAddr,
+    /// Where `/metrics` is served.
+    pub(super) metrics: SocketAddr,
     pub(super) parties: Vec<Arc<Party>>,
     pub(super) sightings: Arc<Sightings>,
     pub(super) seen: Receiver<Seen>,
@@ -51,7 +54,8 @@ impl Stage {
             parties.push(party);
             ears.push(ear);
         }
-        let text = configuration(folder.path(), proxy, &parties);
+        let metrics = free_port(METRICS)?;
+        let text = configuration(folder.path(), proxy, metrics, &parties);
         let file = folder.path().join("switchyard.toml");
         std::fs::write(&file, text)?;
         std::fs::write(folder.path().join("call.xml"), include_str!("call.xml"))?;
@@ -60,7 +64,7 @@ impl Stage {
         let keys = keys_file::open(&configuration.state_dir)?;
         let (watch, seen) = sync_channel(SEEN_WAITING);
         let service = Service::start(configuration, keys, Some(watch)).await?;
-        Ok(Stage { service, settings, proxy, parties, sightings, seen, folder, _ears: ears })
+        Ok(Stage { service, settings, proxy, metrics, parties, sightings, seen, folder, _ears: ears })
     }
 
     /// The party of this name.
@@ -85,7 +89,7 @@ impl Stage {
     }
 }
 
-fn configuration(folder: &Path, proxy: SocketAddr, parties: &[Arc<Party>]) -> String {
+fn configuration(folder: &Path, proxy: SocketAddr, metrics: SocketAddr, parties: &[Arc<Party>]) -> String {
     let address = |name: &str| parties.iter().find(|p| p.name == name).map_or(proxy, |party| party.local);
     let (gateway, prod, staging, oss) = (address("gateway"), address("prod"), address("staging"), address("oss"));
     let (state, trunk) = (folder.display(), gateway.ip());
@@ -112,10 +116,19 @@ targets = ["udp:{staging}"]
 [environments.oss]
 targets = ["udp:{oss}"]
 
+[metrics]
+listen = "{metrics}"
+
 [database]
 url = "sqlite://{state}/directory.db"
 "#
     )
+}
+
+/// The same for TCP.
+fn free_port((ip, port): (Ipv4Addr, u16)) -> anyhow::Result<SocketAddr> {
+    let bound = TcpListener::bind((ip, port)).or_else(|_| TcpListener::bind((ip, 0)));
+    Ok(bound.with_context(|| format!("no port of {ip} can be bound"))?.local_addr()?)
 }
 
 /// The wanted address, or the same with a port that is free.

@@ -173,6 +173,7 @@ fn config_text(network: u8, transport: &str, trunk: &str, folder: &Path) -> Stri
          [environments.prod]\ntargets = [\"{transport}:{prod}\"]\n\
          [environments.staging]\ntargets = [\"{transport}:{staging}\"]\n\
          [environments.oss]\ntargets = [\"{transport}:{oss}\"]\n\
+         [metrics]\nlisten = \"127.0.{network}.1:9160\"\n\
          [database]\nurl = \"sqlite://{state}/directory.db\"\n"
     )
 }

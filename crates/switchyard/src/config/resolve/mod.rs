@@ -7,12 +7,13 @@ mod parties;
 use super::ENVIRONMENT_VARIABLE;
 use super::document::{Document, Variables};
 use super::fault::{Fault, Key, Place};
-use super::settings::{DispatchSettings, NumberingSettings, Settings, SipSettings, TimersSettings};
+use super::settings::{DispatchSettings, MetricsSettings, NumberingSettings, Settings, SipSettings, TimersSettings};
 use super::{limits, value};
 use directory::{Environment, Policy, PoolStates, PoolStatus};
 use proxy::settings::{LimitSettings, TimerSettings, UnknownDid};
 use proxy::{Listener, PartyId, Time};
 use sip::{Number, Numbering};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub struct Configuration {
     pub database: sync::Settings,
     /// How long open transactions may take to finish once the process is told to end.
     pub drain_limit: Duration,
+    /// Where `/metrics`, `/healthz` and `/readyz` are served.
+    pub metrics_listen: Option<SocketAddr>,
     /// The caller ID of last resort of each trunk that has one.
     pub fallback_dids: Vec<(PartyId, Number)>,
     /// The organisation, by name or id, that a trunk's fallback DID may belong to.
@@ -81,6 +84,7 @@ pub(crate) fn resolve(
             &settings.limits.drain_limit,
             Duration::ZERO..=DRAIN_LIMIT_MAX,
         ),
+        metrics_listen: resolver.metrics_listen(&settings.metrics),
         fallback_dids: sides.fallback_dids,
         fallback_owners: sides.fallback_owners,
     }
@@ -121,6 +125,16 @@ impl Resolver<'_, '_> {
             named
         });
         overridden.or(written).unwrap_or(Environment::Prod)
+    }
+
+    fn metrics_listen(&mut self, metrics: &MetricsSettings) -> Option<SocketAddr> {
+        let written = metrics.listen.as_deref()?;
+        let address = written.parse().ok();
+        if address.is_none() {
+            let key = Key::of("metrics").name("listen");
+            self.refuse(&key, written, "an address with its port, such as 127.0.0.1:9160 or [::1]:9160");
+        }
+        address
     }
 
     /// Our sockets; `None` where one of them has a fault, so that nothing is said of what would lean on it.

@@ -1,0 +1,104 @@
+//! What is read when somebody scrapes: the state of the service, and of the process as the kernel sees it.
+
+use super::Told;
+use admin::Readiness;
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use sync::Watcher;
+use telemetry::{Exporter, Reading, catalogue};
+
+/// Bytes of a page and ticks of a second, as /proc counts them on Linux for x86-64 and aarch64.
+const PAGE_BYTES: f64 = 4_096.0;
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Where the answers of `/metrics` and `/readyz` come from.
+pub(super) struct Observed {
+    pub(super) told: Arc<Told>,
+    pub(super) watcher: Watcher,
+    pub(super) exporter: Arc<Exporter>,
+}
+
+impl admin::Observed for Observed {
+    fn metrics(&self) -> String {
+        let mut readings = self.service_readings();
+        readings.extend(readings_of_process());
+        self.exporter.render(&self.told.counters.samples(), &readings)
+    }
+
+    fn readiness(&self) -> Readiness {
+        if self.told.draining.load(Ordering::Relaxed) {
+            Readiness::NotReady("draining")
+        } else if !self.watcher.status().is_loaded {
+            Readiness::NotReady("no table has been read yet")
+        } else {
+            Readiness::Ready
+        }
+    }
+}
+
+impl Observed {
+    fn service_readings(&self) -> Vec<Reading> {
+        let sync = self.watcher.status();
+        let is_draining = self.told.draining.load(Ordering::Relaxed);
+        let flag = |family, is_so: bool| Reading::new(family, if is_so { 1.0 } else { 0.0 });
+        let mut readings = vec![
+            Reading { label_value: env!("CARGO_PKG_VERSION"), ..Reading::new(&catalogue::BUILD, 1.0) },
+            Reading::new(&catalogue::UPTIME_SECONDS, seconds(self.told.clock.now().as_millis())),
+            flag(&catalogue::READY, sync.is_loaded && !is_draining),
+            flag(&catalogue::DRAINING, is_draining),
+            Reading::new(&catalogue::GENERATION, float(sync.generation.0)),
+            Reading::new(&catalogue::DIDS, float(u64::try_from(sync.did_count).unwrap_or(u64::MAX))),
+            Reading::new(&catalogue::FAULTS, float(sync.fault_count)),
+            flag(&catalogue::DATABASE_DOWN, sync.fault.is_some()),
+            flag(&catalogue::GUARD_HOLDS, sync.held.is_some()),
+            flag(&catalogue::FROM_SNAPSHOT, sync.is_from_snapshot),
+            Reading::new(&catalogue::SNAPSHOTS_FAILED, float(sync.snapshots_failed)),
+        ];
+        readings.extend(sync.age.map(|age| Reading::new(&catalogue::AGE_SECONDS, age.as_secs_f64())));
+        readings
+    }
+}
+
+/// What /proc says of this process; nothing where it cannot be read.
+fn readings_of_process() -> Vec<Reading> {
+    let resident = fs::read_to_string("/proc/self/statm").ok().and_then(|text| nth_number(&text, 1));
+    // The program's name may hold spaces and is in brackets: numbers are counted from behind it.
+    let stat = fs::read_to_string("/proc/self/stat").ok();
+    let behind_name = stat.as_deref().and_then(|text| text.rsplit_once(')')).map(|(_, rest)| rest);
+    let ticks = behind_name.and_then(|text| Some(nth_number(text, 11)? + nth_number(text, 12)?));
+    let files = fs::read_dir("/proc/self/fd").ok().map(|entries| float(entries.count() as u64));
+    let readings = [
+        (&catalogue::RESIDENT_BYTES, resident.map(|pages| pages * PAGE_BYTES)),
+        (&catalogue::OPEN_FILES, files),
+        (&catalogue::CPU_SECONDS, ticks.map(|ticks| ticks / TICKS_PER_SECOND)),
+    ];
+    readings.into_iter().filter_map(|(family, value)| Some(Reading::new(family, value?))).collect()
+}
+
+fn nth_number(text: &str, place: usize) -> Option<f64> {
+    text.split_whitespace().nth(place)?.parse().ok()
+}
+
+fn seconds(milliseconds: u64) -> f64 {
+    float(milliseconds) / 1_000.0
+}
+
+#[expect(clippy::cast_precision_loss, reason = "whole numbers below 2^53 are exact")]
+fn float(value: u64) -> f64 {
+    value as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_process_reads_itself() {
+        let readings = readings_of_process();
+        let value = |name: &str| readings.iter().find(|reading| reading.family.name == name).map(|found| found.value);
+        assert!(value("switchyard_resident_memory_bytes").unwrap() > 100_000.0, "{readings:?}");
+        assert!(value("switchyard_open_files").unwrap() >= 3.0, "{readings:?}");
+        assert!(value("switchyard_cpu_seconds_total").is_some(), "{readings:?}");
+    }
+}
