@@ -145,11 +145,13 @@ pub(crate) fn dress(
         (false, true) => writer.name_addr(in_from),
         (false, false) => writer.name_addr_without_number(),
     };
+    let is_same = !anonymous && profile.in_from && did == in_from;
     let hides = anonymous && untrusted;
     let headers = match hides {
         true => ShownHeaders::default(),
         false => ShownHeaders {
-            asserted: profile.in_asserted.then(|| writer.name_addr(did)),
+            // As a rule both headers name the same: it is written once.
+            asserted: profile.in_asserted.then(|| if is_same { shown.clone() } else { writer.name_addr(did) }),
             kept: writer.kept(message, did),
         },
     };
