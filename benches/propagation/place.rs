@@ -59,7 +59,7 @@ impl Place {
             let account = if kind == Kind::MariaDb { "switchyard@127.0.0.1" } else { "switchyard" };
             let migration =
                 Migration { mapping: Mapping::default(), account: account.to_owned(), has_change_log: true };
-            sync::migrate(&place.root_url, &migration).await.unwrap();
+            sync::migrate(&place.root_url, &migration, |_| {}).await.unwrap();
         }
         place
     }

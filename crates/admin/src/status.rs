@@ -42,6 +42,18 @@ pub struct DirectoryStatus {
     pub table_age_s: Option<f64>,
     /// Why the last read failed; none when it did not.
     pub trouble: Option<String>,
+    /// True while calls are served from a table that may not be what the database says.
+    pub degraded: bool,
+    /// True until the database has been read once, where the table came from the snapshot on disk.
+    pub from_snapshot: bool,
+    /// The database, without its password.
+    pub source: String,
+    /// How changes are found: `compare`, `change_log`, `notify`; empty before the first read.
+    pub detection: String,
+    /// Why the guard holds a newer table back; empty when it does not.
+    pub held: Vec<String>,
+    /// Why the last snapshot could not be written or read; none when it could.
+    pub snapshot_trouble: Option<String>,
 }
 
 /// One socket.
@@ -128,13 +140,23 @@ impl fmt::Display for DirectoryStatus {
         } else {
             let DirectoryStatus { generation, dids, faults, .. } = self;
             let rows = if *faults == 1 { "1 faulty value".to_owned() } else { format!("{faults} faulty values") };
-            writeln!(f, "  directory          generation {generation}, {dids} DIDs, {rows}")?;
+            let degraded = if self.degraded { "; degraded" } else { "" };
+            writeln!(f, "  directory          generation {generation}, {dids} DIDs, {rows}{degraded}")?;
         }
+        let way = if self.detection.is_empty() { String::new() } else { format!(", by {}", self.detection) };
+        writeln!(f, "  database           {}{way}", self.source)?;
         if let Some(age) = self.table_age_s {
-            writeln!(f, "  database read      {age:.1} s ago")?;
+            let snapshot = if self.from_snapshot { "; the table is that of the snapshot" } else { "" };
+            writeln!(f, "  database read      {age:.1} s ago{snapshot}")?;
         }
         if let Some(trouble) = &self.trouble {
             writeln!(f, "  database trouble   {trouble}")?;
+        }
+        for reason in &self.held {
+            writeln!(f, "  held back          {reason}")?;
+        }
+        if let Some(trouble) = &self.snapshot_trouble {
+            writeln!(f, "  snapshot trouble   {trouble}")?;
         }
         Ok(())
     }

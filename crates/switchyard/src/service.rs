@@ -245,6 +245,7 @@ impl Told {
     fn status(&self, watcher: &Watcher) -> Status {
         let settings = self.settings.load();
         let sync = watcher.status();
+        let degraded = sync.is_degraded();
         let directory = DirectoryStatus {
             loaded: sync.is_loaded,
             generation: sync.generation.0,
@@ -252,6 +253,12 @@ impl Told {
             faults: sync.fault_count,
             table_age_s: sync.age.map(|age| age.as_secs_f64()),
             trouble: sync.fault.map(|fault| fault.to_string()),
+            degraded,
+            from_snapshot: sync.is_from_snapshot,
+            source: sync.source,
+            detection: sync.detection.to_owned(),
+            held: sync.held.iter().flat_map(|held| &held.reasons).map(ToString::to_string).collect(),
+            snapshot_trouble: sync.snapshot_fault,
         };
         let listeners = self.listeners.iter().map(|listener| ListenerStatus {
             transport: listener.transport.to_string(),

@@ -13,6 +13,7 @@ fn switchyard(arguments: &[&str]) -> Output {
         .args(arguments)
         .env_remove("ASTRADIAL_ENV")
         .env_remove("SWITCHYARD_CONFIG")
+        .env_remove("SWITCHYARD_ADMIN_URL")
         .output()
         .unwrap()
 }
@@ -241,4 +242,53 @@ fn help_and_version_help() {
     }
     assert!(stdout(&switchyard(&["explain", "--help"])).contains("Exit code: 0 the call is forwarded"));
     assert_eq!(code(&switchyard(&[])), 1, "nothing was asked");
+}
+
+fn db(instance: &Path, arguments: &[&str]) -> Output {
+    let config = instance.join("switchyard.toml");
+    switchyard(&[&["db"], arguments, &["--config", config.to_str().unwrap()]].concat())
+}
+
+#[test]
+fn db_plan_prints_a_script_and_connects_to_nothing() {
+    let instance = instance("[database.tables]\nusers = \"people\"\n");
+    let url = "mysql://root:hunter2@127.0.0.1:1/pbx_api_db";
+    let output = db(instance.path(), &["plan", "--url", url, "--account", "proxy@10.10.10.1"]);
+    let script = stdout(&output);
+    assert_eq!((code(&output), stderr(&output).as_str()), (0, ""));
+    assert!(script.starts_with("-- our own table switchyard_leases\nCREATE TABLE IF NOT EXISTS "), "{script}");
+    assert!(script.contains("GRANT UPDATE (`routing_environment`) ON `did_numbers` TO 'proxy'@'10.10.10.1';"));
+    assert!(script.contains("DELIMITER //\nCREATE OR REPLACE ") && script.contains("AFTER INSERT ON `people`"));
+    assert!(!script.contains("hunter2"));
+    let output = db(instance.path(), &["plan", "--url", url, "--account", "proxy@10.10.10.1", "--no-triggers"]);
+    assert!(!stdout(&output).contains("TRIGGER"));
+    // Nobody knows from where the server sees us: it has to be said.
+    let output = db(instance.path(), &["plan", "--url", "mysql://root:hunter2@10.10.10.9/pbx_api_db"]);
+    assert_eq!((code(&output), stdout(&output).as_str()), (1, ""));
+    assert!(stderr(&output).starts_with("--account: found none, expected the account of database.url"));
+}
+
+#[test]
+fn db_migrate_is_the_only_one_that_makes_tables_and_may_be_run_again() {
+    let instance = instance("");
+    let own_tables = || {
+        let tables = Command::new("sqlite3").arg(instance.path().join("directory.db")).arg(".tables").output().unwrap();
+        stdout(&tables).matches("switchyard_").count()
+    };
+    assert_eq!(code(&explain(instance.path(), &["--from", "10.10.10.2", "+918065978021"])), 0);
+    assert_eq!(code(&db(instance.path(), &["plan"])), 0);
+    assert_eq!(own_tables(), 0);
+    let url = format!("sqlite://{}/directory.db", instance.path().display());
+    for _ in 0..2 {
+        let output = db(instance.path(), &["migrate", "--url", &url]);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        assert!(stdout(&output).contains("our own table switchyard_audit\n4 statements were run"));
+        assert_eq!(own_tables(), 4);
+    }
+    let output =
+        db(instance.path(), &["migrate", "--url", "postgres://root:hunter2@127.0.0.1:1/pbx", "--account", "x"]);
+    assert_eq!(code(&output), 1);
+    let told = stderr(&output);
+    assert!(told.starts_with("postgres://root:***@127.0.0.1:1/pbx: the database does not open: "), "{told}");
+    assert_eq!(code(&db(instance.path(), &["migrate"])), 1, "without a URL nothing is run");
 }

@@ -34,7 +34,7 @@ mod writer;
 pub use fault::SyncFault;
 pub use generations::{Cause, GenerationNote};
 pub use mapping::{Mapping, MappingFault};
-pub use migrate::{Migration, Statement, migrate, plan};
+pub use migrate::{Migration, Statement, account_of, migrate, plan, script};
 pub use published::{Published, Publisher, Reader};
 pub use settings::{Detection, Settings, masked_url};
 pub use snapshot_files::{PREVIOUS_SNAPSHOT_NAME, SNAPSHOT_NAME};

@@ -6,15 +6,15 @@
 //! waited for no longer than 200 ms, and nobody is notified while the server's queue is half full. What is not noted in
 //! the log is found by the next reading of everything.
 
-use std::str::FromStr;
+use std::future::Future;
+use std::time::Duration;
 
 use directory::Table;
-use sqlx::mysql::MySqlConnectOptions;
 
 use crate::fault::SyncFault;
 use crate::mapping::{Mapping, TABLES, TableNames, quoted};
 use crate::own_tables::{CHANGES, OVERLAYS, OwnTable};
-use crate::settings::{Settings, masked_url};
+use crate::settings::Settings;
 use crate::source::{Dialect, Engine};
 
 /// What a migration is to make.
@@ -80,16 +80,61 @@ pub fn plan(url: &str, migration: &Migration) -> Result<Vec<Statement>, SyncFaul
     Ok(statements)
 }
 
-/// Runs the plan with the rights of `url`. Returns how many statements were run; a fault says which one failed.
-pub async fn migrate(url: &str, migration: &Migration) -> Result<usize, SyncFault> {
+/// Runs the plan with the rights of `url`, and tells each statement when it is done. Returns how many were run; a fault
+/// says what the statement was for. What was run before stays: every statement may be run again.
+pub async fn migrate(url: &str, migration: &Migration, mut told: impl FnMut(&Statement)) -> Result<usize, SyncFault> {
     let statements = plan(url, migration)?;
-    let settings = Settings::new(url, directory::Policy::default());
+    let settings = Settings { query_timeout: STATEMENT_TIME_MAX, ..Settings::new(url, directory::Policy::default()) };
     let mut engine = Engine::for_writes(&settings)?;
-    engine.connect().await?;
-    for Statement { sql, .. } in &statements {
-        engine.execute(sql).await?;
+    within(engine.connect()).await?;
+    for statement in &statements {
+        within(engine.execute(&statement.sql)).await.map_err(|fault| match fault {
+            SyncFault::Query { detail, .. } => SyncFault::Query { what: statement.purpose.clone(), detail },
+            other => other,
+        })?;
+        told(statement);
     }
     Ok(statements.len())
+}
+
+/// A trigger is made with a lock on its table: whoever holds it up is waited for no longer than this, as everyone else
+/// waits behind.
+const STATEMENT_TIME_MAX: Duration = Duration::from_secs(10);
+
+async fn within<T>(work: impl Future<Output = Result<T, SyncFault>>) -> Result<T, SyncFault> {
+    // The server gives up first, and says so.
+    let limit = STATEMENT_TIME_MAX + Duration::from_secs(5);
+    tokio::time::timeout(limit, work).await.unwrap_or(Err(SyncFault::TimedOut(limit)))
+}
+
+/// The account that a URL logs in with, as grants name it: `switchyard` in PostgreSQL, `switchyard@127.0.0.1` in MariaDB.
+/// `None` where it cannot be known: a MariaDB server elsewhere sees an address of ours that the URL does not say, and an
+/// SQLite file has no accounts.
+pub fn account_of(url: &str) -> Result<Option<String>, SyncFault> {
+    Ok(match Dialect::of_url(url)? {
+        Dialect::MariaDb => {
+            let options = crate::source::mariadb_options(url)?;
+            let is_here = matches!(options.get_host(), "localhost" | "127.0.0.1");
+            is_here.then(|| format!("{}@127.0.0.1", options.get_username()))
+        }
+        Dialect::Postgres => Some(crate::source::postgres_options(url)?.get_username().to_owned()),
+        Dialect::Sqlite => None,
+    })
+}
+
+/// A plan as a script for the engine's own client.
+pub fn script(url: &str, statements: &[Statement]) -> Result<String, SyncFault> {
+    let is_mariadb = Dialect::of_url(url)? == Dialect::MariaDb;
+    let mut script = String::new();
+    for Statement { purpose, sql } in statements {
+        // MariaDB's client cuts at every semicolon, unless it is told another end.
+        let text = match is_mariadb && sql.contains(';') {
+            true => format!("DELIMITER //\n{sql} //\nDELIMITER ;\n"),
+            false => format!("{sql};\n"),
+        };
+        script.push_str(&format!("-- {purpose}\n{text}\n"));
+    }
+    Ok(script)
 }
 
 const MOVES: &str = "the right to move a DID to another environment for good";
@@ -116,8 +161,7 @@ fn mariadb_account(account: &str) -> Result<String, SyncFault> {
 }
 
 fn mariadb_triggers(url: &str, migration: &Migration, statements: &mut Vec<Statement>) -> Result<(), SyncFault> {
-    let fault = |detail: String| SyncFault::Url { found: masked_url(url), detail };
-    let options = MySqlConnectOptions::from_str(url).map_err(|error| fault(error.to_string()))?;
+    let options = crate::source::mariadb_options(url)?;
     let database = options.get_database().unwrap_or_default().to_owned();
     // A trigger looks for names in its own table's schema: the log's is said.
     let log = format!("{}.{CHANGES}", quoted(&database, '`'));
@@ -288,6 +332,27 @@ mod tests {
             assert!(statements.iter().all(|statement| !statement.sql.contains("TRIGGER")), "{url}");
             assert!(statements.iter().all(|statement| !statement.sql.contains(CHANGES)), "{url}");
         }
+    }
+
+    #[test]
+    fn an_account_is_told_from_the_url_where_it_can_be() {
+        for (url, account) in [
+            ("mysql://proxy:p@127.0.0.1/pbx", Some("proxy@127.0.0.1")),
+            ("mariadb://proxy:p@localhost:3307/pbx", Some("proxy@127.0.0.1")),
+            ("mysql://proxy:p@10.10.10.9/pbx", None),
+            ("postgres://proxy:p@10.10.10.9/pbx", Some("proxy")),
+            ("sqlite:///var/lib/switchyard/directory.db", None),
+        ] {
+            assert_eq!(account_of(url), Ok(account.map(str::to_owned)), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_script_for_mariadbs_client_ends_each_trigger_otherwise() {
+        let url = "mysql://root@127.0.0.1/pbx";
+        let script = script(url, &plan(url, &migration("switchyard@127.0.0.1")).unwrap()).unwrap();
+        assert!(script.contains("\nEND //\nDELIMITER ;\n"), "{script}");
+        assert!(script.contains("-- our own table switchyard_leases\nCREATE TABLE IF NOT EXISTS switchyard_leases"));
     }
 
     #[test]

@@ -22,9 +22,9 @@ pub const MARIADB_DIRTY_ROWS: &str = include_str!("../../../fixtures/directory/d
 /// Every kind of dirt that PostgreSQL lets in, on top of [`ROWS`].
 pub const POSTGRES_DIRTY_ROWS: &str = include_str!("../../../fixtures/directory/dirty-postgres.sql");
 /// The account with the rights to read, for MariaDB. It names the database `pbx_api_db` and the password `CHANGE-ME`.
-pub const MARIADB_ROLE: &str = include_str!("../../../deploy/sql/mariadb-role.sql");
+pub const MARIADB_ROLE: &str = include_str!("../../../deploy/sql/mariadb.sql");
 /// The account with the rights to read, for PostgreSQL. It names the password `CHANGE-ME`.
-pub const POSTGRES_ROLE: &str = include_str!("../../../deploy/sql/postgres-role.sql");
+pub const POSTGRES_ROLE: &str = include_str!("../../../deploy/sql/postgres.sql");
 
 /// Makes an SQLite file, or takes the one that is there, and runs `scripts` in it, all in one transaction.
 ///

@@ -24,7 +24,8 @@ use tokio::sync::Notify;
 
 pub(crate) use dialect::Dialect;
 pub(crate) use engine::Engine;
-pub(crate) use postgres::CHANNEL;
+pub(crate) use mariadb::options as mariadb_options;
+pub(crate) use postgres::{CHANNEL, options as postgres_options};
 
 use crate::clock::now_ms;
 use crate::fault::SyncFault;
@@ -112,6 +113,10 @@ impl Source {
         let is_due = self.read_at.is_none_or(|at| at.elapsed() >= self.reconcile_interval);
         if !is_due && let Some(position) = self.position.take() {
             return self.look_into_log(position, policy).await;
+        }
+        if depth == Depth::Sure && own_tables::OVERLAYS.iter().any(|own| !self.own.contains(own)) {
+            // Who has just written to tables that were just made must not wait for the next full reading.
+            self.survey().await?;
         }
         let mark = self.engine.mark().await?;
         if depth == Depth::Glance && !is_due && mark.is_some() && mark == self.mark {

@@ -14,6 +14,12 @@ fn status() -> Status {
             faults: 1,
             table_age_s: Some(0.25),
             trouble: None,
+            degraded: false,
+            from_snapshot: false,
+            source: "mysql://switchyard:***@127.0.0.1/pbx_api_db".into(),
+            detection: "change_log".into(),
+            held: vec![],
+            snapshot_trouble: None,
         },
         listeners: vec![ListenerStatus { transport: "udp".into(), address: "10.10.10.1:5060".into() }],
         parties: vec![
@@ -43,6 +49,7 @@ switchyard 0.1.0  prod  serving
   up                 1 h 2 min
   open transactions  2
   directory          generation 4, 60 DIDs, 1 faulty value
+  database           mysql://switchyard:***@127.0.0.1/pbx_api_db, by change_log
   database read      0.2 s ago
 
 listeners
@@ -80,4 +87,26 @@ fn json_is_read_back_as_it_was_written() {
 fn durations_have_two_units() {
     let shown: Vec<String> = [59, 61, 3_600, 90_061].into_iter().map(duration).collect();
     assert_eq!(shown, ["59 s", "1 min 1 s", "1 h 0 min", "1 d 1 h"]);
+}
+
+#[test]
+fn a_degraded_directory_says_why_and_how_old_it_is() {
+    let directory = DirectoryStatus {
+        table_age_s: Some(86_400.0),
+        trouble: Some("the database does not open: refused".into()),
+        degraded: true,
+        from_snapshot: true,
+        detection: String::new(),
+        held: vec!["table users is empty".into()],
+        snapshot_trouble: Some("no space".into()),
+        ..status().directory
+    };
+    let expected = "  directory          generation 4, 60 DIDs, 1 faulty value; degraded
+  database           mysql://switchyard:***@127.0.0.1/pbx_api_db
+  database read      86400.0 s ago; the table is that of the snapshot
+  database trouble   the database does not open: refused
+  held back          table users is empty
+  snapshot trouble   no space
+";
+    assert_eq!(directory.to_string(), expected);
 }

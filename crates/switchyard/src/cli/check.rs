@@ -7,6 +7,10 @@ use directory::Directory;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long a check waits for a database that does not answer.
+const DIRECTORY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Prints what the file at `path` means to `out`, or its faults to `faults`: 0 or 1.
 pub(super) fn check(path: &Path, out: &mut impl Write, faults: &mut impl Write) -> ExitCode {
@@ -31,7 +35,7 @@ fn check_fallbacks(configuration: &Configuration, faults: &mut impl Write) -> Ex
     if configuration.fallback_dids.is_empty() {
         return ExitCode::SUCCESS;
     }
-    let directory = match directory_of(configuration) {
+    let directory = match directory_of(configuration, DIRECTORY_PATIENCE) {
         Ok(directory) => directory,
         Err(fault) => {
             print(faults, &format!("fallback_did could not be held to the directory: {fault}"));

@@ -19,6 +19,7 @@ use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(super) const HELP: &str = "\
 The configuration is read, the directory is opened once, and the decision is made by the same function as for live
@@ -90,7 +91,7 @@ fn method(text: &str) -> Result<Method, String> {
 pub(super) fn explain(options: &Options, out: &mut impl Write, faults: &mut impl Write) -> ExitCode {
     let answered =
         config::load(&options.config.config).map_err(|faults| faults.to_string()).and_then(|configuration| {
-            let directory = directory_of(&configuration)?;
+            let directory = directory_of(&configuration, Duration::MAX)?;
             answer(&configuration.core, &directory, options)
         });
     let answer = match answered {
@@ -112,20 +113,21 @@ pub(super) fn explain(options: &Options, out: &mut impl Write, faults: &mut impl
     }
 }
 
-/// The directory as the database has it now.
-pub(super) fn directory_of(configuration: &Configuration) -> Result<Arc<Directory>, String> {
+/// The directory as the database has it now, unless that takes longer than its time-out or `patience`.
+pub(super) fn directory_of(configuration: &Configuration, patience: Duration) -> Result<Arc<Directory>, String> {
     // Only read: what is held back and what is kept on disk are the running process's affairs.
-    let database = sync::Settings { guard: None, snapshot_dir: None, ..configuration.database.clone() };
+    let query_timeout = configuration.database.query_timeout.min(patience);
+    let database = sync::Settings { guard: None, snapshot_dir: None, query_timeout, ..configuration.database.clone() };
     let shown_url = sync::masked_url(&database.url);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("no runtime: {error}"))?;
     runtime.block_on(async {
         let told = |fault: sync::SyncFault| format!("{shown_url}: {fault}");
         let watcher = sync::start(database).await.map_err(told)?;
-        let read = watcher.refresh().await;
-        let directory = watcher.published().load();
+        // Without a snapshot the start has waited for the first look.
+        let (status, directory) = (watcher.status(), watcher.published().load());
         watcher.stop().await;
-        read.map_err(told).map(|_| directory)
+        status.fault.map_or(Ok(directory), |fault| Err(told(fault)))
     })
 }
 

@@ -12,6 +12,7 @@ use serde::Serialize;
 use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 pub(super) const HELP: &str = "\
 The configuration is read, the directory is opened once, and every active user and every organisation calls out by the
@@ -36,7 +37,7 @@ pub struct Options {
 /// Prints what was found to `out`: 0 nothing, 2 something, 1 no answer, with the reason to `faults`.
 pub(super) fn lint(options: &Options, out: &mut impl Write, faults: &mut impl Write) -> ExitCode {
     let read = config::load(&options.config.config).map_err(|faults| faults.to_string()).and_then(|configuration| {
-        let directory = directory_of(&configuration)?;
+        let directory = directory_of(&configuration, Duration::MAX)?;
         report(&configuration.core, &directory)
     });
     let report = match read {

@@ -1,6 +1,7 @@
 //! The command line: what can be asked of the program, and who answers.
 
 mod check;
+mod db;
 pub mod explain;
 pub mod lint;
 mod shown;
@@ -67,6 +68,9 @@ enum Command {
     CallerId(CallerIdCommand),
     /// Show what the running proxy has counted.
     Status(StatusOptions),
+    /// Give the proxy tables and triggers of its own in the database.
+    #[command(subcommand)]
+    Db(db::Command),
     /// See it work: the proxy, a gateway and three PBXs on loopback, with calls between them.
     Demo(DemoOptions),
 }
@@ -138,6 +142,7 @@ pub fn answer(
         Command::Explain(options) => explain::explain(&options, out, faults),
         Command::CallerId(CallerIdCommand::Lint(options)) => lint::lint(&options, out, faults),
         Command::Status(options) => crate::status::status(&options.config.config, options.output == Output::Json),
+        Command::Db(command) => db::db(&command, out, faults),
         Command::Demo(options) => crate::demo::demo(crate::demo::Options { once: options.once }),
     }
 }

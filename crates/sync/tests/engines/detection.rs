@@ -40,7 +40,7 @@ pub(crate) async fn install(bench: &Bench, mapping: Mapping) {
     let migration = Migration { mapping, account: account.to_owned(), has_change_log: true };
     // An account is the server's, not the database's.
     let _turn = bench.server.accounts.lock().await;
-    sync::migrate(&bench.root_url(), &migration).await.unwrap();
+    sync::migrate(&bench.root_url(), &migration, |_| {}).await.unwrap();
 }
 
 fn way(engine: Engine) -> &'static str {

@@ -20,8 +20,8 @@ async fn bench(is_migrated: bool) -> (tempfile::TempDir, Settings, Watcher) {
     let url = format!("sqlite://{}", path.display());
     if is_migrated {
         let migration = Migration { mapping: Mapping::default(), account: String::new(), has_change_log: true };
-        assert_eq!(sync::migrate(&url, &migration).await, Ok(4));
-        assert_eq!(sync::migrate(&url, &migration).await, Ok(4));
+        assert_eq!(sync::migrate(&url, &migration, |_| {}).await, Ok(4));
+        assert_eq!(sync::migrate(&url, &migration, |_| {}).await, Ok(4));
     }
     let settings = Settings::new(url, Policy::default());
     let watcher = sync::start(settings.clone()).await.unwrap();

@@ -1,7 +1,0 @@
--- The account with which switchyard reads, and nothing else: run as an administrator of MariaDB 10.6 or later.
--- Change the password, and the host if the database is not on the proxy's machine.
-CREATE USER IF NOT EXISTS 'switchyard'@'127.0.0.1' IDENTIFIED BY 'CHANGE-ME';
-GRANT SELECT ON pbx_api_db.organizations TO 'switchyard'@'127.0.0.1';
-GRANT SELECT ON pbx_api_db.did_numbers   TO 'switchyard'@'127.0.0.1';
-GRANT SELECT ON pbx_api_db.users         TO 'switchyard'@'127.0.0.1';
-GRANT SELECT ON pbx_api_db.sip_trunks    TO 'switchyard'@'127.0.0.1';
