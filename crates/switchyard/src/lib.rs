@@ -14,6 +14,7 @@ pub mod run;
 pub mod service;
 pub mod signals;
 pub mod status;
+pub mod supervisor;
 pub mod tcp;
 pub mod udp;
 pub mod worker;

@@ -4,6 +4,7 @@ use crate::config::{self, Configuration};
 use crate::keys_file;
 use crate::service::{Ended, Service};
 use crate::signals::{Signal, Signals};
+use crate::supervisor::Supervisor;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -12,6 +13,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
+/// A turn of the worker takes far less.
+const WORKER_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// What is logged unless `RUST_LOG` says otherwise.
 const LOG_FILTER: &str = "info";
 
@@ -53,19 +56,36 @@ async fn serve(path: &Path, configuration: Configuration) -> ExitCode {
         }
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "switchyard serves");
+    let supervisor = Supervisor::of_this_process();
+    supervisor.ready();
+    let mut asks = tokio::time::interval(supervisor.asks_every().unwrap_or(Duration::MAX));
     loop {
         tokio::select! {
             signal = signals.next() => match signal {
-                Signal::Reload => reload(path, &running, &service).await,
+                Signal::Reload => {
+                    supervisor.reloading();
+                    reload(path, &running, &service).await;
+                    supervisor.ready();
+                }
                 Signal::End => break,
             },
+            _asked = asks.tick(), if supervisor.asks_every().is_some() => vouch(&supervisor, &service).await,
             ended = service.ended() => {
                 tracing::error!(?ended, "the worker has ended by itself");
                 return ExitCode::FAILURE;
             }
         }
     }
+    supervisor.stopping();
     drain(path, &running, service, &mut signals, drain_limit).await
+}
+
+/// Tells the supervisor that we are alive, if the worker answers: a process whose worker hangs is better restarted.
+async fn vouch(supervisor: &Supervisor, service: &Service) {
+    match tokio::time::timeout(WORKER_ANSWERS_WITHIN, service.is_alive()).await {
+        Ok(true) => supervisor.alive(),
+        _ => tracing::error!("the worker does not answer: the supervisor is not told that we are alive"),
+    }
 }
 
 /// No new calls; the open transactions finish, within a limit and until a second signal.

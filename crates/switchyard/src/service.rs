@@ -178,6 +178,12 @@ impl Service {
         }
     }
 
+    /// Asks the worker for a sign of life. Waits for it without end.
+    pub async fn is_alive(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(Command::Answer(answer)).await.is_ok() && answered.await.is_ok()
+    }
+
     /// Refuses new calls from now on; the worker ends with its last transaction.
     pub async fn drain(&self) {
         self.told.draining.store(true, Ordering::Relaxed);

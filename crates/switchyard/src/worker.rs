@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use sync::{Published, Reader};
 use telemetry::{Counters, Fact};
 use tokio::io::Ready;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use transports::Transports;
 use turn::Turns;
 
@@ -59,6 +59,8 @@ pub struct Parts {
 pub enum Command {
     /// New settings and keys. The listeners stay: they are the sockets.
     Apply(Arc<Settings>, Arc<KeyRing>),
+    /// Answer, to show that turns are taken.
+    Answer(oneshot::Sender<()>),
     /// No new calls; end when no transaction is open.
     Drain,
     /// End now.
@@ -151,6 +153,10 @@ impl Worker {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Apply(settings, keys) => self.turns.apply(settings, keys),
+            Command::Answer(asker) => {
+                // Whoever asked may have given up.
+                let _gone = asker.send(());
+            }
             Command::Drain => {
                 self.draining = true;
                 self.turns.drain();

@@ -10,7 +10,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, UdpSocket};
-use std::path::PathBuf;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,11 @@ struct Running {
 
 impl Running {
     fn start(drain_limit: &str) -> Running {
+        Running::start_under(drain_limit, &[])
+    }
+
+    /// Starts it with these variables, as a supervisor does.
+    fn start_under(drain_limit: &str, variables: &[(&str, &str)]) -> Running {
         let bound = |ip: &str| {
             let socket = UdpSocket::bind((ip, 0)).unwrap();
             socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -48,6 +54,7 @@ impl Running {
             .arg(&config)
             .env_remove("RUST_LOG")
             .env_remove("ASTRADIAL_ENV")
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -120,6 +127,57 @@ fn heard(socket: &UdpSocket) -> String {
     let mut slot = [0; 4_096];
     let (len, _) = socket.recv_from(&mut slot).expect("nothing arrived");
     String::from_utf8_lossy(&slot[..len]).into_owned()
+}
+
+/// sd_notify(3), as the unit in deploy/systemd asks for it.
+#[test]
+fn a_supervisor_hears_of_start_life_reload_and_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let ear = UnixDatagram::bind(&path).unwrap();
+    ear.set_read_timeout(Some(PATIENCE)).unwrap();
+    let hears = |wanted: &str| loop {
+        let mut slot = [0; 512];
+        let len = ear.recv(&mut slot).unwrap_or_else(|fault| panic!("waited in vain for {wanted}: {fault}"));
+        if String::from_utf8_lossy(&slot[..len]).lines().any(|line| line == wanted) {
+            break;
+        }
+    };
+    let path = path.display().to_string();
+    let mut running = Running::start_under("1s", &[("NOTIFY_SOCKET", &path), ("WATCHDOG_USEC", "300000")]);
+    hears("READY=1");
+    hears("WATCHDOG=1");
+    hears("WATCHDOG=1");
+    running.signal(Signal::SIGHUP);
+    hears("RELOADING=1");
+    hears("READY=1");
+    running.signal(Signal::SIGTERM);
+    hears("STOPPING=1");
+    let (status, rest) = running.ended();
+    assert_eq!(status.code(), Some(0), "{rest}");
+}
+
+/// The unit says what systemd understands, and gives the process little to break.
+#[test]
+fn systemd_understands_the_unit_and_rates_it_at_most_2_0() {
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/systemd/switchyard.service");
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path().join("switchyard.service");
+    // The program is not installed where the unit says; a manual page is none of systemd's business.
+    let text = std::fs::read_to_string(&unit).unwrap();
+    let text = text.replace("/usr/bin/switchyard", env!("CARGO_BIN_EXE_switchyard")).replace("Documentation=", "#");
+    std::fs::write(&here, text).unwrap();
+    let analyze = |arguments: &[&str]| {
+        let run = Command::new("systemd-analyze").args(arguments).arg(&here).output();
+        let run = run.expect("systemd-analyze is missing; `cargo xtask test` installs Debian's systemd");
+        (run.status, String::from_utf8_lossy(&run.stdout).into_owned() + &String::from_utf8_lossy(&run.stderr))
+    };
+    let (status, said) = analyze(&["verify"]);
+    assert!(status.success() && !said.contains("switchyard.service:"), "{said}");
+    let (_, said) = analyze(&["security", "--offline=true"]);
+    let verdict = said.lines().find(|line| line.contains("Overall exposure level")).expect(&said).to_owned();
+    let level: f64 = verdict.split(": ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap();
+    assert!(level <= 2.0, "{said}");
 }
 
 /// Row H3.

@@ -12,7 +12,7 @@ struct Package {
 }
 
 /// The Debian packages; only those that are missing are installed, without what they recommend.
-const PACKAGES: [Package; 8] = [
+const PACKAGES: [Package; 9] = [
     Package {
         name: "prometheus",
         purpose: "Prometheus and promtool: they read what we measure and test the alert rules",
@@ -23,6 +23,7 @@ const PACKAGES: [Package; 8] = [
     Package { name: "sqlite3", purpose: "changes to the embedded directory from another program" },
     Package { name: "mariadb-server", purpose: "the production engine of the directory, in a folder of its own" },
     Package { name: "postgresql", purpose: "the directory in PostgreSQL, in a folder of its own" },
+    Package { name: "systemd", purpose: "systemd-analyze: it reads and rates the unit" },
     Package { name: "iproute2", purpose: "addresses and interfaces inside network namespaces" },
 ];
 
