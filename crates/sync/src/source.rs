@@ -200,10 +200,15 @@ impl Source {
         }
     }
 
+    /// Whether looks are into a change log.
+    pub(crate) fn has_log(&self) -> bool {
+        self.position.is_some()
+    }
+
     /// Whether a look costs next to nothing and is the only way to hear of a change: then it is worth while often.
     pub(crate) fn is_cheap_to_poll(&self) -> bool {
         match self.engine.dialect() {
-            Dialect::MariaDb => self.position.is_some(),
+            Dialect::MariaDb => self.has_log(),
             Dialect::Postgres => false,
             Dialect::Sqlite => true,
         }

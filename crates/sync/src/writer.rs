@@ -357,7 +357,7 @@ impl Writer {
         [end, save].into_iter().flatten().fold(self.next_look, Instant::min)
     }
 
-    /// Plans the next look. A reading of everything is given at least its own time of rest.
+    /// Plans the next look. Where every look reads everything it is given at least its own time of rest.
     fn plan(&mut self, begun: Instant, outcome: &Result<(), SyncFault>) {
         let now = Instant::now();
         self.next_look = match outcome {
@@ -367,7 +367,12 @@ impl Writer {
                     true => self.settings.log_poll_interval.min(self.settings.poll_interval),
                     false => self.settings.poll_interval,
                 };
-                (begun + interval).max(now + now.saturating_duration_since(begun)).max(now + LOOKS_APART)
+                // What follows on a log costs next to nothing, and changes are waiting after a long reading.
+                let rest = match self.source.has_log() {
+                    true => LOOKS_APART,
+                    false => now.saturating_duration_since(begun).max(LOOKS_APART),
+                };
+                (begun + interval).max(now + rest)
             }
             // A missing file costs nothing to look for; anything else backs off.
             Err(SyncFault::FileMissing { .. }) => {
