@@ -50,7 +50,7 @@ struct Rule {
     check: fn(&Tree) -> Vec<Finding>,
 }
 
-const RULES: [Rule; 17] = [
+const RULES: [Rule; 18] = [
     Rule { name: "parse", check: unparsed },
     Rule { name: "function-length", check: size::functions },
     Rule { name: "file-length", check: size::files },
@@ -62,6 +62,7 @@ const RULES: [Rule; 17] = [
     Rule { name: "limits-held", check: limits::held },
     Rule { name: "metrics", check: metrics::check },
     Rule { name: "conformance", check: conformance::check },
+    Rule { name: "faults", check: conformance::faults },
     Rule { name: "ignored-tests", check: ignored::check },
     Rule { name: "links", check: docs::links },
     Rule { name: "named-files", check: docs::named_files },

@@ -10,6 +10,7 @@ use proxy::{
     Transport,
 };
 use serde::Deserialize;
+use sip::{Fault, Frame, Framer, FramingLimits, Index, Method, Parsed, Reply};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -95,6 +96,82 @@ fn bent_torture_messages_reach_nobody_else() {
             outbox.clear();
         }
     }
+}
+
+/// Row W11: over a stream, whole and one byte at a time, every message leads to the same; and to the same as in a datagram,
+/// but for those whose framing a datagram forgives (18.3).
+#[test]
+fn w11_torture_over_a_stream_whole_and_byte_by_byte() {
+    let mut faults = Vec::new();
+    for message in messages() {
+        let whole = stream(&message, usize::MAX);
+        let bytewise = stream(&message, 1);
+        if (&whole.left, &whole.events) != (&bytewise.left, &bytewise.events) {
+            faults.push(format!("{}: whole {:?}, byte by byte {:?}", message.name, whole.events, bytewise.events));
+        }
+        let expected = OVER_A_STREAM.iter().find(|(name, _, _)| *name == message.name);
+        match (expected, fault(&message, &whole)) {
+            (None, None) => {}
+            (None, Some(fault)) => faults.push(fault),
+            (Some((name, expected, why)), _) => {
+                let left = shown(&whole.left);
+                if left.len() != expected.len() || left.iter().zip(*expected).any(|(one, part)| !one.contains(part)) {
+                    faults.push(format!("{name}: found {left:?}, expected {expected:?}: {why}"));
+                }
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Where a stream differs: the message, what leaves, and why.
+const OVER_A_STREAM: [(&str, &[&str], &str); 7] = [
+    ("dblreq", &["SIP/2.0 403", "SIP/2.0 100", "INVITE "], "what follows a body is the next message, not noise"),
+    ("clerr", &[], "the body is shorter than its Content-Length: the stream waits for the rest"),
+    ("baddn", &[], "the published bytes end without an empty line: the stream waits for it"),
+    ("inv2543", &["SIP/2.0 400"], "without Content-Length nobody knows where the next message begins (18.3)"),
+    ("ipv6-in-sdp", &[], "the published Content-Length is longer than the body with CRLF: the stream waits"),
+    ("ipv6-bug-abnf-3-colons", &[], "the published bytes end without an empty line"),
+    ("ipv6-correct-abnf-2-colons", &[], "the published bytes end without an empty line"),
+];
+
+/// What a message leads to that arrives on a stream in pieces of so many bytes.
+fn stream(message: &Message, piece_bytes: usize) -> Led {
+    let bytes = bytes_of(message);
+    let (mut engine, mut outbox) = (engine(message), Outbox::new());
+    let mut framer = Framer::new(FramingLimits::default());
+    let directory = directory::build(Generation(1), Rows::default(), &Policy::default(), None);
+    let gateway: SocketAddr = GATEWAY.parse().unwrap();
+    let flow = Flow { connection: 1, ..Flow::to(ListenerId(0), gateway) };
+    let mut refusals = Vec::new();
+    for piece in bytes.chunks(piece_bytes.min(bytes.len()).max(1)) {
+        framer.push(piece);
+        while let Some(frame) = framer.next() {
+            match frame {
+                Frame::Message(one) => engine.handle_message(Time(0), flow, one, &directory, &mut outbox),
+                Frame::Refuse { head, fault } => refusals.extend(refusal(head, fault)),
+                Frame::Ping | Frame::Close(_) => {}
+            }
+        }
+    }
+    let sent = outbox.transmits().map(|(flow, bytes)| (flow.remote, bytes.to_vec()));
+    Led {
+        left: sent.chain(refusals.into_iter().map(|bytes| (gateway, bytes))).collect(),
+        events: outbox.events().iter().map(|event| format!("{event:?}")).collect(),
+        impossible: outbox.events().iter().any(|event| matches!(event, Event::Impossible(_))),
+    }
+}
+
+/// The answer that a stream gives before it is closed.
+fn refusal(head: &[u8], fault: Fault) -> Option<Vec<u8>> {
+    let (mut index, mut out) = (Index::new(), Vec::new());
+    let reply = Reply { status: fault.status(), reason: fault.reason(), to_tag: Some(b"x"), source: None, extra: &[] };
+    match sip::parse_framed(head, &mut index) {
+        Parsed::Request(request) if request.method() != Method::Ack => reply.write(&request, &mut out),
+        Parsed::Answerable(bad) => reply.write(&bad.message, &mut out),
+        _ => return None,
+    }
+    Some(out)
 }
 
 /// What differs from the entry; `None` when all is as it says.

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! 1 6b1f..(64 hexadecimal digits).. retired
-//! 2 09ac..(64 hexadecimal digits).. active
+//! 2 09ac..(64 hexadecimal digits).. active 1781234567
 //! ```
+//!
+//! The last word is when the key was made, in seconds since 1970; a line may be without it.
 //!
 //! The ring is made at the very first start alone. A ring that was there and is gone is an alarm: a new one would
 //! silently cut every call that is up, because its token no longer verifies. The empty file `token.keys.made` remembers
@@ -11,11 +13,13 @@
 
 use crate::config::limits::KEYS;
 use proxy::{Key, KeyRing};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The ring's name in the state folder.
 pub const FILE_NAME: &str = "token.keys";
@@ -48,12 +52,95 @@ pub fn open(state_dir: &Path) -> Result<KeyRing, KeysFault> {
 pub struct Ring {
     active: Key,
     retired: Vec<Key>,
+    /// When keys were made, by id, in seconds since 1970.
+    made_s: BTreeMap<u8, u64>,
+}
+
+/// What may be told of a key: never its secret.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeyState {
+    /// Its id, as it stands in every branch and token that it made.
+    pub id: u8,
+    /// It signs; the others verify.
+    pub signs: bool,
+    /// When it was made, in seconds since 1970, where the ring says so.
+    pub made_s: Option<u64>,
+}
+
+/// Adds a key to the ring of `state_dir`: it signs from now on, the others verify. A ring that is not there is a fault.
+pub fn rotate(state_dir: &Path) -> Result<Vec<KeyState>, KeysFault> {
+    let path = state_dir.join(FILE_NAME);
+    change(&path, |ring| {
+        if ring.retired.len() + 1 >= KEYS {
+            return Err(KeysFault::Full(path.clone()));
+        }
+        let used = |id: &u8| ring.states().iter().any(|state| state.id == *id);
+        let free = (1..=u8::MAX).map(|step| ring.active.id.wrapping_add(step)).find(|id| !used(id));
+        let id = free.ok_or_else(|| KeysFault::Full(path.clone()))?;
+        let active = Key { id, secret: secret().map_err(|error| KeysFault::io(&path, error))? };
+        let mut retired = ring.retired.clone();
+        retired.push(ring.active.clone());
+        let mut made_s = ring.made_s.clone();
+        made_s.insert(id, now_s());
+        Ok(Ring { active, retired, made_s })
+    })
+}
+
+/// Takes a key out of the ring of `state_dir`: what it signed no longer verifies. The key that signs stays.
+pub fn forget(state_dir: &Path, id: u8) -> Result<Vec<KeyState>, KeysFault> {
+    let path = state_dir.join(FILE_NAME);
+    change(&path, |ring| {
+        let mut rest = ring.clone();
+        rest.retired.retain(|key| key.id != id);
+        rest.made_s.remove(&id);
+        if rest.retired.len() == ring.retired.len() {
+            let signs = ring.active.id == id;
+            return Err(KeysFault::Unforgettable { path: path.clone(), id, signs });
+        }
+        Ok(rest)
+    })
+}
+
+/// The keys of the ring of `state_dir`, the oldest first.
+pub fn list(state_dir: &Path) -> Result<Vec<KeyState>, KeysFault> {
+    read(&state_dir.join(FILE_NAME)).map(|ring| ring.states())
+}
+
+/// Writes a changed ring in the place of the old one, whole or not at all. One change at a time.
+fn change(path: &Path, changed: impl FnOnce(&Ring) -> Result<Ring, KeysFault>) -> Result<Vec<KeyState>, KeysFault> {
+    let aside = path.with_extension("keys.next");
+    let lock = match write_new(&aside, b"") {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(KeysFault::Busy(aside)),
+        lock => lock.map_err(|error| KeysFault::io(&aside, error)),
+    };
+    let written = lock.and_then(|()| read(path)).and_then(|ring| changed(&ring)).and_then(|ring| {
+        let place = File::options().write(true).open(&aside);
+        let written = place.and_then(|mut file| file.write_all(ring.text().as_bytes()).and_then(|()| file.sync_all()));
+        written.and_then(|()| fs::rename(&aside, path)).map_err(|error| KeysFault::io(path, error))?;
+        Ok(ring.states())
+    });
+    if written.is_err() {
+        let _gone = fs::remove_file(&aside);
+    }
+    path.parent().map_or(Ok(()), sync_folder)?;
+    written
+}
+
+fn secret() -> io::Result<[u8; 32]> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(io::Error::other)?;
+    Ok(secret)
+}
+
+/// By the clock on the wall: it is told to people, and decides nothing.
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 impl Ring {
     /// A ring of one key, which signs.
     pub fn new(active: Key) -> Ring {
-        Ring { active, retired: Vec::new() }
+        Ring { active, retired: Vec::new(), made_s: BTreeMap::new() }
     }
 
     /// The same keys for the core.
@@ -61,13 +148,22 @@ impl Ring {
         KeyRing::new(&self.active, &self.retired)
     }
 
+    /// What may be told of its keys, the one that signs last.
+    pub fn states(&self) -> Vec<KeyState> {
+        let made_s = |key: &Key| self.made_s.get(&key.id).copied();
+        let retired = self.retired.iter().map(|key| KeyState { id: key.id, signs: false, made_s: made_s(key) });
+        retired.chain([KeyState { id: self.active.id, signs: true, made_s: made_s(&self.active) }]).collect()
+    }
+
     /// Reads the text of a ring file, strictly: what is not exactly a ring is refused.
     pub fn parse(text: &str) -> Result<Ring, RingFault> {
         let mut active = None;
         let mut retired: Vec<Key> = Vec::new();
+        let mut made_s = BTreeMap::new();
         for (line, words) in text.split_inclusive('\n').enumerate() {
             let fault = |expected| RingFault { line: line + 1, expected };
-            let (key, is_active) = key_line(words).map_err(fault)?;
+            let (key, is_active, key_made_s) = key_line(words).map_err(fault)?;
+            made_s.extend(key_made_s.map(|made_s| (key.id, made_s)));
             if active.iter().chain(&retired).any(|other| other.id == key.id) {
                 return Err(fault("an id that no other key has"));
             }
@@ -82,7 +178,7 @@ impl Ring {
         }
         let active =
             active.ok_or(RingFault { line: text.lines().count().max(1), expected: "a line with an active key" })?;
-        Ok(Ring { active, retired })
+        Ok(Ring { active, retired, made_s })
     }
 
     /// The text of the ring file.
@@ -90,17 +186,22 @@ impl Ring {
         let retired = self.retired.iter().map(|key| (key, "retired"));
         let lines = retired.chain([(&self.active, "active")]).map(|(key, state)| {
             let secret: String = key.secret.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("{} {secret} {state}\n", key.id)
+            let made_s = self.made_s.get(&key.id).map(|made_s| format!(" {made_s}")).unwrap_or_default();
+            format!("{} {secret} {state}{made_s}\n", key.id)
         });
         lines.collect()
     }
 }
 
-/// One line with its end: `ID SECRET active|retired`. The error is what was expected.
-fn key_line(line: &str) -> Result<(Key, bool), &'static str> {
+/// One line with its end: `ID SECRET active|retired [MADE]`. The error is what was expected.
+fn key_line(line: &str) -> Result<(Key, bool, Option<u64>), &'static str> {
     let line = line.strip_suffix('\n').ok_or("a line that ends")?;
     let words: Vec<&str> = line.split(' ').collect();
-    let [id, secret, state] = words.as_slice() else { return Err("an id, a secret and active or retired") };
+    let (id, secret, state, made) = match words.as_slice() {
+        [id, secret, state] => (id, secret, state, None),
+        [id, secret, state, made] if !secret.is_empty() => (id, secret, state, Some(made)),
+        _ => return Err("an id, a secret and active or retired"),
+    };
     let parsed_id: u8 = id.parse().map_err(|_| "an id from 0 to 255")?;
     if parsed_id.to_string() != *id {
         return Err("an id without sign or leading zero");
@@ -111,7 +212,8 @@ fn key_line(line: &str) -> Result<(Key, bool), &'static str> {
         "retired" => false,
         _ => return Err("active or retired"),
     };
-    Ok((Key { id: parsed_id, secret }, is_active))
+    let made_s = made.map(|made| made.parse().map_err(|_| "seconds since 1970, or nothing")).transpose()?;
+    Ok((Key { id: parsed_id, secret }, is_active, made_s))
 }
 
 fn secret_of(hex: &str) -> Option<[u8; 32]> {
@@ -148,9 +250,8 @@ fn read(path: &Path) -> Result<Ring, KeysFault> {
 /// Makes a ring of one key. Where another process was faster, its ring is the one.
 fn make(path: &Path) -> Result<Ring, KeysFault> {
     let io = |error| KeysFault::io(path, error);
-    let mut secret = [0; 32];
-    getrandom::fill(&mut secret).map_err(|error| io(io::Error::other(error)))?;
-    let ring = Ring::new(Key { id: 1, secret });
+    let mut ring = Ring::new(Key { id: 1, secret: secret().map_err(io)? });
+    ring.made_s.insert(1, now_s());
     // Written aside and linked into place whole: a crash leaves no half a ring, and a ring is never overwritten.
     let aside = path.with_extension(format!("keys.{}", std::process::id()));
     let _ = fs::remove_file(&aside);
@@ -213,6 +314,19 @@ pub enum KeysFault {
         /// What is wrong in it.
         fault: RingFault,
     },
+    /// The ring has as many keys as a ring may have.
+    Full(PathBuf),
+    /// Another change is under way, or was cut off: what it was writing is there.
+    Busy(PathBuf),
+    /// The key is not there to be forgotten, or it is the one that signs.
+    Unforgettable {
+        /// The ring file.
+        path: PathBuf,
+        /// The key's id.
+        id: u8,
+        /// It signs.
+        signs: bool,
+    },
     /// The file system says no.
     Io {
         /// What was to be read or written.
@@ -250,6 +364,22 @@ impl fmt::Display for KeysFault {
                 path.display()
             ),
             KeysFault::Malformed { path, fault } => write!(f, "{}: {fault}", path.display()),
+            KeysFault::Full(path) => write!(
+                f,
+                "{}: found {KEYS} keys, expected fewer: forget one that no call needs any more (switchyard keys forget ID)",
+                path.display()
+            ),
+            KeysFault::Busy(path) => write!(
+                f,
+                "{}: found a change of the ring that is under way, expected none: if it was cut off, remove this file",
+                path.display()
+            ),
+            KeysFault::Unforgettable { path, id, signs: true } => {
+                write!(f, "{}: key {id} signs, expected one that only verifies: rotate first", path.display())
+            }
+            KeysFault::Unforgettable { path, id, signs: false } => {
+                write!(f, "{}: found no key {id}, expected an id of switchyard keys list", path.display())
+            }
             KeysFault::Io { path, error } => write!(f, "{}: {error}", path.display()),
         }
     }
@@ -304,6 +434,58 @@ mod tests {
         let retired = |count: usize| (1..=count).map(|id| format!("{id} {SECRET} retired\n")).collect::<String>();
         assert!(Ring::parse(&format!("{}0 {SECRET} active\n", retired(KEYS - 1))).is_ok());
         assert_eq!(expected(&format!("{}0 {SECRET} active\n", retired(KEYS))), "line 17: expected fewer keys");
+
+        let folder = tempfile::tempdir().unwrap();
+        open(folder.path()).unwrap();
+        for _ in 1..KEYS {
+            rotate(folder.path()).unwrap();
+        }
+        let fault = rotate(folder.path()).unwrap_err();
+        assert!(matches!(fault, KeysFault::Full(_)), "{fault}");
+        assert!(open(folder.path()).is_ok(), "the ring is as it was");
+        forget(folder.path(), 3).unwrap();
+        let states = rotate(folder.path()).unwrap();
+        let ids: Vec<u8> = states.iter().map(|state| state.id).collect();
+        assert_eq!((ids.len(), ids.contains(&3), ids.last()), (KEYS, false, Some(&17)));
+    }
+
+    #[test]
+    fn rotation_adds_a_key_that_signs_and_keeps_the_old_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        open(folder.path()).unwrap();
+        let path = folder.path().join(FILE_NAME);
+        let before = Ring::parse(&fs::read_to_string(&path).unwrap()).unwrap();
+        let states = rotate(folder.path()).unwrap();
+        let after = Ring::parse(&fs::read_to_string(&path).unwrap()).unwrap();
+        assert_eq!(after.retired, std::slice::from_ref(&before.active));
+        assert_ne!(after.active.secret, before.active.secret);
+        assert_eq!(states.iter().map(|state| (state.id, state.signs)).collect::<Vec<_>>(), [(1, false), (2, true)]);
+        assert!(states.iter().all(|state| state.made_s.is_some_and(|made_s| made_s > 1_700_000_000)));
+        assert_eq!(list(folder.path()).unwrap(), states);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left beside the ring and its marker");
+
+        let fault = forget(folder.path(), 2).unwrap_err();
+        assert!(matches!(fault, KeysFault::Unforgettable { id: 2, signs: true, .. }), "{fault}");
+        let fault = forget(folder.path(), 9).unwrap_err();
+        assert!(matches!(fault, KeysFault::Unforgettable { id: 9, signs: false, .. }), "{fault}");
+        assert_eq!(forget(folder.path(), 1).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_ring_that_is_gone_is_not_rotated_into_a_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            let fault = rotate(folder.path()).unwrap_err();
+            assert!(matches!(fault, KeysFault::Lost(_)), "{fault}");
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        }
+        open(folder.path()).unwrap();
+        let aside = folder.path().join("token.keys.next");
+        write_new(&aside, b"").unwrap();
+        let fault = rotate(folder.path()).unwrap_err();
+        assert!(matches!(fault, KeysFault::Busy(_)), "{fault}");
+        assert!(aside.exists(), "another one's change is left alone");
     }
 
     #[test]

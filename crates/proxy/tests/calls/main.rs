@@ -61,17 +61,23 @@ fn must_fail(file: &Path) -> Result<(), String> {
     }
 }
 
-/// Every id behind `rows:` stands in docs/reference/conformance.md.
+/// Every id behind `rows:` stands in docs/reference/conformance.md or faults.md.
 fn rows_are_rows() -> Result<(), String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = root.join("../../docs/reference/conformance.md");
-    let page = std::fs::read_to_string(&page).map_err(|fault| format!("{}: {fault}", page.display()))?;
+    let page = |name: &str| {
+        let page = root.join("../../docs/reference").join(name);
+        std::fs::read_to_string(&page).map_err(|fault| format!("{}: {fault}", page.display()))
+    };
+    let page = page("conformance.md")? + &page("faults.md")?;
     let known: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()).collect();
     let mut faults = String::new();
     for file in files(&root.join("../../fixtures/calls")) {
         for row in run::rows_held(&file).unwrap_or_default() {
             if !known.contains(&row.as_str()) {
-                faults.push_str(&format!("{}: {row} is no row of docs/reference/conformance.md\n", file.display()));
+                faults.push_str(&format!(
+                    "{}: {row} is no row of docs/reference/conformance.md or faults.md\n",
+                    file.display()
+                ));
             }
         }
     }

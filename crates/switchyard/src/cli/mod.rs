@@ -3,6 +3,7 @@
 mod check;
 mod db;
 pub mod explain;
+mod keys;
 pub mod lint;
 mod shown;
 
@@ -66,6 +67,9 @@ enum Command {
     /// Ask about caller IDs.
     #[command(subcommand)]
     CallerId(CallerIdCommand),
+    /// See and change the keys behind dialog tokens.
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// Show what the running proxy has counted.
     Status(StatusOptions),
     /// Give the proxy tables and triggers of its own in the database.
@@ -141,6 +145,7 @@ pub fn answer(
         Command::Check(options) => check::check(&options.config, out, faults),
         Command::Explain(options) => explain::explain(&options, out, faults),
         Command::CallerId(CallerIdCommand::Lint(options)) => lint::lint(&options, out, faults),
+        Command::Keys(command) => keys::answer(&command, out, faults),
         Command::Status(options) => crate::status::status(&options.config.config, options.output == Output::Json),
         Command::Db(command) => db::db(&command, out, faults),
         Command::Demo(options) => crate::demo::demo(crate::demo::Options { once: options.once }),

@@ -1,0 +1,392 @@
+//! Killed, restarted, and with new keys: the calls of the program go on. Two neighbours are played by hand over UDP.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "the lint's leave for tests does not reach the functions they share"
+)]
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The program, a gateway and a PBX.
+struct Bench {
+    program: Program,
+    proxy: SocketAddr,
+    gateway: UdpSocket,
+    pbx: UdpSocket,
+    config: PathBuf,
+    folder: tempfile::TempDir,
+}
+
+struct Program {
+    child: Child,
+    log: BufReader<ChildStderr>,
+}
+
+impl Program {
+    fn start(config: &Path) -> Program {
+        Program::spawn(Command::new(env!("CARGO_BIN_EXE_switchyard")).args(["run", "--config"]).arg(config))
+    }
+
+    /// A process that may hold so many file descriptors.
+    fn with_descriptors(config: &Path, most: u32) -> Program {
+        let run = format!("ulimit -n {most}; exec \"$0\" run --config \"$1\"");
+        Program::spawn(Command::new("sh").args(["-c", &run, env!("CARGO_BIN_EXE_switchyard")]).arg(config))
+    }
+
+    fn spawn(command: &mut Command) -> Program {
+        let mut child = command
+            .env_remove("RUST_LOG")
+            .env_remove("ASTRADIAL_ENV")
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let mut program = Program { child, log };
+        program.said("switchyard serves");
+        program
+    }
+
+    fn said(&mut self, text: &str) {
+        let mut line = String::new();
+        while !line.contains(text) {
+            line.clear();
+            assert!(self.log.read_line(&mut line).unwrap() > 0, "the log ended without {text:?}");
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _killed = self.child.kill();
+        let _waited = self.child.wait();
+    }
+}
+
+impl Bench {
+    fn new(net: u8, more: &str) -> Bench {
+        let bound = |host: u8| {
+            let socket = UdpSocket::bind((std::net::Ipv4Addr::new(127, 0, net, host), 0)).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            socket
+        };
+        let (gateway, pbx) = (bound(1), bound(2));
+        let proxy = bound(3).local_addr().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (state, from, to) = (folder.path().display(), gateway.local_addr().unwrap(), pbx.local_addr().unwrap());
+        let text = format!(
+            "state_dir = \"{state}\"\n[sip]\nlisten = [\"udp:{proxy}\"]\n{more}\n\
+             [[trunk]]\nname = \"tata\"\ngateways = [\"udp:{from}\"]\ncaller_id = \"pass\"\n\
+             [environments.prod]\ntargets = [\"udp:{to}\"]\n\
+             [database]\nurl = \"sqlite://{state}/directory.db\"\n"
+        );
+        let config = folder.path().join("switchyard.toml");
+        std::fs::write(&config, text).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let scripts = [sync::schema::SQLITE_TABLES, sync::schema::ROWS];
+        runtime.block_on(sync::schema::run(&folder.path().join("directory.db"), &scripts)).unwrap();
+        Bench { program: Program::start(&config), proxy, gateway, pbx, config, folder }
+    }
+
+    /// kill -9, and a new process. How long until it serves.
+    fn kill_and_start_again(&mut self) -> Duration {
+        self.program.signal(Signal::SIGKILL);
+        self.program.child.wait().unwrap();
+        let begun = Instant::now();
+        self.program = Program::start(&self.config);
+        begun.elapsed()
+    }
+
+    /// The same configuration with a TCP listener, and few descriptors.
+    fn with_descriptors(net: u8, most: u32) -> Bench {
+        let mut bench = Bench::new(net, "");
+        let (text, proxy) = (std::fs::read_to_string(&bench.config).unwrap(), bench.proxy);
+        let both = format!("listen = [\"udp:{proxy}\", \"tcp:{proxy}\"]");
+        std::fs::write(&bench.config, text.replace(&format!("listen = [\"udp:{proxy}\"]"), &both)).unwrap();
+        bench.program.signal(Signal::SIGKILL);
+        bench.program.child.wait().unwrap();
+        bench.program = Program::with_descriptors(&bench.config, most);
+        bench
+    }
+
+    /// A connection from the gateway's address.
+    fn connect(&self) -> std::io::Result<TcpStream> {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(self.gateway.local_addr()?.ip(), 0).into())?;
+        socket.connect(&self.proxy.into())?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        Ok(socket.into())
+    }
+
+    fn keys(&self, words: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_switchyard"));
+        command.arg("keys").args(words).arg("--config").arg(&self.config);
+        command.env_remove("ASTRADIAL_ENV").output().unwrap()
+    }
+
+    fn invite(&self, call: &str) -> String {
+        let (local, proxy) = (self.gateway.local_addr().unwrap(), self.proxy);
+        format!(
+            "INVITE sip:+918065978000@{proxy} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{call};rport\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:+447700900123@{local}>;tag={call}\r\nTo: <sip:+918065978000@{proxy}>\r\n\
+             Call-ID: {call}\r\nCSeq: 1 INVITE\r\nContact: <sip:{local}>\r\nContent-Length: 0\r\n\r\n"
+        )
+    }
+
+    /// Sends the INVITE; what the PBX gets of it.
+    fn ring(&self, call: &str) -> String {
+        self.gateway.send_to(self.invite(call).as_bytes(), self.proxy).unwrap();
+        heard(&self.pbx, "INVITE ", call)
+    }
+
+    fn answer(&self, request: &str, status: &str) {
+        self.pbx.send_to(reply(request, status, self.pbx.local_addr().unwrap()).as_bytes(), self.proxy).unwrap();
+    }
+
+    /// A call that is up: what the gateway got for it, and the INVITE as the PBX has it.
+    fn establish(&self, call: &str) -> (String, String) {
+        let invite = self.ring(call);
+        self.answer(&invite, "200 OK");
+        let success = heard(&self.gateway, "SIP/2.0 200", call);
+        self.confirm(call, &success);
+        (success, invite)
+    }
+
+    fn confirm(&self, call: &str, success: &str) {
+        self.gateway.send_to(self.callers("ACK", 1, success).as_bytes(), self.proxy).unwrap();
+        heard(&self.pbx, "ACK ", call);
+    }
+
+    /// A request inside the dialog, by the route and tags of its 2xx.
+    fn callers(&self, method: &str, number: u32, success: &str) -> String {
+        let (local, pbx) = (self.gateway.local_addr().unwrap(), self.pbx.local_addr().unwrap());
+        let routes: Vec<&str> = header(success, "Record-Route");
+        let routes: String = routes.iter().rev().map(|route| format!("Route: {route}\r\n")).collect();
+        let (from, to, call) =
+            (header(success, "From")[0], header(success, "To")[0], header(success, "Call-ID")[0].to_owned());
+        format!(
+            "{method} sip:{pbx} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{call}{method}{number};rport\r\n{routes}\
+             Max-Forwards: 70\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: {call}\r\nCSeq: {number} {method}\r\n\
+             Content-Length: 0\r\n\r\n"
+        )
+    }
+
+    /// The same from the PBX, by what it got.
+    fn callees(&self, method: &str, number: u32, invite: &str) -> String {
+        let (local, gateway) = (self.pbx.local_addr().unwrap(), self.gateway.local_addr().unwrap());
+        let routes: String = header(invite, "Record-Route").iter().map(|route| format!("Route: {route}\r\n")).collect();
+        let (from, to, call) = (header(invite, "From")[0], header(invite, "To")[0], header(invite, "Call-ID")[0]);
+        format!(
+            "{method} sip:{gateway} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bKpbx{call}{number};rport\r\n{routes}\
+             Max-Forwards: 70\r\nFrom: {to};tag=pbx\r\nTo: {from}\r\nCall-ID: {call}\r\nCSeq: {number} {method}\r\n\
+             Content-Length: 0\r\n\r\n"
+        )
+    }
+
+    /// The caller ends this call, and its BYE arrives and is answered.
+    fn caller_ends(&self, call: &str, success: &str) {
+        self.gateway.send_to(self.callers("BYE", 2, success).as_bytes(), self.proxy).unwrap();
+        let bye = heard(&self.pbx, "BYE ", call);
+        self.answer(&bye, "200 OK");
+        heard(&self.gateway, "SIP/2.0 200", call);
+    }
+
+    /// The callee ends this call.
+    fn callee_ends(&self, call: &str, invite: &str) {
+        self.pbx.send_to(self.callees("BYE", 1, invite).as_bytes(), self.proxy).unwrap();
+        let bye = heard(&self.gateway, "BYE ", call);
+        let own = self.gateway.local_addr().unwrap();
+        self.gateway.send_to(reply(&bye, "200 OK", own).as_bytes(), self.proxy).unwrap();
+        heard(&self.pbx, "SIP/2.0 200", call);
+    }
+}
+
+/// The next message of this call that begins so; others, retransmissions among them, are passed over.
+fn heard(socket: &UdpSocket, start: &str, call: &str) -> String {
+    let mut slot = [0; 8_192];
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until {
+        let (len, _) = socket.recv_from(&mut slot).unwrap_or_else(|_| panic!("no {start:?} of {call} arrived"));
+        let text = String::from_utf8_lossy(&slot[..len]).into_owned();
+        if text.starts_with(start) && header(&text, "Call-ID") == [call] {
+            return text;
+        }
+    }
+    panic!("no {start:?} of {call} arrived");
+}
+
+fn header<'t>(message: &'t str, name: &str) -> Vec<&'t str> {
+    message.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).collect()
+}
+
+fn reply(request: &str, status: &str, contact: SocketAddr) -> String {
+    let kept = ["Via", "Record-Route", "From", "Call-ID", "CSeq"];
+    let lines = kept.iter().flat_map(|name| header(request, name).into_iter().map(move |v| format!("{name}: {v}\r\n")));
+    let lines: String = lines.collect();
+    let to = header(request, "To")[0];
+    let tag = if to.contains("tag=") { "" } else { ";tag=pbx" };
+    format!("SIP/2.0 {status}\r\n{lines}To: {to}{tag}\r\nContact: <sip:{contact}>\r\nContent-Length: 0\r\n\r\n")
+}
+
+/// The id of the key behind our branch: two letters after the cookie and the version.
+fn key_of(invite: &str) -> String {
+    let branch = header(invite, "Via")[0].split("branch=z9hG4bKa").nth(1).expect("a branch of ours");
+    branch[..2].to_owned()
+}
+
+/// Rows H1, RC12 and I9: killed with 100 calls up and 60 in setup. Every call that is up goes on, from either side; every
+/// call in setup that the PBX answers is put through, and every one that the caller gives up ends.
+#[test]
+fn h1_rc12_kill_9_loses_no_call() {
+    let mut bench = Bench::new(61, "adopt_for = \"0s\"");
+    let up: Vec<(String, (String, String))> =
+        (0..100).map(|n| format!("up{n}")).map(|call| (call.clone(), bench.establish(&call))).collect();
+    let setup: Vec<(String, String)> =
+        (0..60).map(|n| format!("setup{n}")).map(|call| (call.clone(), bench.ring(&call))).collect();
+    let down_for = bench.kill_and_start_again();
+    assert!(down_for < Duration::from_secs(10), "row H1 asks for 1 s, on a machine with time: {down_for:?}");
+
+    for (number, (call, (success, invite))) in up.iter().enumerate() {
+        if number % 2 == 0 {
+            bench.caller_ends(call, success);
+        } else {
+            bench.callee_ends(call, invite);
+        }
+    }
+    for (number, (call, invite)) in setup.iter().enumerate() {
+        match number % 3 {
+            // The final of before the restart, or one right after it.
+            0 => {
+                bench.answer(invite, "200 OK");
+                let success = heard(&bench.gateway, "SIP/2.0 200", call);
+                bench.confirm(call, &success);
+                bench.caller_ends(call, &success);
+            }
+            1 => {
+                bench.answer(invite, "486 Busy Here");
+                heard(&bench.gateway, "SIP/2.0 486", call);
+                let to = header(invite, "To")[0];
+                let ack = bench.invite(call).replace("INVITE sip:", "ACK sip:").replace("1 INVITE", "1 ACK");
+                let ack = ack.replace(&format!("To: {to}"), &format!("To: {to};tag=pbx"));
+                bench.gateway.send_to(ack.as_bytes(), bench.proxy).unwrap();
+                let ack = heard(&bench.pbx, "ACK ", call);
+                assert_eq!(header(&ack, "Via")[0], header(invite, "Via")[0], "the ACK is on the INVITE's branch");
+            }
+            _ => {
+                let cancel = bench.invite(call).replace("INVITE sip:", "CANCEL sip:").replace("1 INVITE", "1 CANCEL");
+                bench.gateway.send_to(cancel.as_bytes(), bench.proxy).unwrap();
+                let cancel = heard(&bench.pbx, "CANCEL ", call);
+                assert_eq!(header(&cancel, "Via")[0], header(invite, "Via")[0], "the CANCEL is on the INVITE's branch");
+                bench.answer(invite, "487 Request Terminated");
+                heard(&bench.gateway, "SIP/2.0 487", call);
+            }
+        }
+    }
+}
+
+/// Calls that are older than the proxy: their requests go to the local PBX while `adopt_for` runs, and are refused after.
+#[test]
+fn adopt_for_takes_in_dialog_requests_of_older_calls_for_a_while() {
+    let old = |bench: &Bench, call: &str| {
+        let bye = bench.invite(call).replace("INVITE sip:", "BYE sip:").replace("1 INVITE", "2 BYE");
+        let to = format!("To: <sip:+918065978000@{}>", bench.proxy);
+        bench.gateway.send_to(bye.replace(&to, &format!("{to};tag=older")).as_bytes(), bench.proxy).unwrap();
+    };
+    let bench = Bench::new(62, "adopt_for = \"2h\"");
+    old(&bench, "adopted");
+    heard(&bench.pbx, "BYE ", "adopted");
+    let bench = Bench::new(63, "adopt_for = \"0s\"");
+    old(&bench, "refused");
+    heard(&bench.gateway, "SIP/2.0 403", "refused");
+}
+
+/// `keys rotate` with calls up and in setup: none is lost, and new ones are signed by the new key. A lost ring is an alarm.
+#[test]
+fn rotation_with_calls_up_loses_none() {
+    let mut bench = Bench::new(64, "adopt_for = \"0s\"");
+    let (up, older) = (bench.establish("up"), bench.establish("older"));
+    let ringing = bench.ring("ringing");
+    let rotated = bench.keys(&["rotate"]);
+    assert!(rotated.status.success(), "{rotated:?}");
+    bench.program.signal(Signal::SIGHUP);
+    bench.program.said("the configuration was read again and is in force");
+
+    bench.caller_ends("up", &up.0);
+    bench.answer(&ringing, "200 OK");
+    let success = heard(&bench.gateway, "SIP/2.0 200", "ringing");
+    bench.confirm("ringing", &success);
+    bench.callee_ends("ringing", &ringing);
+    let fresh = bench.establish("fresh");
+    assert_ne!(key_of(&fresh.1), key_of(&up.1), "the new key signs");
+
+    // The ring on disk serves the next process too.
+    bench.kill_and_start_again();
+    bench.callee_ends("older", &older.1);
+    bench.caller_ends("fresh", &fresh.0);
+
+    let listed = bench.keys(&["list"]);
+    let text = String::from_utf8(listed.stdout).unwrap();
+    assert_eq!(text, "key 1   verifies 0 minutes old\nkey 2   signs    0 minutes old\n");
+    let ring = bench.folder.path().join("token.keys");
+    let secrets = std::fs::read_to_string(&ring).unwrap();
+    std::fs::remove_file(&ring).unwrap();
+    let lost = bench.keys(&["rotate"]);
+    let told = String::from_utf8(lost.stderr).unwrap();
+    assert!(!lost.status.success() && !ring.exists(), "never a silent new ring: {told}");
+    bench.program.signal(Signal::SIGHUP);
+    bench.program.said("the new configuration is refused, the old one stays");
+    for secret in secrets.split_whitespace().filter(|word| word.len() == 64) {
+        assert!(!text.contains(secret) && !told.contains(secret));
+    }
+}
+
+/// Row SX10: with no descriptor left, connections are closed at once and told, calls over UDP go on, and when descriptors
+/// come free a connection is served again.
+#[test]
+fn sx10_without_descriptors_calls_go_on_and_tcp_recovers() {
+    let bench = Bench::with_descriptors(65, 64);
+    let held: Vec<TcpStream> = (0..150).filter_map(|_| bench.connect().ok()).collect();
+    assert!(held.len() > 64, "the kernel completes more connections than the process can take: {}", held.len());
+    // The last of them are closed without a byte: the process could not keep them.
+    let mut last = held.last().unwrap();
+    let mut byte = [0; 1];
+    assert!(matches!(last.read(&mut byte), Ok(0) | Err(_)), "a connection beyond the limit is closed");
+    let up = bench.establish("udp-goes-on");
+    bench.caller_ends("udp-goes-on", &up.0);
+
+    drop(held);
+    let local = bench.gateway.local_addr().unwrap();
+    let options = format!(
+        "OPTIONS sip:{proxy} SIP/2.0\r\nVia: SIP/2.0/TCP {local};branch=z9hG4bKopt\r\nMax-Forwards: 70\r\n\
+         From: <sip:a@{local}>;tag=1\r\nTo: <sip:{proxy}>\r\nCall-ID: again\r\nCSeq: 1 OPTIONS\r\n\
+         Content-Length: 0\r\n\r\n",
+        proxy = bench.proxy
+    );
+    let until = Instant::now() + PATIENCE;
+    let mut answer = [0; 12];
+    while Instant::now() < until {
+        // What is refused while the last ones close is tried again, as a peer does.
+        let served = bench.connect().and_then(|mut stream| {
+            stream.write_all(options.as_bytes())?;
+            stream.read_exact(&mut answer)
+        });
+        if served.is_ok() {
+            break;
+        }
+    }
+    assert!(answer.starts_with(b"SIP/2.0 200"), "{:?}", answer.escape_ascii().to_string());
+}
