@@ -20,6 +20,7 @@ use crate::dialog_token::{Hop, Token, Verified};
 use crate::dispatch::{self, Decision, Direction, Outcome, Question, Step};
 use crate::flow::{Flow, ListenerId, PartyId, Time, Transport};
 use crate::keys::KeyRing;
+use crate::limits::FORMER_KEYS;
 use crate::outbox::{Absorbed, DropReason, Event, Outbox, Warning};
 use crate::refusal::Refusal;
 use crate::rewrite::{Record, Routes, UriOut};
@@ -41,8 +42,8 @@ use std::sync::Arc;
 pub struct Engine {
     settings: Arc<Settings>,
     keys: Arc<KeyRing>,
-    /// The key that signed before the last change of the ring, until its transactions are over.
-    former_key: Option<FormerKey>,
+    /// The keys that signed before the changes of the ring, newest first, each until its transactions are over.
+    former_keys: Vec<FormerKey>,
     former_peers: Vec<reload::FormerPeer>,
     table: Table,
     timers: Timers,
@@ -117,7 +118,7 @@ impl Engine {
         Engine {
             settings,
             keys,
-            former_key: None,
+            former_keys: Vec::new(),
             former_peers: Vec::new(),
             table: Table::new(),
             timers: Timers::new(),
@@ -146,7 +147,10 @@ impl Engine {
     /// Takes new settings and keys. Open transactions keep the peers and the keys that they began with.
     pub fn apply(&mut self, settings: Arc<Settings>, keys: Arc<KeyRing>) {
         if keys.active_id() != self.keys.active_id() {
-            self.former_key = Some(FormerKey { id: self.keys.active_id(), until: None });
+            let id = self.keys.active_id();
+            self.former_keys.retain(|former| former.id != id && former.id != keys.active_id());
+            self.former_keys.truncate(FORMER_KEYS - 1);
+            self.former_keys.insert(0, FormerKey { id, until: None });
         }
         self.carry_over(&settings);
         self.settings = settings;
@@ -212,14 +216,16 @@ impl Engine {
         if let Some(slot) = self.table.find(key) {
             return Some((key, Some(slot)));
         }
-        if let Some(former) = &mut self.former_key {
-            let until = *former.until.get_or_insert(now + self.settings.timers.timer_c + self.settings.timers.b());
-            let id = former.id;
-            if until < now {
-                self.former_key = None;
-            } else if let Some(slot) = identity.key(&self.keys, Some(id), 0).and_then(|key| self.table.find(key)) {
-                return Some((key, Some(slot)));
-            }
+        if self.former_keys.is_empty() {
+            return Some((key, None));
+        }
+        let time = self.settings.timers.timer_c + self.settings.timers.b();
+        self.former_keys.retain_mut(|former| now <= *former.until.get_or_insert(now + time));
+        let by_former = |former: &FormerKey| {
+            identity.key(&self.keys, Some(former.id), 0).and_then(|key| self.table.find(key)).map(|slot| (key, slot))
+        };
+        if let Some((key, slot)) = self.former_keys.iter().find_map(by_former) {
+            return Some((key, Some(slot)));
         }
         Some((key, None))
     }

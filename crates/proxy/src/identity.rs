@@ -48,6 +48,14 @@ pub(crate) struct Dressed {
     pub(crate) headers: ShownHeaders,
 }
 
+impl Dressed {
+    /// The same for a CANCEL or ACK that passes without its INVITE: it names nobody.
+    pub(crate) fn unnamed(self) -> Dressed {
+        let names = Names { shown: ANONYMOUS.to_vec(), ..self.names };
+        Dressed { names, headers: ShownHeaders::default() }
+    }
+}
+
 /// Reads what a request says of its caller.
 pub fn claims_of<'a>(settings: &Settings, message: &Message<'a>) -> Claims<'a> {
     let bytes = message.bytes();

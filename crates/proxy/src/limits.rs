@@ -25,3 +25,5 @@ pub const STREAMLESS: usize = 64;
 pub const NAME_BYTES: usize = 200;
 /// Steps of one identity decision's trace.
 pub const IDENTITY_STEPS: usize = 16;
+/// Keys that signed before, whose transactions may still be open: changes of the ring within a transaction's life.
+pub const FORMER_KEYS: usize = 8;

@@ -162,6 +162,27 @@ fn an_old_key_still_serves_its_calls() {
     assert!(forwarded(&left).starts("BYE"));
 }
 
+/// The ring turns more than once in the life of an INVITE: it stays one call, and its CANCEL is its own.
+#[test]
+fn every_key_of_a_call_in_setup_is_remembered() {
+    let mut stage = Stage::new();
+    let call = invite("turning");
+    let request = forwarded(&stage.arrives(0, TATA, &call));
+    for id in 2..=8 {
+        let retired: Vec<Key> = (1..id).map(|id| Key { id, secret: [id; 32] }).collect();
+        let turned = KeyRing::new(&Key { id, secret: [id; 32] }, &retired);
+        let settings = Arc::clone(&stage.settings);
+        stage.engine.apply(settings, Arc::new(turned));
+        let left = stage.arrives(u64::from(id), TATA, &call);
+        assert!(matches!(left.as_slice(), [trying] if trying.starts("SIP/2.0 100")), "forwarded twice: {left:?}");
+    }
+    stage.arrives(100, PROD, response(&request, "180 Ringing"));
+    let cancel = call.replace("INVITE", "CANCEL");
+    let left = stage.arrives(200, TATA, cancel);
+    assert!(left.iter().any(|left| left.starts("SIP/2.0 200")), "{left:?}");
+    assert_eq!(forwarded(&left).branch(), request.branch());
+}
+
 /// The ring turns and forgets: a token of a key that is gone routes nothing.
 #[test]
 fn sx17_a_forgotten_key_makes_no_dialog() {

@@ -13,7 +13,7 @@ use crate::transaction::invite_server::InviteServer;
 use crate::transaction::key::{Branch, Identity, Key};
 use crate::transaction::plain_client::PlainClient;
 use crate::transaction::plain_server::PlainServer;
-use crate::transaction::{Attempt, Cancel, Client, Context, Server};
+use crate::transaction::{Attempt, Cancel, Client, Context, Server, Why};
 use sip::{Method, Name, Parsed, Request};
 
 /// The largest payload of an IPv4 datagram.
@@ -241,8 +241,9 @@ impl Engine {
         if context.method != Method::Invite {
             context.attempts.iter_mut().for_each(Attempt::stop_resending);
         }
+        let why = if status < 300 { Why::Elsewhere } else { Why::GivenUp };
         for at in 0..context.attempts.len() {
-            self.cancel_attempt(turn, context, at, ELSEWHERE);
+            self.cancel_attempt(turn, context, at, why);
         }
     }
 
@@ -311,30 +312,40 @@ impl Engine {
         context.untried.clear();
         context.fallback = None;
         let bytes = request.bytes();
-        let mut reason = std::mem::take(&mut context.cancel_reason);
         for header in request.all(Name::Reason) {
-            reason.extend_from_slice(header.line.of(bytes));
+            context.cancel_reason.extend_from_slice(header.line.of(bytes));
         }
         for at in 0..context.attempts.len() {
-            self.cancel_attempt(turn, context, at, &reason);
+            self.cancel_attempt(turn, context, at, Why::Caller);
         }
-        context.cancel_reason = reason;
     }
 
     /// Cancels one attempt: now if it has heard a provisional response, else with the first one (9.1). Once.
-    pub(super) fn cancel_attempt(&mut self, turn: &mut Turn<'_>, context: &mut Context, at: usize, reason: &[u8]) {
+    pub(super) fn cancel_attempt(&mut self, turn: &mut Turn<'_>, context: &mut Context, at: usize, why: Why) {
         let Some(attempt) = context.attempts.get_mut(at) else { return };
         let Client::Invite(client) = &attempt.client else { return };
         if !client.is_pending() || matches!(attempt.cancel, Cancel::Sent { .. }) {
             return;
         }
         if !client.is_proceeding() {
-            attempt.cancel = Cancel::Wanted;
+            if !matches!(attempt.cancel, Cancel::Wanted(_)) {
+                attempt.cancel = Cancel::Wanted(why);
+            }
             return;
         }
         let timers = &self.settings.timers;
         let client = PlainClient::new(turn.now, timers, attempt.peer.transport.is_reliable());
-        attempt.cancel = Cancel::Sent { client, over_at: turn.now + timers.b() };
+        attempt.cancel = Cancel::Sent { client, over_at: turn.now + timers.b(), why };
+        self.send_cancel(turn, context, at, why);
+    }
+
+    /// Sends an attempt's CANCEL, the first time or again.
+    pub(super) fn send_cancel(&mut self, turn: &mut Turn<'_>, context: &Context, at: usize, why: Why) {
+        let reason = match why {
+            Why::GivenUp => &[],
+            Why::Caller => context.cancel_reason.as_slice(),
+            Why::Elsewhere => ELSEWHERE,
+        };
         self.send_hop_by_hop(turn, context, at, |message, out| message.write_cancel(reason, out));
     }
 

@@ -7,7 +7,7 @@ use crate::limits::PEER_RETRY_AFTER_SECS;
 use crate::outbox::{Absorbed, DropReason, Event, FailoverReason};
 use crate::rewrite::write_response;
 use crate::transaction::key::Branch;
-use crate::transaction::{Cancel, Client, Context, Server, invite_client, plain_client};
+use crate::transaction::{Attempt, Cancel, Client, Context, Server, Why, invite_client, plain_client};
 use sip::{Method, Name, Response, Via};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -70,7 +70,7 @@ impl Engine {
             Client::Invite(client) => match client.on_response(status, turn.now, &timers) {
                 invite_client::Heard::Trying => self.on_progress(turn, context, at, None),
                 invite_client::Heard::Provisional => self.on_progress(turn, context, at, Some(response)),
-                invite_client::Heard::Success => self.on_success(turn, context, at, response),
+                invite_client::Heard::Success => self.on_success(turn, context, response),
                 invite_client::Heard::Failure => {
                     self.acknowledge(turn, context, at, response);
                     self.on_failure(turn, context, at, response);
@@ -100,10 +100,12 @@ impl Engine {
     fn on_progress(&mut self, turn: &mut Turn<'_>, context: &mut Context, at: usize, response: Option<&Response<'_>>) {
         let Some(attempt) = context.attempts.get(at) else { return };
         let given_up = attempt.given_up;
-        if given_up || matches!(attempt.cancel, Cancel::Wanted) {
-            let reason = std::mem::take(&mut context.cancel_reason);
-            self.cancel_attempt(turn, context, at, &reason);
-            context.cancel_reason = reason;
+        let wanted = match attempt.cancel {
+            Cancel::Wanted(why) => Some(why),
+            _ => given_up.then_some(Why::GivenUp),
+        };
+        if let Some(why) = wanted {
+            self.cancel_attempt(turn, context, at, why);
         }
         match response {
             Some(response) if !given_up && context.is_open() => {
@@ -116,14 +118,20 @@ impl Engine {
     }
 
     /// A 2xx to INVITE always passes, the first and every further one (16.7 item 5, RFC 6026 7.1).
-    fn on_success(&mut self, turn: &mut Turn<'_>, context: &mut Context, at: usize, response: &Response<'_>) {
+    fn on_success(&mut self, turn: &mut Turn<'_>, context: &mut Context, response: &Response<'_>) {
         self.pass_up(turn, context, response, false);
         self.note_final(turn, context, response.status());
-        let others_pending =
-            context.attempts.iter().enumerate().any(|(other, attempt)| other != at && !attempt.is_over());
-        let is_failed = matches!(&context.server, Server::Invite(server)
-            if server.state == crate::transaction::invite_server::State::Completed);
-        if !others_pending && !is_failed {
+        if let Server::Invite(server) = &mut context.server
+            && server.on_late_success()
+        {
+            context.reply.clear();
+        }
+        // An attempt that failed is acknowledged again from these bytes, and one that is pending cancelled.
+        let needs_bytes = |attempt: &Attempt| match &attempt.client {
+            Client::Invite(client) => client.is_pending() || client.state == invite_client::State::Completed,
+            Client::Plain(_) => true,
+        };
+        if !context.attempts.iter().any(needs_bytes) {
             self.table.forget_bytes(context);
         }
     }

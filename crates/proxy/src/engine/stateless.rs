@@ -5,9 +5,10 @@ use super::attempt::Plan;
 use super::response::next_via;
 use super::{Arrival, Engine, Turn, in_dialog_uri, names};
 use crate::caller_id::{self, Shown};
+use crate::dialog_token::Verified;
 use crate::dispatch::{self, Outcome, Question};
 use crate::flow::{Flow, ListenerId, PartyId, Transport};
-use crate::identity;
+use crate::identity::{self, Dressed};
 use crate::outbox::{Absorbed, DropReason, Event, Warning};
 use crate::refusal::Refusal;
 use crate::rewrite::{Forward, Record, Routes, Stamp, UriOut, write_response};
@@ -115,7 +116,9 @@ impl Engine {
             None => (peer, toward),
         };
         turn.outbox.event(Event::Warned(Warning::Stateless));
-        let dressed = names::dress(&settings, turn, arrival, presented.as_ref(), &peer);
+        // What its INVITE claimed is not known any more, and what it claims itself may be another's number: it goes
+        // unnamed.
+        let dressed = names::dress(&settings, turn, arrival, presented.as_ref(), &peer).map(Dressed::unnamed);
         let identity = names::edits_of(&settings, arrival, toward, dressed.as_ref());
         let mut formatted = Vec::new();
         let form = settings.party(toward).and_then(|party| party.called_number);
@@ -192,9 +195,12 @@ impl Engine {
         let Some(upstream) = self.upstream_by_via(flow, &next) else {
             return turn.outbox.event(Event::Dropped(DropReason::BadVia));
         };
+        let verified = self.names_in_response(response);
+        if self.is_of_somebody_else(&flow, &upstream, verified.as_ref()) {
+            return turn.outbox.event(Event::Dropped(DropReason::WrongSource));
+        }
         let start = turn.outbox.bytes.len();
         let transport = self.settings.transport(upstream.listener);
-        let verified = self.names_in_response(response);
         let unbelieved =
             self.settings.party_of(&flow).is_some_and(|party| identity::is_untrusted(&self.settings, party));
         let edits = self.edits_by_token(verified.as_ref(), self.is_profiled(upstream.remote.ip()), unbelieved);
@@ -205,6 +211,15 @@ impl Engine {
             }
             None => turn.outbox.event(Event::Impossible("a response's spans contradict each other")),
         }
+    }
+
+    /// True when a response comes from the party that it goes to, or from another than its token says was asked.
+    fn is_of_somebody_else(&self, flow: &Flow, upstream: &Flow, verified: Option<&Verified>) -> bool {
+        let source = self.settings.party_of(flow);
+        let asked = verified.map(|verified| verified.token.next_hop(verified.side));
+        let asked = asked.and_then(|hop| self.settings.peer_of(hop.transport, hop.address));
+        let is_reflected = source.is_some() && source == self.settings.party_of(upstream);
+        is_reflected || asked.is_some_and(|(_, party)| source.is_some_and(|source| source != party))
     }
 
     /// True when the branch is the one that we derive from the Via below it.

@@ -5,7 +5,7 @@ use crate::flow::{Flow, Time};
 use crate::outbox::{Event, FailoverReason, Outbox};
 use crate::transaction::key::Branch;
 use crate::transaction::{
-    Attempt, Cancel, Client, Context, Server, invite_client, invite_server, plain_client, plain_server,
+    Attempt, Cancel, Client, Context, Server, Why, invite_client, invite_server, plain_client, plain_server,
 };
 use directory::Directory;
 use sip::Method;
@@ -115,16 +115,15 @@ impl Engine {
         if !attempt.is_pending() {
             return;
         }
-        let Cancel::Sent { client, over_at } = &mut attempt.cancel else { return };
+        let Cancel::Sent { client, over_at, why } = &mut attempt.cancel else { return };
+        let why = *why;
         if *over_at <= turn.now {
             attempt.end();
             return self.on_attempt_failed_or_spent(turn, context, at);
         }
         if client.on_time(turn.now, &timers) == plain_client::Due::Resend {
             turn.outbox.event(Event::Retransmitted(Method::Cancel));
-            let reason = std::mem::take(&mut context.cancel_reason);
-            self.send_hop_by_hop(turn, context, at, |message, out| message.write_cancel(&reason, out));
-            context.cancel_reason = reason;
+            self.send_cancel(turn, context, at, why);
         }
     }
 
@@ -147,7 +146,7 @@ impl Engine {
                 }
                 invite_client::Due::RangTooLong => {
                     context.leftover = Some(408);
-                    self.cancel_attempt(turn, context, at, &[]);
+                    self.cancel_attempt(turn, context, at, Why::GivenUp);
                 }
                 invite_client::Due::Ended | invite_client::Due::Nothing => {}
             },

@@ -64,6 +64,16 @@ impl InviteServer {
         }
     }
 
+    /// A 2xx passed after a failure had been sent: whoever heard the 2xx must not hear the failure again. True when there
+    /// was one to stop.
+    pub(crate) fn on_late_success(&mut self) -> bool {
+        let stops = matches!(self.state, State::Completed | State::Confirmed);
+        if stops {
+            self.again_at = None;
+        }
+        stops
+    }
+
     /// A final above 2xx is sent: Completed, Timers G and H.
     pub(crate) fn on_failure(&mut self, now: Time, timers: &TimerSettings) {
         if self.state == State::Proceeding {

@@ -106,12 +106,25 @@ pub(crate) enum Client {
 pub(crate) enum Cancel {
     None,
     /// To be sent with the first provisional response.
-    Wanted,
+    Wanted(Why),
     /// Sent; when its time is over the attempt is as good as cancelled.
     Sent {
         client: PlainClient,
         over_at: Time,
+        /// Whatever happens meanwhile, it is sent again as it was.
+        why: Why,
     },
+}
+
+/// Why an attempt is cancelled: its Reason (RFC 3326).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Why {
+    /// Nobody waits for it any more: no Reason.
+    GivenUp,
+    /// The caller has given up: the Reason of the CANCEL that came.
+    Caller,
+    /// Another attempt took the call.
+    Elsewhere,
 }
 
 impl Context {
@@ -228,7 +241,7 @@ impl Attempt {
             Client::Plain(client) => client.deadline(),
         };
         let cancel = match &self.cancel {
-            Cancel::Sent { client, over_at } if self.is_pending() => earlier(client.deadline(), Some(*over_at)),
+            Cancel::Sent { client, over_at, .. } if self.is_pending() => earlier(client.deadline(), Some(*over_at)),
             _ => None,
         };
         earlier(earlier(client, self.hop_at), cancel)
