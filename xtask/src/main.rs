@@ -7,6 +7,7 @@
 mod cargo_tool;
 mod fuzz;
 mod lint;
+mod sim;
 mod test;
 mod tool;
 mod tree;
@@ -31,6 +32,8 @@ enum Command {
     Lint,
     /// Run one fuzz target for a bounded time, from the corpus in fixtures/corpus.
     Fuzz(fuzz::Options),
+    /// Run the simulation: many seeds, or one again with its trace.
+    Sim(sim::Options),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Lint => lint::run(),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Sim(options) => sim::run(&options),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

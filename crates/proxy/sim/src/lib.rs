@@ -1,0 +1,54 @@
+//! Calls by chance: the core of the proxy between gateways, PBXs, bad links, kills, new keys and changing tables, on a
+//! clock that is a number. One seed is one world, the same each time and everywhere.
+//!
+//! Where to read: [`World`] (the queue, and one call of the engine), `weather` (what a seed may be like), `stage` (who is
+//! there), `caller` and `callee` (what the ends do), `links` (what the network does to it), `invariants` (what must hold
+//! after every step), [`Sabotage`] (proxies that are wrong, to show that it can fail).
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test tool: what cannot be stops it, with the seed that led there"
+)]
+
+mod callee;
+mod caller;
+mod chance;
+mod invariants;
+mod links;
+mod phones;
+mod sabotage;
+mod stage;
+mod weather;
+mod wire;
+mod world;
+
+pub use sabotage::Sabotage;
+pub use world::{Depth, Failure, Told, World};
+
+/// Runs one seed; a panic in the core is a failure like any other.
+pub fn run(seed: u64, sabotage: Option<Sabotage>) -> Result<Told, Failure> {
+    let ran = std::panic::catch_unwind(|| World::new(seed, sabotage, Depth::Nothing).run());
+    ran.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+        Err(Failure { seed, at_ms: 0, what: format!("panic: {text}") })
+    })
+}
+
+impl Told {
+    /// Adds what another seed told.
+    pub fn add(&mut self, other: &Told) {
+        self.steps += other.steps;
+        self.calls += other.calls;
+        self.answered += other.answered;
+        self.refused += other.refused;
+        self.cancelled += other.cancelled;
+        self.ended += other.ended;
+        self.restarts += other.restarts;
+        self.failovers += other.failovers;
+        self.stateless += other.stateless;
+        self.resets += other.resets;
+        self.forks += other.forks;
+        self.outbound += other.outbound;
+    }
+}
