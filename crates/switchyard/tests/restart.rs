@@ -99,7 +99,26 @@ impl Bench {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let scripts = [sync::schema::SQLITE_TABLES, sync::schema::ROWS];
         runtime.block_on(sync::schema::run(&folder.path().join("directory.db"), &scripts)).unwrap();
-        Bench { program: Program::start(&config), proxy, gateway, pbx, config, folder }
+        let bench = Bench { program: Program::start(&config), proxy, gateway, pbx, config, folder };
+        bench.until_ready();
+        bench
+    }
+
+    /// Asks with OPTIONS until the answer is 200: the first look at the database may end after the start.
+    fn until_ready(&self) {
+        let (local, proxy, until) = (self.gateway.local_addr().unwrap(), self.proxy, Instant::now() + PATIENCE);
+        for number in 1.. {
+            let options = format!(
+                "OPTIONS sip:{proxy} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bKready{number};rport\r\n\
+                 Max-Forwards: 70\r\nFrom: <sip:a@{local}>;tag=1\r\nTo: <sip:{proxy}>\r\nCall-ID: ready{number}\r\n\
+                 CSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+            );
+            self.gateway.send_to(options.as_bytes(), proxy).unwrap();
+            if heard(&self.gateway, "SIP/2.0 ", &format!("ready{number}")).starts_with("SIP/2.0 200") {
+                return;
+            }
+            assert!(Instant::now() < until, "the program is not ready");
+        }
     }
 
     /// kill -9, and a new process. How long until it serves.
@@ -108,6 +127,7 @@ impl Bench {
         self.program.child.wait().unwrap();
         let begun = Instant::now();
         self.program = Program::start(&self.config);
+        self.until_ready();
         begun.elapsed()
     }
 
@@ -120,6 +140,7 @@ impl Bench {
         bench.program.signal(Signal::SIGKILL);
         bench.program.child.wait().unwrap();
         bench.program = Program::with_descriptors(&bench.config, most);
+        bench.until_ready();
         bench
     }
 
@@ -359,12 +380,16 @@ fn rotation_with_calls_up_loses_none() {
 #[test]
 fn sx10_without_descriptors_calls_go_on_and_tcp_recovers() {
     let bench = Bench::with_descriptors(65, 64);
-    let held: Vec<TcpStream> = (0..150).filter_map(|_| bench.connect().ok()).collect();
+    let held: Vec<TcpStream> = (0..90).filter_map(|_| bench.connect().ok()).collect();
     assert!(held.len() > 64, "the kernel completes more connections than the process can take: {}", held.len());
     // The last of them are closed without a byte: the process could not keep them.
     let mut last = held.last().unwrap();
     let mut byte = [0; 1];
-    assert!(matches!(last.read(&mut byte), Ok(0) | Err(_)), "a connection beyond the limit is closed");
+    let ended = last.read(&mut byte).or_else(|error| match error.kind() {
+        std::io::ErrorKind::ConnectionReset => Ok(0),
+        _ => Err(error),
+    });
+    assert_eq!(ended.unwrap(), 0, "a connection beyond the limit is closed");
     let up = bench.establish("udp-goes-on");
     bench.caller_ends("udp-goes-on", &up.0);
 
