@@ -180,7 +180,7 @@ impl Worker {
             None => return,
         };
         if let Err(error) = received {
-            self.turns.log().warn_socket("receive", &error);
+            self.turns.log().warn_socket(self.clock.now(), "receive", &error);
         }
         if self.batch.overflowed > 0 {
             self.counters.note(Fact::Overflowed(self.batch.overflowed.into()));
@@ -218,7 +218,7 @@ impl Worker {
         let Some(socket) = self.transports.socket(position) else { return };
         let listener = socket.listener();
         if let Err(error) = socket.unreachable(&mut self.unreachable) {
-            self.turns.log().warn_socket("error queue", &error);
+            self.turns.log().warn_socket(self.clock.now(), "error queue", &error);
         }
         if self.unreachable.is_empty() {
             return;

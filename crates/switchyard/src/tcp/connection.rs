@@ -20,6 +20,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 const READ_BYTES: usize = 16_384;
 /// The answer to a keepalive (RFC 5626 4.4.1).
 const PONG: &[u8] = b"\r\n";
+/// How long what a refused peer still sends is read away.
+const DRAIN_WITHIN: Duration = Duration::from_secs(1);
+/// Why a connection ended that sent a message with no clear end.
+const REFUSED: &str = "refused";
 /// Why a connection ended that the peer reset.
 const BROKEN: &str = "broken";
 /// The To tag of a refusal before any transaction: a stream that is refused has no dialog to tell apart.
@@ -65,16 +69,20 @@ async fn connect(remote: SocketAddr, local: Option<IpAddr>) -> std::io::Result<T
 pub(super) async fn serve(hub: Rc<Hub>, flow: Flow, stream: TcpStream, orders: mpsc::Receiver<Bytes>) {
     // A failure leaves the kernel's delay on, nothing else.
     let _set = stream.set_nodelay(true);
-    let (read, write) = stream.into_split();
+    let (mut read, write) = stream.into_split();
     let last = Cell::new(Instant::now());
     let shared = Rc::new(Shared { hub: Rc::clone(&hub), flow, last, written: RefCell::default() });
     let (pongs, waiting) = mpsc::channel(1);
     let mut writing = tokio::task::spawn_local(writer(Rc::clone(&shared), write, orders, waiting));
     let reason = tokio::select! {
-        reason = reader(&shared, read, pongs) => {
+        reason = reader(&shared, &mut read, pongs) => {
             hub.leave_out(flow.connection, reason);
             // With its entry gone, the queue has no sender: the writer ends when it is empty.
             let _ended = writing.await;
+            if reason == REFUSED {
+                // Closed with bytes that nobody read, the kernel would send a reset, and the answer might be lost.
+                let _drained = timeout(DRAIN_WITHIN, drain(&mut read)).await;
+            }
             reason
         }
         ended = &mut writing => ended.unwrap_or(BROKEN),
@@ -87,7 +95,7 @@ pub(super) async fn serve(hub: Rc<Hub>, flow: Flow, stream: TcpStream, orders: m
 }
 
 /// Reads until there is nothing more to read, and tells why.
-async fn reader(shared: &Shared, mut read: OwnedReadHalf, replies: mpsc::Sender<Bytes>) -> &'static str {
+async fn reader(shared: &Shared, read: &mut OwnedReadHalf, replies: mpsc::Sender<Bytes>) -> &'static str {
     let mut framer = Framer::new(FramingLimits::default());
     let mut chunk = BytesMut::with_capacity(READ_BYTES);
     let mut begun: Option<Instant> = None;
@@ -145,7 +153,7 @@ async fn take_frames(
                 if let Some(refusal) = refusal(shared.flow.remote, head, fault) {
                     let _queued = replies.send(refusal).await;
                 }
-                return Err("refused");
+                return Err(REFUSED);
             }
             Frame::Close(reason) => return Err(reason.name()),
         }
@@ -165,6 +173,14 @@ fn refusal(remote: SocketAddr, head: &[u8], fault: Fault) -> Option<Bytes> {
         _ => return None,
     }
     Some(out.into())
+}
+
+/// Reads and forgets, until the peer has ended its side.
+async fn drain(read: &mut OwnedReadHalf) {
+    let mut chunk = BytesMut::with_capacity(READ_BYTES);
+    while read.read_buf(&mut chunk).await.is_ok_and(|len| len > 0) {
+        chunk.clear();
+    }
 }
 
 impl Shared {

@@ -484,3 +484,21 @@ fn only_the_last_requests_are_given_back() {
         assert_eq!(&bytes[..], text(number).as_bytes());
     }
 }
+
+/// Rows TP5 and SX6: the answer to a message with no clear end arrives, though the peer goes on sending.
+#[test]
+fn tp5_a_refused_peer_that_still_sends_gets_its_answer() {
+    let bench = Bench::new();
+    for _ in 0..20 {
+        let mut stream = bench.connected("127.0.0.41");
+        let unclear = OPTIONS.replace("Content-Length: 4", "Content-Length: -4");
+        stream.write_all(unclear.as_bytes()).unwrap();
+        // Far more than one read takes in: without draining the kernel would answer it with a reset.
+        stream.write_all(&vec![b'x'; 200_000]).unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(answer.escape_ascii().to_string(), "SIP/2.0 400 ");
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        read_to_end(&mut stream);
+    }
+}

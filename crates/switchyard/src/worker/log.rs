@@ -71,8 +71,10 @@ impl Log {
         }
     }
 
-    pub(super) fn warn_socket(&mut self, what: &'static str, error: &io::Error) {
-        tracing::warn!(what, %error, "a socket reports an error");
+    pub(super) fn warn_socket(&mut self, now: Time, what: &'static str, error: &io::Error) {
+        if self.has_breath(now, what) {
+            tracing::warn!(what, %error, "a socket reports an error");
+        }
     }
 
     fn has_breath(&mut self, now: Time, word: &'static str) -> bool {
