@@ -100,6 +100,8 @@ struct Asked {
 struct Branch {
     remote: SocketAddr,
     party: PartyId,
+    /// Whoever was asked on it: after a kill and a change of the table it may be another one.
+    parties: Vec<PartyId>,
     call_id: String,
     number: u32,
     method: String,
@@ -251,7 +253,7 @@ impl Invariants {
 
     fn note_response(&mut self, step: &Step, arrival: &Arrival, wire: &Wire, site: usize) {
         let Some(branch) = self.branches.get_mut(wire.branch()) else { return };
-        if !arrival.whole || branch.party != self.sites[site].party || wire.method() != "INVITE" {
+        if !arrival.whole || !branch.parties.contains(&self.sites[site].party) || wire.method() != "INVITE" {
             return;
         }
         match wire.status() {

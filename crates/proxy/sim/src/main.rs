@@ -42,10 +42,6 @@ fn main() -> ExitCode {
         Some(seed) => replay(seed, arguments.depth()),
         None => run_all(&arguments),
     };
-    for failure in &failures {
-        println!("seed {} broke at {} ms: {}", failure.seed, failure.at_ms, failure.what);
-        println!("  replay: cargo xtask sim --seed {} --trace", failure.seed);
-    }
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -57,6 +53,11 @@ impl Arguments {
             (true, true) => Depth::Bytes,
         }
     }
+}
+
+fn tell(failure: &Failure) {
+    println!("seed {} broke at {} ms: {}", failure.seed, failure.at_ms, failure.what);
+    println!("  replay: cargo xtask sim --seed {} --trace", failure.seed);
 }
 
 fn replay(seed: u64, depth: Depth) -> Vec<Failure> {
@@ -71,7 +72,10 @@ fn replay(seed: u64, depth: Depth) -> Vec<Failure> {
             println!("{told:?}");
             Vec::new()
         }
-        Err(failure) => vec![failure],
+        Err(failure) => {
+            tell(&failure);
+            vec![failure]
+        }
     }
 }
 
@@ -94,8 +98,7 @@ fn run_all(arguments: &Arguments) -> Vec<Failure> {
         }
     });
     let found = shared.found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let (told, mut failures) = found;
-    failures.sort_by_key(|failure| failure.seed);
+    let (told, failures) = found;
     let (count, secs) = (arguments.seeds, begun.elapsed().as_secs_f64());
     println!("{count} seeds from {} in {secs:.1} s, {} failures\n{told:?}", arguments.from, failures.len());
     failures
@@ -112,6 +115,7 @@ fn work(shared: &Shared, arguments: &Arguments, begun: Instant) {
         match ran {
             Ok(told) => found.0.add(&told),
             Err(failure) => {
+                tell(&failure);
                 found.1.push(failure);
                 shared.stop.fetch_or(!arguments.keep_going, Ordering::Relaxed);
             }

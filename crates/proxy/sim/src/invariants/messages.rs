@@ -3,6 +3,7 @@
 use super::{Branch, Broken, Cause, Invariants, Left, Step, is_ours, key_of};
 use crate::stage::LISTENERS;
 use crate::wire::Wire;
+use proxy::PartyId;
 use std::rc::Rc;
 
 /// Headers that the proxy may change; all others pass, in their order.
@@ -33,36 +34,18 @@ impl Invariants {
         let (incarnation, generation) = (self.incarnation, self.numbers.generation);
         let party = self.site_at(left.flow.remote).map(|site| self.sites[site].party).unwrap_or(crate::stage::TRUNK);
         let tainted = self.is_tainted(wire);
-        let asked = key_of(wire.lower_branch(), wire.method());
         // A CANCEL that reached the proxy before its INVITE did passed without it; the attempt begins with the INVITE.
         let began =
             self.branches.get(wire.branch()).filter(|known| !(known.method == "CANCEL" && wire.method() == "INVITE"));
         let Some(known) = began.map(|_| wire.branch()).and_then(|branch| self.branches.get_mut(branch)) else {
-            if wire.method() == "INVITE"
-                && let Some(until) = self.waiting.get_mut(&asked)
-            {
-                *until = step.now_ms + super::INVITE_MS;
-            }
-            let branch = Branch {
-                remote: left.flow.remote,
-                party,
-                call_id: wire.call_id().to_owned(),
-                number: wire.number(),
-                method: wire.method().to_owned(),
-                text: Rc::clone(&wire.text),
-                vias: wire.all("Via").count(),
-                asked,
-                incarnation,
-                generation,
-                progressed: false,
-                cancels: 0,
-                cancel: None,
-            };
-            self.branches.insert(wire.branch().to_owned(), branch);
+            self.begin_branch(step, left, wire, party);
             return Ok(());
         };
         if tainted {
             return Ok(());
+        }
+        if !known.parties.contains(&party) {
+            known.parties.push(party);
         }
         if known.call_id != wire.call_id() || known.number != wire.number() {
             return Err(format!("I3: the branch of {:?} serves {:?}", known.text, wire.text));
@@ -95,6 +78,34 @@ impl Invariants {
         }
     }
 
+    /// The first request on a branch.
+    fn begin_branch(&mut self, step: &Step, left: &Left, wire: &Wire, party: PartyId) {
+        let asked = key_of(wire.lower_branch(), wire.method());
+        let (incarnation, generation) = (self.incarnation, self.numbers.generation);
+        if wire.method() == "INVITE"
+            && let Some(until) = self.waiting.get_mut(&asked)
+        {
+            *until = step.now_ms + super::INVITE_MS;
+        }
+        let branch = Branch {
+            remote: left.flow.remote,
+            party,
+            parties: vec![party],
+            call_id: wire.call_id().to_owned(),
+            number: wire.number(),
+            method: wire.method().to_owned(),
+            text: Rc::clone(&wire.text),
+            vias: wire.all("Via").count(),
+            asked,
+            incarnation,
+            generation,
+            progressed: false,
+            cancels: 0,
+            cancel: None,
+        };
+        self.branches.insert(wire.branch().to_owned(), branch);
+    }
+
     /// I4: body and unknown headers of a request leave as they came, in their order; the Vias below ours too.
     pub(super) fn i4_a_request_stays_as_it_was(&self, wire: &Wire) -> Result<(), Broken> {
         if wire.all("Via").nth(1).is_none() || self.is_tainted(wire) {
@@ -118,7 +129,7 @@ impl Invariants {
             && let Some(came) = arrival.wire.as_ref().filter(|came| came.is_response())
         {
             let believed = self.branches.get(came.branch()).is_some_and(|branch| {
-                arrival.whole && arrival.site.is_some_and(|site| self.sites[site].party == branch.party)
+                arrival.whole && arrival.site.is_some_and(|site| branch.parties.contains(&self.sites[site].party))
             });
             // Without a Record-Route nothing says who was asked, once a process has forgotten it (decision on P1).
             if !believed && step.stateless && came.first("Record-Route").is_empty() {
