@@ -361,3 +361,23 @@ async fn generations_are_told_with_cause_and_difference() {
     assert_eq!((both.dids.moved, both.dids.removed, both.listed.len()), (1, 1, 2));
     assert_eq!(bench.watcher.difference(Generation(3), Generation(4)), None);
 }
+
+/// A reload: other thresholds weigh anew what is held back, and without a guard whatever the database says is in force.
+#[tokio::test]
+async fn new_settings_are_in_force_without_a_new_writer() {
+    let bench = Bench::start(|_| {}).await;
+    bench.write("DELETE FROM users").await;
+    assert!(bench.watcher.held().is_some());
+    let url = format!("sqlite://{}", bench.path().display());
+    let settings = Settings { poll_interval: Duration::from_millis(20), ..Settings::new(url, Policy::default()) };
+    let strict = directory::GuardPolicy { lost_rows: 5, lost_percent: 5, ..directory::GuardPolicy::default() };
+    let with = |guard| Settings { guard, ..settings.clone() };
+    assert_eq!(bench.watcher.set_settings(with(Some(strict))).await, Ok(Generation(1)));
+    assert!(bench.watcher.held().is_some_and(|held| !held.is_rejected));
+    assert_eq!(bench.watcher.set_settings(with(None)).await, Ok(Generation(2)));
+    assert_eq!((bench.watcher.held(), bench.directory().user_count()), (None, 0));
+    // The mapping stays: it takes a new writer.
+    let mut mapping = sync::Mapping::default();
+    mapping.rename_table("users", "people").unwrap();
+    assert_eq!(bench.watcher.set_settings(Settings { mapping, ..with(None) }).await, Ok(Generation(2)));
+}
