@@ -8,7 +8,6 @@ mod dialect;
 mod engine;
 mod images;
 mod mariadb;
-mod mirror;
 mod overlay_rows;
 mod postgres;
 mod record;
@@ -34,8 +33,7 @@ use crate::own_tables::{self, OwnTable};
 use crate::settings::{Detection, Settings};
 use crate::source::change_log::LOG_ENTRIES_READ_MAX;
 use change_log::{Entry, Position, Wanted};
-use images::{CHANGES_APPLIED_MAX, Images, append};
-use mirror::Mirror;
+use images::{Images, append};
 use overlay_rows::OverlayRows;
 use record::Record;
 
@@ -50,8 +48,6 @@ pub(crate) struct Source {
     reconcile_interval: Duration,
     bell: Arc<Notify>,
     images: Images,
-    /// What an SQLite file held at the last reading.
-    mirror: Mirror,
     /// How far the change log was read; `None` where there is none, or before the first reading of a connection.
     position: Option<Position>,
     /// Which of our own tables the database has.
@@ -94,7 +90,6 @@ impl Source {
             reconcile_interval: settings.reconcile_interval,
             bell,
             images: Images::default(),
-            mirror: Mirror::default(),
             position: None,
             own: HashSet::new(),
             mark: None,
@@ -122,9 +117,6 @@ impl Source {
         if depth == Depth::Glance && !is_due && mark.is_some() && mark == self.mark {
             return Ok(Found::Nothing);
         }
-        if self.mirror.is_whole() {
-            return self.compare_with_mirror(mark, policy).await;
-        }
         if self.logs() || !self.images.are_whole() {
             return Ok(Found::Everything);
         }
@@ -140,16 +132,7 @@ impl Source {
         if logs {
             self.images.clear();
         }
-        self.mirror.clear();
-        if self.engine.dialect() == Dialect::Sqlite {
-            for table in TABLES {
-                let names = self.mapping.of(table);
-                let present = present_columns(&mut self.engine, names).await?;
-                self.mirror.fill(&mut self.engine, names, &selected(names, &present)?).await?;
-            }
-        }
-        // What the engine compares, we need not.
-        let mut sweep = (!logs && !self.mirror.is_whole()).then(|| self.images.sweep());
+        let mut sweep = (!logs).then(|| self.images.sweep());
         for table in TABLES {
             read_table(&mut self.engine, self.mapping.of(table), None, |record| {
                 record.build(table, builder);
@@ -224,7 +207,6 @@ impl Source {
     fn forget(&mut self) {
         self.mark = None;
         self.position = None;
-        self.mirror.clear();
     }
 
     /// Whether changes come from the change log.
@@ -242,27 +224,6 @@ impl Source {
         let overlays = read_overlays(&mut self.engine, &self.own, policy).await?;
         self.engine.execute("COMMIT").await?;
         let Some(changes) = sweep.finish() else { return Ok(Found::Everything) };
-        self.compared(mark).await?;
-        Ok(Found::Changes(changes, Some(overlays)))
-    }
-
-    /// Has the engine compare everything with the last reading.
-    async fn compare_with_mirror(&mut self, mark: Option<Vec<u8>>, policy: &Policy) -> Result<Found, SyncFault> {
-        self.engine.execute(self.engine.dialect().begin()).await?;
-        let mut changes = Changes::default();
-        for table in TABLES {
-            let names = self.mapping.of(table);
-            let present = present_columns(&mut self.engine, names).await?;
-            let selected = selected(names, &present)?;
-            let compared = self.mirror.compare(&mut self.engine, names, &selected, &mut changes).await?;
-            if compared.is_none() || changes.len() > CHANGES_APPLIED_MAX {
-                self.engine.execute("ROLLBACK").await?;
-                self.mirror.clear();
-                return Ok(Found::Everything);
-            }
-        }
-        let overlays = read_overlays(&mut self.engine, &self.own, policy).await?;
-        self.engine.execute("COMMIT").await?;
         self.compared(mark).await?;
         Ok(Found::Changes(changes, Some(overlays)))
     }

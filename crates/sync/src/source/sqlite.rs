@@ -55,8 +55,7 @@ pub(crate) fn options(url: &str) -> Result<SqliteConnectOptions, SyncFault> {
 
 impl Sqlite {
     pub(crate) fn new(settings: &Settings) -> Result<Sqlite, SyncFault> {
-        // The mirror is in memory.
-        let options = options(&settings.url)?.read_only(true).pragma("temp_store", "MEMORY");
+        let options = options(&settings.url)?.read_only(true);
         let path = options.get_filename().to_path_buf();
         Ok(Sqlite { options, path, open: None })
     }
