@@ -1,20 +1,24 @@
 //! The command line's side of the API.
 
+use crate::problem::Problem;
 use crate::server::SOCKET_NAME;
 use crate::status::Status;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::{CONTENT_TYPE, HOST, IF_MATCH};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::UnixStream;
 
-/// How long a running process may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a running process may take to answer: longer than a write may take at the database.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes that an answer may have.
-const ANSWER_BYTES: usize = 4 << 20;
+const ANSWER_BYTES: usize = 16 << 20;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -27,47 +31,120 @@ pub enum AskFault {
         /// What the system said.
         source: io::Error,
     },
+    /// The socket may not be opened.
+    #[error("{}: this socket is for root and the group {}", .0.display(), crate::access::OPERATORS)]
+    NotAllowed(PathBuf),
     /// It listens and does not answer.
     #[error("{}: no answer in {} s", .0.display(), PATIENCE.as_secs())]
     Silent(PathBuf),
     /// It answered something else.
-    #[error("{}: expected a status, found {found}", path.display())]
+    #[error("{}: expected an answer of the API, found {found}", path.display())]
     Unexpected {
         /// The socket.
         path: PathBuf,
         /// What came.
         found: String,
     },
+    /// It said why not.
+    #[error(transparent)]
+    Refused(#[from] Box<Problem>),
 }
 
-/// Asks the process whose state folder this is.
+/// Asks the process whose state folder this is what it says of itself.
 pub async fn fetch_status(state_dir: &Path) -> Result<Status, AskFault> {
-    let path = state_dir.join(SOCKET_NAME);
-    let stream =
-        UnixStream::connect(&path).await.map_err(|source| AskFault::NotRunning { path: path.clone(), source })?;
-    match tokio::time::timeout(PATIENCE, ask(stream)).await {
-        Ok(Ok(status)) => Ok(status),
-        Ok(Err(found)) => Err(AskFault::Unexpected { path, found }),
-        Err(_) => Err(AskFault::Silent(path)),
+    Client::new(state_dir).fetch("status").await
+}
+
+/// The way to a running process, over its Unix socket. Paths are those behind `/api/v1/`.
+#[derive(Clone, Debug)]
+pub struct Client {
+    path: PathBuf,
+}
+
+impl Client {
+    /// The way to the process whose state folder this is.
+    pub fn new(state_dir: &Path) -> Client {
+        Client { path: state_dir.join(SOCKET_NAME) }
+    }
+
+    /// `GET`
+    pub async fn fetch<T: DeserializeOwned>(&self, resource: &str) -> Result<T, AskFault> {
+        self.ask(Method::GET, resource, None, None).await
+    }
+
+    /// `GET` with what stands behind `?`.
+    pub async fn find<T: DeserializeOwned>(&self, resource: &str, question: &impl Serialize) -> Result<T, AskFault> {
+        let question = serde_urlencoded::to_string(question).map_err(|error| self.unexpected(error.to_string()))?;
+        self.ask(Method::GET, &format!("{resource}?{question}"), None, None).await
+    }
+
+    /// `PUT` or `POST`; `version` is what `If-Match` says.
+    pub async fn write<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        resource: &str,
+        version: Option<&str>,
+        body: &impl Serialize,
+    ) -> Result<T, AskFault> {
+        let body = serde_json::to_vec(body).map_err(|error| self.unexpected(error.to_string()))?;
+        self.ask(method, resource, version, Some(body)).await
+    }
+
+    /// `DELETE`
+    pub async fn end<T: DeserializeOwned>(&self, resource: &str, reason: &str) -> Result<T, AskFault> {
+        let question = serde_urlencoded::to_string([("reason", reason)]);
+        let question = question.map_err(|error| self.unexpected(error.to_string()))?;
+        self.ask(Method::DELETE, &format!("{resource}?{question}"), None, None).await
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        resource: &str,
+        version: Option<&str>,
+        body: Option<Vec<u8>>,
+    ) -> Result<T, AskFault> {
+        let stream = UnixStream::connect(&self.path).await.map_err(|source| match source.kind() {
+            io::ErrorKind::PermissionDenied => AskFault::NotAllowed(self.path.clone()),
+            _ => AskFault::NotRunning { path: self.path.clone(), source },
+        })?;
+        let request = Request::builder().method(method).uri(format!("/api/v1/{resource}")).header(HOST, "switchyard");
+        let request = version.into_iter().fold(request, |request, version| {
+            let tag = if version == "*" { version.to_owned() } else { format!("\"{version}\"") };
+            request.header(IF_MATCH, tag)
+        });
+        let request = match body {
+            Some(body) => request.header(CONTENT_TYPE, "application/json").body(Full::new(Bytes::from(body))),
+            None => request.body(Full::default()),
+        };
+        let request = request.map_err(|error| self.unexpected(error.to_string()))?;
+        let (status, answer) = match tokio::time::timeout(PATIENCE, exchange(stream, request)).await {
+            Ok(answered) => answered.map_err(|found| self.unexpected(found))?,
+            Err(_) => return Err(AskFault::Silent(self.path.clone())),
+        };
+        if status.is_success() {
+            return serde_json::from_slice(&answer).map_err(|error| self.unexpected(error.to_string()));
+        }
+        match serde_json::from_slice::<Problem>(&answer) {
+            Ok(problem) => Err(AskFault::Refused(Box::new(problem))),
+            Err(_) => Err(self.unexpected(format!("HTTP {status}"))),
+        }
+    }
+
+    fn unexpected(&self, found: String) -> AskFault {
+        AskFault::Unexpected { path: self.path.clone(), found }
     }
 }
 
-/// The error is what was found in place of a status.
-async fn ask(stream: UnixStream) -> Result<Status, String> {
+/// The error is what was found in place of an answer.
+async fn exchange(stream: UnixStream, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), String> {
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
     let (mut sender, connection) = handshake.await.map_err(|error| error.to_string())?;
-    let request = Request::get("/api/v1/status")
-        .header("host", "switchyard")
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| error.to_string())?;
     let exchange = async {
         let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
-        if response.status() != StatusCode::OK {
-            return Err(format!("HTTP {}", response.status()));
-        }
-        let body =
-            Limited::new(response.into_body(), ANSWER_BYTES).collect().await.map_err(|error| error.to_string())?;
-        serde_json::from_slice(&body.to_bytes()).map_err(|error| error.to_string())
+        let (head, body) = Response::into_parts(response);
+        let body = Limited::new(body, ANSWER_BYTES).collect().await.map_err(|error| error.to_string())?;
+        Ok((head.status, body.to_bytes()))
     };
     tokio::pin!(exchange);
     tokio::pin!(connection);

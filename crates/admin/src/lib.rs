@@ -1,14 +1,27 @@
 //! What people see and change: the API that the command line speaks to the running process.
 //!
-//! The process listens on a Unix socket in its state folder, readable by its user and group alone. [`serve`] answers
-//! there, [`fetch_status`] asks. [`Status`] is the one value that both know: what `GET /api/v1/status` says.
+//! A tour:
+//!
+//! - [`api`]: the resources under `/api/v1`, a file for each, with the types that both sides know. [`api::router`] is
+//!   the same whatever serves it.
+//! - [`serve`]: the router on the Unix socket in the state folder, which root, the process's user and its group may
+//!   open. The kernel says who asks.
+//! - [`Caller`], [`Role`]: who asks, and what they may.
+//! - [`Problem`]: every answer that is no success.
+//! - [`Client`]: the command line's side.
 
+mod access;
+pub mod api;
 mod client;
 mod observe;
+mod problem;
 mod server;
 mod status;
 
-pub use client::{AskFault, fetch_status};
+pub use access::{Caller, OPERATORS, Role};
+pub use api::Api;
+pub use client::{AskFault, Client, fetch_status};
 pub use observe::{Observed, Readiness, serve_observed};
+pub use problem::{Kind, Problem};
 pub use server::{BindFault, SOCKET_NAME, bind, serve};
 pub use status::{Count, DirectoryStatus, ListenerStatus, PartyStatus, Status};

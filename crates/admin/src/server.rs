@@ -1,13 +1,19 @@
 //! The running process's side of the API.
 
-use crate::status::Status;
-use axum::routing::get;
-use axum::{Json, Router};
+use crate::access::Caller;
+use crate::api::{self, Api};
+use crate::problem::{Kind, Problem};
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, Request};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::serve::IncomingStream;
 use std::fs::Permissions;
 use std::future::Future;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tokio::net::{UnixListener, UnixStream};
 
 /// The socket's name in the state folder.
@@ -45,16 +51,37 @@ pub async fn bind(state_dir: &Path) -> Result<UnixListener, BindFault> {
     Ok(listener)
 }
 
-/// Answers until `ended` resolves. `status` is asked for each request.
+/// Who is at the other end of a connection, as the kernel says: user and group.
+#[derive(Clone, Copy, Debug)]
+struct Peer(Option<(u32, u32)>);
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Peer {
+        Peer(stream.io().peer_cred().ok().map(|peer| (peer.uid(), peer.gid())))
+    }
+}
+
+/// Answers until `ended` resolves.
 pub async fn serve(
     listener: UnixListener,
-    status: impl Fn() -> Status + Clone + Send + Sync + 'static,
+    api: Arc<Api>,
     ended: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let answer = move || {
-        let status = status();
-        async move { Json(status) }
+    let router = api::router(api).layer(middleware::from_fn(admit));
+    axum::serve(listener, router.into_make_service_with_connect_info::<Peer>()).with_graceful_shutdown(ended).await
+}
+
+/// Puts the [`Caller`] into the request.
+async fn admit(ConnectInfo(peer): ConnectInfo<Peer>, mut request: Request, next: Next) -> Response {
+    let Peer(Some((user, group))) = peer else {
+        return Problem::new(Kind::Forbidden, "the system does not say who is at the other end").into_response();
     };
-    let router = Router::new().route("/api/v1/status", get(answer));
-    axum::serve(listener, router).with_graceful_shutdown(ended).await
+    // The user database may be somewhere else, and slow.
+    match tokio::task::spawn_blocking(move || Caller::at_socket(user, group)).await {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(error) => Problem::new(Kind::Internal, error.to_string()).into_response(),
+    }
 }

@@ -1,44 +1,21 @@
 //! The API over a real socket.
 
-use admin::{AskFault, BindFault, DirectoryStatus, SOCKET_NAME, Status, bind, fetch_status, serve};
+mod stage;
+
+use admin::{AskFault, BindFault, SOCKET_NAME, bind, fetch_status, serve};
+use stage::{Stage, status};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 
-fn status() -> Status {
-    Status {
-        version: "1.2.3".into(),
-        environment: "staging".into(),
-        uptime_s: 5,
-        draining: true,
-        open_transactions: 9,
-        directory: DirectoryStatus {
-            loaded: false,
-            generation: 0,
-            dids: 0,
-            faults: 0,
-            table_age_s: None,
-            trouble: None,
-            degraded: false,
-            from_snapshot: false,
-            source: String::new(),
-            detection: String::new(),
-            held: vec![],
-            snapshot_trouble: None,
-        },
-        listeners: vec![],
-        parties: vec![],
-        counters: vec![],
-    }
-}
-
 #[tokio::test]
 async fn a_status_is_fetched_and_the_socket_belongs_to_user_and_group() {
-    let folder = tempfile::tempdir().unwrap();
+    let stage = Stage::new(&[]).await;
+    let folder = &stage.folder;
     let listener = bind(folder.path()).await.unwrap();
     let mode = std::fs::metadata(folder.path().join(SOCKET_NAME)).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
-    let server = tokio::spawn(serve(listener, status, async {
+    let server = tokio::spawn(serve(listener, stage.api(), async {
         ended.await.ok();
     }));
     assert_eq!(fetch_status(folder.path()).await.unwrap(), status());

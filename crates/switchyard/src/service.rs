@@ -3,12 +3,13 @@
 
 mod readings;
 
+use crate::cli::explain;
 use crate::clock::Clock;
 use crate::config::Configuration;
 use crate::tcp::{self, Streams};
 use crate::udp::{self, Interfaces, OpenFault};
 use crate::worker::{self, Command, Parts, Seen};
-use admin::{BindFault, Count, DirectoryStatus, ListenerStatus, PartyStatus, Status};
+use admin::{Api, BindFault, Count, DirectoryStatus, ListenerStatus, PartyStatus, Status};
 use arc_swap::ArcSwap;
 use proxy::settings::BySize;
 use proxy::{KeyRing, Listener, ListenerId, Party, Peer, Role, Settings, Transport};
@@ -130,8 +131,7 @@ impl Service {
             settings,
         };
         let ended = spawn_worker(parts, orders).map_err(StartFault::Worker)?;
-        let asked = (Arc::clone(&told), access.watcher.clone());
-        let answer = admin::serve(api, move || asked.0.status(&asked.1), std::future::pending());
+        let answer = admin::serve(api, Arc::new(api_of(&told, &access)), std::future::pending());
         let observed = Arc::new(readings::Observed {
             told: Arc::clone(&told),
             watcher: access.watcher.clone(),
@@ -281,6 +281,19 @@ impl Told {
             parties: settings.parties.iter().map(party_status).collect(),
             counters: self.counters.samples().iter().map(Count::from).collect(),
         }
+    }
+}
+
+/// What the API shows and changes.
+fn api_of(told: &Arc<Told>, access: &DirectoryAccess) -> Api {
+    let (of_status, of_explain, watcher) = (Arc::clone(told), Arc::clone(told), access.watcher.clone());
+    Api {
+        watcher: access.watcher.clone(),
+        writes: Arc::clone(&access.writes),
+        status: Box::new(move || of_status.status(&watcher)),
+        explain: Box::new(move |directory, question| {
+            explain::over_api(&of_explain.settings.load(), directory, question)
+        }),
     }
 }
 

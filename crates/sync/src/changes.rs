@@ -151,6 +151,17 @@ impl Writes {
         self.end(OwnTable::Panic, id, "release_panic", by).await
     }
 
+    /// Records what was done that is no row of ours: what the guard held back was accepted or rejected.
+    pub async fn record(&self, action: &'static str, subject: &str, after: &str, by: &By) -> Result<(), WriteFault> {
+        check(by)?;
+        self.write(&Order::Record { action, subject, after }, by).await
+    }
+
+    /// Whether this may be who changes something, and why.
+    pub fn check(by: &By) -> Result<(), WriteFault> {
+        check(by)
+    }
+
     /// The leases in effect, by number.
     pub async fn leases(&self) -> Result<Vec<LeaseNote>, WriteFault> {
         let mut engine = self.engine.lock().await;

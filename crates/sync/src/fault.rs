@@ -59,6 +59,9 @@ pub enum SyncFault {
     /// There was something to accept or reject, and is not any more.
     #[error("nothing is held back")]
     NothingHeld,
+    /// What is held back is not what was looked at.
+    #[error("what is held back has changed meanwhile: look at it again")]
+    HeldChanged,
     /// There is more of something than we take.
     #[error("{detail}")]
     TooMany {

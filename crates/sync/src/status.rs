@@ -50,6 +50,8 @@ impl Status {
 /// A directory that the guard holds back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
+    /// Counts what was held back since the start: each reading that differs has its own.
+    pub version: u64,
     /// Since when, in milliseconds since 1970.
     pub since_ms: u64,
     /// Every limit that is exceeded.
@@ -73,6 +75,8 @@ pub(crate) struct Looks {
     pub(crate) fault: Option<SyncFault>,
     /// What the guard holds back.
     pub(crate) held: Option<Held>,
+    /// How much was held back since the start.
+    pub(crate) held_count: u64,
     /// Why the last snapshot was not written.
     pub(crate) snapshot_fault: Option<String>,
     /// How many were not.

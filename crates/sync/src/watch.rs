@@ -88,10 +88,10 @@ pub(crate) enum Request {
     Policy(Policy, Answer),
     /// Work by these settings from now on.
     Settings(Box<Settings>, Answer),
-    /// Publish what the guard holds back, for this reason.
-    Accept(String, Answer),
-    /// Keep what the guard holds back out until the data change again.
-    Reject(Answer),
+    /// Publish what the guard holds back, for this reason. Only this version of it, where one is given.
+    Accept(String, Option<u64>, Answer),
+    /// Keep what the guard holds back out until the data change again. Only this version of it, where one is given.
+    Reject(Option<u64>, Answer),
     /// Stop.
     Stop(oneshot::Sender<()>),
 }
@@ -145,12 +145,22 @@ impl Watcher {
 
     /// Publishes what the guard holds back, and answers with its generation.
     pub async fn accept(&self, reason: &str) -> Result<Generation, SyncFault> {
-        self.ask(|answer| Request::Accept(reason.to_owned(), answer)).await
+        self.ask(|answer| Request::Accept(reason.to_owned(), None, answer)).await
+    }
+
+    /// The same, if it is still this [`Held::version`].
+    pub async fn accept_version(&self, reason: &str, version: u64) -> Result<Generation, SyncFault> {
+        self.ask(|answer| Request::Accept(reason.to_owned(), Some(version), answer)).await
     }
 
     /// Keeps what the guard holds back out until the data change again; answers with the generation that stays.
     pub async fn reject(&self) -> Result<Generation, SyncFault> {
-        self.ask(Request::Reject).await
+        self.ask(|answer| Request::Reject(None, answer)).await
+    }
+
+    /// The same, if it is still this [`Held::version`].
+    pub async fn reject_version(&self, version: u64) -> Result<Generation, SyncFault> {
+        self.ask(|answer| Request::Reject(Some(version), answer)).await
     }
 
     /// Tells the guard that a DID's move to an environment is ours, before it is committed.

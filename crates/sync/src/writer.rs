@@ -48,8 +48,8 @@ pub(crate) struct Writer {
 /// What a request asks for, once the look that it shares is over.
 enum Asked {
     Generation(Answer),
-    Accept(String, Answer),
-    Reject(Answer),
+    Accept(String, Option<u64>, Answer),
+    Reject(Option<u64>, Answer),
 }
 
 impl Writer {
@@ -115,8 +115,8 @@ impl Writer {
                         self.adopt(*settings);
                         asked.push(Asked::Generation(answer));
                     }
-                    Request::Accept(reason, answer) => asked.push(Asked::Accept(reason, answer)),
-                    Request::Reject(answer) => asked.push(Asked::Reject(answer)),
+                    Request::Accept(reason, version, answer) => asked.push(Asked::Accept(reason, version, answer)),
+                    Request::Reject(version, answer) => asked.push(Asked::Reject(version, answer)),
                     Request::Stop(stopped) => {
                         self.stop().await;
                         let _ = stopped.send(());
@@ -250,8 +250,10 @@ impl Writer {
                     "a directory is held back: the old one stays until an operator accepts or the data change"
                 );
                 let since_ms = held.map_or(now_ms, |held| held.since_ms);
-                let held = Held { since_ms, reasons: hold.reasons, difference: hold.difference, is_rejected: false };
-                lock(&self.looks).held = Some(held);
+                let mut looks = lock(&self.looks);
+                looks.held_count = looks.held_count.saturating_add(1);
+                let (version, difference) = (looks.held_count, hold.difference);
+                looks.held = Some(Held { version, since_ms, reasons: hold.reasons, difference, is_rejected: false });
                 false
             }
         }
@@ -299,18 +301,17 @@ impl Writer {
         for one in asked {
             let (answer, answered) = match one {
                 Asked::Generation(answer) => (answer, outcome.clone()),
-                Asked::Accept(reason, answer) => (answer, self.accept(reason)),
-                Asked::Reject(answer) => (answer, self.reject()),
+                Asked::Accept(reason, version, answer) => (answer, self.accept(reason, version)),
+                Asked::Reject(version, answer) => (answer, self.reject(version)),
             };
             // Who asked may have gone.
             let _ = answer.send(answered.map(|()| self.publisher.load().generation()));
         }
     }
 
-    fn accept(&mut self, reason: String) -> Result<(), SyncFault> {
-        if lock(&self.looks).held.take().is_none() {
-            return Err(SyncFault::NothingHeld);
-        }
+    fn accept(&mut self, reason: String, version: Option<u64>) -> Result<(), SyncFault> {
+        checked(lock(&self.looks).held.as_ref(), version)?;
+        lock(&self.looks).held = None;
         if let Some(guard) = &mut self.guard {
             guard.reset();
         }
@@ -324,8 +325,9 @@ impl Writer {
         Ok(())
     }
 
-    fn reject(&self) -> Result<(), SyncFault> {
+    fn reject(&self, version: Option<u64>) -> Result<(), SyncFault> {
         let mut looks = lock(&self.looks);
+        checked(looks.held.as_ref(), version)?;
         let held = looks.held.as_mut().ok_or(SyncFault::NothingHeld)?;
         held.is_rejected = true;
         Ok(())
@@ -452,6 +454,12 @@ impl Writer {
             self.note_snapshot(ended);
         }
     }
+}
+
+/// Whether something is held back, and is what was looked at.
+fn checked(held: Option<&Held>, version: Option<u64>) -> Result<(), SyncFault> {
+    let held = held.ok_or(SyncFault::NothingHeld)?;
+    if version.is_some_and(|version| version != held.version) { Err(SyncFault::HeldChanged) } else { Ok(()) }
 }
 
 fn next_generation(published: &Directory) -> Generation {

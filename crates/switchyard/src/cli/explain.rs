@@ -34,11 +34,21 @@ Examples:
   switchyard explain --from 10.10.10.3 --caller org_a1b2c3d4_1001 +447700900123
   switchyard explain --from 10.10.10.2 -o json 'sip:08065978021@10.10.10.1;user=phone'";
 
-/// What is asked.
+/// The command's options.
 #[derive(Args, Debug)]
 pub struct Options {
     #[command(flatten)]
     config: ConfigOption,
+    #[command(flatten)]
+    asked: Asked,
+    /// How the answer is printed.
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+/// What is asked.
+#[derive(Args, Debug)]
+struct Asked {
     /// Who sends the request.
     #[arg(long, value_name = "IP[:PORT]", value_parser = sender)]
     from: (IpAddr, Option<u16>),
@@ -55,9 +65,6 @@ pub struct Options {
     /// and by a tester's number where his inbound call goes.
     #[arg(long, value_name = "USER", value_parser = super::shown::caller)]
     caller: Option<String>,
-    /// How the answer is printed.
-    #[arg(long, short, value_enum, default_value_t = Output::Text)]
-    output: Output,
     /// The called number in any spelling, or a whole request-URI.
     #[arg(value_name = "NUMBER_OR_URI")]
     called: String,
@@ -92,7 +99,7 @@ pub(super) fn explain(options: &Options, out: &mut impl Write, faults: &mut impl
     let answered =
         config::load(&options.config.config).map_err(|faults| faults.to_string()).and_then(|configuration| {
             let directory = directory_of(&configuration, Duration::MAX)?;
-            answer(&configuration.core, &directory, options)
+            answer(&configuration.core, &directory, &options.asked)
         });
     let answer = match answered {
         Ok(answer) => answer,
@@ -232,8 +239,27 @@ pub struct Rule {
     pub told: String,
 }
 
+/// The same for the API: what the running process would do, by its own directory.
+pub(crate) fn over_api(
+    settings: &Settings,
+    directory: &Directory,
+    question: &admin::api::explain::Question,
+) -> Result<serde_json::Value, String> {
+    let named = |name: &'static str| move |fault: String| format!("{name}: {fault}");
+    let asked = Asked {
+        from: sender(&question.from).map_err(named("from"))?,
+        transport: transport(question.transport.as_deref().unwrap_or("udp")).map_err(named("transport"))?,
+        interface: question.interface.clone(),
+        method: method(question.method.as_deref().unwrap_or("INVITE")).map_err(named("method"))?,
+        caller: question.caller.as_deref().map(shown::caller).transpose().map_err(named("caller"))?,
+        called: question.called.clone(),
+    };
+    let answer = answer(settings, directory, &asked)?;
+    serde_json::to_value(&answer).map_err(|error| error.to_string())
+}
+
 /// What would be done with the request that `options` describe.
-fn answer(settings: &Settings, directory: &Directory, options: &Options) -> Result<Answer, String> {
+fn answer(settings: &Settings, directory: &Directory, options: &Asked) -> Result<Answer, String> {
     let (from, flow) = sender_flow(settings, options)?;
     let mut answer = Answer {
         environment: settings.environment.as_str(),
@@ -317,8 +343,8 @@ fn called<'c>(settings: &Settings, called: &'c str) -> Result<&'c [u8], Wrong> {
 
 /// The flow that the request comes in on. A port or an interface that was not given is that of the configured source,
 /// where all sources of the address belong to one party.
-fn sender_flow(settings: &Settings, options: &Options) -> Result<(Sender, Flow), String> {
-    let Options { from: (ip, port), transport, interface, .. } = options;
+fn sender_flow(settings: &Settings, options: &Asked) -> Result<(Sender, Flow), String> {
+    let Asked { from: (ip, port), transport, interface, .. } = options;
     let listener = (0..=u16::MAX).map(ListenerId).zip(&settings.listeners);
     let listener = listener.into_iter().find(|(_, own)| own.transport == *transport).map(|(id, _)| id);
     let listener = listener.ok_or_else(|| format!("no listener of sip.listen is of transport {transport}"))?;

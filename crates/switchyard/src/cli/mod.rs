@@ -1,11 +1,18 @@
 //! The command line: what can be asked of the program, and who answers.
 
+mod ask;
+mod audit;
 mod check;
 mod db;
+mod did;
+mod directory;
 pub mod explain;
 mod keys;
+mod lease;
 pub mod lint;
+mod panic;
 mod shown;
+mod tester;
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -27,6 +34,7 @@ Examples:
   switchyard explain --from 10.10.10.2 +918065978021     where a call would go, and by which rules
   switchyard caller-id lint                              who would call out with a number not his own
   switchyard status                                      what the running proxy has counted
+  switchyard did set +918065978021 staging --for 2h --reason \"new IVR\"     send a number elsewhere for a while
 
 Every command takes --help.";
 
@@ -75,6 +83,18 @@ enum Command {
     /// Give the proxy tables and triggers of its own in the database.
     #[command(subcommand)]
     Db(db::Command),
+    /// See DIDs, and say where their calls land.
+    Did(did::Options),
+    /// See leases, and end them.
+    Lease(lease::Options),
+    /// Send one caller's calls elsewhere.
+    Tester(tester::Options),
+    /// Send everything to prod.
+    Panic(panic::Options),
+    /// See what is wrong with the data, its generations, and what the guard holds back.
+    Directory(directory::Options),
+    /// See who changed what.
+    Audit(audit::Options),
     /// See it work: the proxy, a gateway and three PBXs on loopback, with calls between them.
     Demo(DemoOptions),
 }
@@ -148,6 +168,12 @@ pub fn answer(
         Command::Keys(command) => keys::answer(&command, out, faults),
         Command::Status(options) => crate::status::status(&options.config.config, options.output == Output::Json),
         Command::Db(command) => db::db(&command, out, faults),
+        Command::Did(options) => did::did(options, out, faults),
+        Command::Lease(options) => lease::lease(options, out, faults),
+        Command::Tester(options) => tester::tester(options, out, faults),
+        Command::Panic(options) => panic::panic(options, out, faults),
+        Command::Directory(options) => directory::directory(options, out, faults),
+        Command::Audit(options) => audit::audit(options, out, faults),
         Command::Demo(options) => crate::demo::demo(crate::demo::Options { once: options.once }),
     }
 }

@@ -18,6 +18,8 @@ pub(super) enum Order<'o> {
     Tester { id: &'o str, tester: &'o Tester, replaces: Option<&'o str> },
     /// Everything goes to prod.
     Panic { id: &'o str, ends_at_ms: Option<u64> },
+    /// Nothing of ours changes, and it is recorded.
+    Record { action: &'static str, subject: &'o str, after: &'o str },
     /// One of these ends before its time.
     End { table: OwnTable, id: &'o str, action: &'static str },
 }
@@ -59,6 +61,7 @@ impl Order<'_> {
                 let after = ends_at_ms.map_or("until released".to_owned(), |ends_at_ms| format!("until {ends_at_ms}"));
                 transaction.audit("panic", "everything", None, Some(&after), by).await
             }
+            Order::Record { action, subject, after } => transaction.audit(action, subject, None, Some(after), by).await,
             Order::End { table, id, action } => {
                 let ended = || WriteFault::Ended { id: id.to_owned() };
                 let (subject, before) = transaction.present(table, id).await?.ok_or_else(ended)?;

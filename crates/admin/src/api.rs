@@ -1,0 +1,102 @@
+//! The API under `/api/v1`: a file for each resource, with the types that server and client share.
+//!
+//! [`router`] asks for no socket: whatever serves it puts a [`Caller`] into each request's extensions first.
+
+pub mod audit;
+pub mod dids;
+pub mod explain;
+pub mod faults;
+pub mod generations;
+pub mod guard;
+pub mod leases;
+pub mod panic;
+mod request;
+pub mod testers;
+pub mod times;
+mod written;
+
+use std::sync::Arc;
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::routing::get;
+use axum::{Extension, Json, Router};
+use directory::Directory;
+use sip::Number;
+use sync::Watcher;
+use sync::changes::{By, Writes};
+
+use crate::access::{Caller, Role};
+use crate::problem::{Kind, Problem};
+use crate::status::Status;
+
+pub use written::Live;
+
+/// The longest body of a request, in bytes.
+pub const BODY_BYTES_MAX: usize = 64 << 10;
+/// The most entries that one answer lists.
+pub const PAGE_MAX: u32 = 1_000;
+/// How many an answer lists unless it is asked for another number.
+pub const PAGE: u32 = 100;
+
+/// Asks the decision function; the error says what is wrong with the question.
+pub type Explain = dyn Fn(&Directory, &explain::Question) -> Result<serde_json::Value, String> + Send + Sync;
+
+/// What the API is about: the running process.
+pub struct Api {
+    /// The directory's writer.
+    pub watcher: Watcher,
+    /// The way to write.
+    pub writes: Arc<Writes>,
+    /// What the process says of itself.
+    pub status: Box<dyn Fn() -> Status + Send + Sync>,
+    /// Where a call would go.
+    pub explain: Box<Explain>,
+}
+
+impl Api {
+    fn directory(&self) -> Arc<Directory> {
+        self.watcher.published().load()
+    }
+
+    /// A number in any spelling.
+    fn number(&self, directory: &Directory, spelled: &str) -> Result<Number, Problem> {
+        let number = directory.numbering().canonical(spelled.as_bytes());
+        number.map_err(|fault| Problem::new(Kind::Invalid, format!("found {spelled:?}, expected a number ({fault})")))
+    }
+
+    /// Who changes something, and why; a fault unless they may.
+    fn by(&self, caller: &Caller, needed: Role, reason: String) -> Result<By, Problem> {
+        caller.may(needed)?;
+        let by = By { who: caller.who.clone(), reason };
+        Writes::check(&by)?;
+        Ok(by)
+    }
+}
+
+/// Every route. A request without a [`Caller`] in its extensions is refused.
+pub fn router(api: Arc<Api>) -> Router {
+    let v1 = Router::new()
+        .route("/status", get(status))
+        .merge(dids::router())
+        .merge(leases::router())
+        .merge(testers::router())
+        .merge(panic::router())
+        .merge(faults::router())
+        .merge(generations::router())
+        .merge(guard::router())
+        .merge(audit::router())
+        .merge(explain::router());
+    Router::new()
+        .nest("/api/v1", v1)
+        .fallback(|| async { Problem::new(Kind::NotFound, "found no such resource, expected one of /api/v1") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(Kind::Method, "found a method that this resource does not have")
+        })
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(api)
+}
+
+async fn status(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Result<Json<Status>, Problem> {
+    caller.may(Role::Viewer)?;
+    Ok(Json((api.status)()))
+}

@@ -1,0 +1,422 @@
+//! Each resource of the API: what it says, what it changes, and how it refuses.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the lint's leave for tests does not reach the functions they share"
+)]
+
+mod stage;
+
+use admin::api::audit::{Audit, AuditQuestion};
+use admin::api::dids::{Did, Dids, DidsQuestion, EnvironmentChange};
+use admin::api::explain::Question;
+use admin::api::faults::{Faults, FaultsQuestion};
+use admin::api::generations::{Diff, DiffQuestion, Generations};
+use admin::api::guard::{GuardState, Judgement};
+use admin::api::leases::Leases;
+use admin::api::panic::{NewPanic, PanicState};
+use admin::api::testers::{NewTester, Testers};
+use admin::api::times::{End, now_ms};
+use admin::api::{Live, PAGE_MAX};
+use admin::{AskFault, Client, Kind, Problem, Role};
+use hyper::Method;
+use serde_json::{Value, json};
+use stage::Stage;
+
+const DID: &str = "dids/+918065978002";
+const ENVIRONMENT: &str = "dids/+918065978002/environment";
+
+fn problem<T: std::fmt::Debug>(answer: Result<T, AskFault>) -> Problem {
+    match answer.unwrap_err() {
+        AskFault::Refused(problem) => *problem,
+        fault => panic!("{fault}"),
+    }
+}
+
+fn change(environment: &str, end: End) -> EnvironmentChange {
+    EnvironmentChange { environment: environment.into(), end, reason: "a test".into() }
+}
+
+fn for_s(for_s: u64) -> End {
+    End { for_s: Some(for_s), ends_at_ms: None }
+}
+
+async fn did(client: &Client) -> Did {
+    client.fetch(DID).await.unwrap()
+}
+
+async fn set(client: &Client, change: &EnvironmentChange) -> Result<Live, AskFault> {
+    let version = did(client).await.version;
+    client.write(Method::PUT, ENVIRONMENT, Some(&version), change).await
+}
+
+#[tokio::test]
+async fn dids_are_found_by_any_spelling_and_filter_page_by_page() {
+    let mut stage = Stage::new(&[]).await;
+    let client = stage.client("viewer", Role::Viewer);
+    let search = async |text: &str| -> Vec<String> {
+        let question = DidsQuestion { search: Some(text.into()), ..DidsQuestion::default() };
+        let found: Dids = client.find("dids", &question).await.unwrap();
+        assert_eq!(found.total, u64::try_from(found.dids.len()).unwrap());
+        found.dids.into_iter().map(|did| did.number).collect()
+    };
+    for spelling in ["+918065978002", "918065978002", "08065978002", "+91 80-6597 8002", "0091 8065978002"] {
+        assert_eq!(search(spelling).await, ["+918065978002"], "{spelling}");
+        let shown: Did = client.fetch(&format!("dids/{}", spelling.replace(' ', "%20"))).await.unwrap();
+        assert_eq!(shown.number, "+918065978002");
+    }
+    assert_eq!(search("97802").await.len(), 10);
+    assert_eq!(search("no such organisation").await, [""; 0]);
+    let all: Dids = client.find("dids", &DidsQuestion::default()).await.unwrap();
+    assert_eq!((all.total, all.next), (55, None));
+    let mut paged = Vec::new();
+    let mut question = DidsQuestion { limit: Some(20), environment: Some("prod".into()), ..DidsQuestion::default() };
+    loop {
+        let page: Dids = client.find("dids", &question).await.unwrap();
+        assert!(page.dids.len() <= 20 && page.dids.iter().all(|did| did.environment == "prod"));
+        paged.extend(page.dids.into_iter().map(|did| did.number));
+        match page.next {
+            Some(next) => question.after = Some(next),
+            None => break,
+        }
+    }
+    let prod = all.dids.iter().filter(|did| did.environment == "prod").map(|did| did.number.clone());
+    assert_eq!(paged, prod.collect::<Vec<_>>());
+    let own = all.dids[0].organisation.clone().unwrap();
+    let of = DidsQuestion { organisation: Some(own.name.to_uppercase()), ..DidsQuestion::default() };
+    let found: Dids = client.find("dids", &of).await.unwrap();
+    assert!(found.total > 0 && found.dids.iter().all(|did| did.organisation.as_ref() == Some(&own)));
+    let of = DidsQuestion { service: Some("not_assigned".into()), ..DidsQuestion::default() };
+    let found: Dids = client.find("dids", &of).await.unwrap();
+    assert!(found.total > 0 && found.dids.iter().all(|did| did.service == "not_assigned" && did.state.is_some()));
+}
+
+#[tokio::test]
+async fn a_change_for_good_is_live_when_it_is_answered() {
+    let mut stage = Stage::migrated().await;
+    let client = stage.client("meera", Role::Operator);
+    let before = did(&client).await;
+    assert_eq!((before.environment.as_str(), before.by.as_str(), before.version.as_str()), ("prod", "row", "row=prod"));
+    let live = set(&client, &change("staging", End::default())).await.unwrap();
+    assert_eq!(
+        (live.generation, live.pending, live.overruled_by),
+        (Some(stage.watcher.status().generation.0), None, None)
+    );
+    let after = did(&client).await;
+    assert_eq!((after.row_environment.as_str(), after.by.as_str()), ("staging", "row"));
+    let audit: Audit = client.find("audit", &AuditQuestion::default()).await.unwrap();
+    let entry = &audit.changes[0];
+    assert_eq!((entry.made.made_by.as_str(), entry.made.reason.as_str()), ("meera", "a test"));
+    assert_eq!((entry.before.as_deref(), entry.after.as_deref()), (Some("prod"), Some("staging")));
+}
+
+#[tokio::test]
+async fn of_two_who_saw_the_same_the_second_learns_that_it_has_changed() {
+    let mut stage = Stage::migrated().await;
+    let (meera, ravi) = (stage.client("meera", Role::Operator), stage.client("ravi", Role::Operator));
+    let seen = did(&ravi).await.version;
+    set(&meera, &change("staging", End::default())).await.unwrap();
+    let second: Result<Live, _> = ravi.write(Method::PUT, ENVIRONMENT, Some(&seen), &change("oss", for_s(60))).await;
+    let refused = problem(second);
+    assert_eq!((refused.kind, refused.status), (Kind::Changed, 409));
+    assert_eq!(refused.version.as_deref(), Some("row=staging"));
+    // Where the row was changed by someone else's SQL, and the directory has not seen it, the row tells.
+    set(&meera, &change("prod", End::default())).await.unwrap();
+    let none: Result<Live, _> = ravi.write(Method::PUT, ENVIRONMENT, None, &change("oss", for_s(60))).await;
+    assert_eq!(problem(none).status, 428);
+    let any: Result<Live, _> = ravi.write(Method::PUT, ENVIRONMENT, Some("*"), &change("oss", for_s(60))).await;
+    assert!(any.unwrap().generation.is_some());
+    // A lease is part of the version.
+    let seen = did(&meera).await.version;
+    set(&ravi, &change("staging", for_s(120))).await.unwrap();
+    let second: Result<Live, _> = meera.write(Method::PUT, ENVIRONMENT, Some(&seen), &change("prod", for_s(60))).await;
+    assert_eq!(problem(second).kind, Kind::Changed);
+}
+
+#[tokio::test]
+async fn a_lease_lies_over_the_row_is_replaced_and_ended() {
+    let mut stage = Stage::migrated().await;
+    let client = stage.client("meera", Role::Operator);
+    let first = set(&client, &change("staging", for_s(600))).await.unwrap();
+    let shown = did(&client).await;
+    assert_eq!(
+        (shown.environment.as_str(), shown.by.as_str(), shown.row_environment.as_str()),
+        ("staging", "lease", "prod")
+    );
+    let left_ms = shown.lease.unwrap().ends_at_ms - now_ms();
+    assert!((300_000..=600_000).contains(&left_ms), "{left_ms}");
+    let second = set(&client, &change("oss", End { for_s: None, ends_at_ms: Some(now_ms() + 60_000) })).await.unwrap();
+    assert_ne!(second.id, first.id);
+    let leases: Leases = client.fetch("leases").await.unwrap();
+    assert_eq!(leases.leases.len(), 1);
+    assert_eq!((leases.leases[0].number.as_str(), leases.leases[0].environment.as_str()), ("+918065978002", "oss"));
+    let leased: Dids =
+        client.find("dids", &DidsQuestion { leased: Some(true), ..DidsQuestion::default() }).await.unwrap();
+    assert_eq!((leased.total, leased.dids[0].number.as_str()), (1, "+918065978002"));
+    // Who moves the row meanwhile is told what overrules it.
+    let row = set(&client, &change("staging", End::default())).await.unwrap();
+    assert_eq!(row.overruled_by.as_deref(), Some("lease"));
+    let ended: Live = client.end(&format!("leases/{}", second.id), "done").await.unwrap();
+    assert!(ended.generation.is_some());
+    let again: Result<Live, _> = client.end(&format!("leases/{}", second.id), "done").await;
+    assert_eq!(problem(again).kind, Kind::Changed);
+    assert_eq!((did(&client).await.environment.as_str(), did(&client).await.by.as_str()), ("staging", "row"));
+}
+
+fn tester(did: Option<&str>, organisation: Option<&str>, end: End) -> NewTester {
+    NewTester {
+        caller: "+447700900001".into(),
+        did: did.map(str::to_owned),
+        organisation: organisation.map(str::to_owned),
+        environment: "staging".into(),
+        end,
+        replaces: None,
+        reason: "a test".into(),
+    }
+}
+
+#[tokio::test]
+async fn testers_are_made_listed_replaced_and_ended() {
+    let mut stage = Stage::migrated().await;
+    let client = stage.client("meera", Role::Operator);
+    let add =
+        async |new: &NewTester| -> Result<Live, AskFault> { client.write(Method::POST, "testers", None, new).await };
+    let made = add(&tester(Some("08065978002"), None, for_s(60))).await.unwrap();
+    let exists = problem(add(&tester(Some("+918065978002"), None, for_s(60))).await);
+    assert_eq!((exists.kind, exists.id.as_deref()), (Kind::Exists, Some(made.id.as_str())));
+    let replaced = NewTester { replaces: Some(made.id), ..tester(Some("+918065978002"), None, for_s(90)) };
+    let replaced = add(&replaced).await.unwrap();
+    let own = did(&client).await.organisation.unwrap();
+    add(&tester(None, Some(&own.name), for_s(60))).await.unwrap();
+    let listed: Testers = client.fetch("testers").await.unwrap();
+    assert_eq!(listed.testers.len(), 2);
+    assert!(listed.testers.iter().any(|tester| tester.organisation.as_ref() == Some(&own)));
+    let ended: Live = client.end(&format!("testers/{}", replaced.id), "done").await.unwrap();
+    assert!(ended.generation.is_some());
+    for (new, kind) in [
+        (tester(Some("+918065978002"), None, End::default()), Kind::Invalid),
+        (tester(None, None, for_s(60)), Kind::Invalid),
+        (tester(Some("+918065978002"), Some("x"), for_s(60)), Kind::Invalid),
+        (tester(Some("+447700900009"), None, for_s(60)), Kind::NotFound),
+        (tester(None, Some("nobody"), for_s(60)), Kind::NotFound),
+        (NewTester { caller: "alice".into(), ..tester(Some("+918065978002"), None, for_s(60)) }, Kind::Invalid),
+    ] {
+        assert_eq!(problem(add(&new).await).kind, kind, "{new:?}");
+    }
+}
+
+#[tokio::test]
+async fn panic_overrules_and_is_released() {
+    let mut stage = Stage::migrated().await;
+    let client = stage.client("root", Role::Admin);
+    set(&client, &change("staging", for_s(600))).await.unwrap();
+    let state: PanicState = client.fetch("panic").await.unwrap();
+    assert_eq!(state, PanicState { is_on: false, panic: None });
+    let panic = NewPanic { end: End::default(), reason: "staging is down".into() };
+    let live: Live = client.write(Method::PUT, "panic", None, &panic).await.unwrap();
+    assert!(live.generation.is_some());
+    let shown = did(&client).await;
+    assert_eq!((shown.environment.as_str(), shown.by.as_str()), ("prod", "panic"));
+    assert!(shown.lease.is_some(), "it is suspended, not ended");
+    let again: Result<Live, _> = client.write(Method::PUT, "panic", None, &panic).await;
+    assert_eq!(problem(again).kind, Kind::Exists);
+    let state: PanicState = client.fetch("panic").await.unwrap();
+    assert_eq!(state.panic.unwrap().made.reason, "staging is down");
+    let overruled = set(&client, &change("oss", for_s(600))).await.unwrap();
+    assert_eq!(overruled.overruled_by.as_deref(), Some("panic"));
+    let _released: Live = client.end("panic", "it is up").await.unwrap();
+    assert_eq!(did(&client).await.environment, "oss");
+    let none: Result<Live, _> = client.end("panic", "it is up").await;
+    assert_eq!(problem(none).kind, Kind::NotFound);
+}
+
+#[tokio::test]
+async fn each_role_may_what_is_its_own() {
+    let mut stage = Stage::migrated().await;
+    let (viewer, operator) = (stage.client("asha", Role::Viewer), stage.client("ravi", Role::Operator));
+    let refused = problem(set(&viewer, &change("oss", for_s(60))).await);
+    assert_eq!((refused.kind, refused.status), (Kind::Forbidden, 403));
+    assert_eq!(refused.detail, "found asha, a viewer; expected an operator");
+    let ended: Result<Live, _> = viewer.end("leases/x", "no").await;
+    assert_eq!(problem(ended).kind, Kind::Forbidden);
+    let added: Result<Live, _> =
+        viewer.write(Method::POST, "testers", None, &tester(Some("+918065978002"), None, for_s(60))).await;
+    assert_eq!(problem(added).kind, Kind::Forbidden);
+    let panic = NewPanic { end: End::default(), reason: "x".into() };
+    let declared: Result<Live, _> = operator.write(Method::PUT, "panic", None, &panic).await;
+    assert_eq!(problem(declared).detail, "found ravi, an operator; expected an admin");
+    let released: Result<Live, _> = operator.end("panic", "x").await;
+    assert_eq!(problem(released).kind, Kind::Forbidden);
+    let judgement = Judgement { reason: "x".into() };
+    for judged in ["guard/accept", "guard/reject"] {
+        let answer: Result<Live, _> = operator.write(Method::POST, judged, Some("*"), &judgement).await;
+        assert_eq!(problem(answer).kind, Kind::Forbidden);
+    }
+    // A viewer sees everything.
+    for resource in
+        ["status", "dids", "leases", "testers", "panic", "generations", "guard", "audit", "directory/faults"]
+    {
+        let _seen: Value = viewer.fetch(resource).await.unwrap_or_else(|fault| panic!("{resource}: {fault}"));
+    }
+    assert_eq!(did(&viewer).await.environment, "prod");
+}
+
+/// Row D6: what the guard holds back is seen, accepted once it was looked at, or rejected.
+#[tokio::test]
+async fn d6_what_is_held_back_is_looked_at_then_judged() {
+    let mut stage = Stage::migrated().await;
+    let client = stage.client("root", Role::Admin);
+    let state: GuardState = client.fetch("guard").await.unwrap();
+    assert_eq!(state.held, None);
+    let judgement = Judgement { reason: "the range was sold".into() };
+    let nothing: Result<Live, _> = client.write(Method::POST, "guard/accept", Some("*"), &judgement).await;
+    assert_eq!(problem(nothing).kind, Kind::NotFound);
+    stage.write("DELETE FROM did_numbers").await;
+    let held = async || -> GuardState { client.fetch("guard").await.unwrap() };
+    let first = held().await.held.unwrap();
+    assert_eq!(first.diff.counted.dids.removed, 55);
+    assert!(first.reasons[0].contains("has become empty"), "{:?}", first.reasons);
+    let _rejected: Live = client.write(Method::POST, "guard/reject", Some(&first.version), &judgement).await.unwrap();
+    assert!(held().await.held.unwrap().is_rejected);
+    stage.write("INSERT INTO did_numbers (id, number, status, pool_status) VALUES ('1', '+918065978007', 'active', 'assigned')").await;
+    let second = held().await.held.unwrap();
+    assert!(!second.is_rejected && second.version != first.version);
+    let stale: Result<Live, _> = client.write(Method::POST, "guard/accept", Some(&first.version), &judgement).await;
+    assert_eq!(problem(stale).kind, Kind::Changed);
+    // A lease is live although rows are held back; a move for good is not, and says so.
+    let leased = set(&client, &change("oss", for_s(60))).await.unwrap();
+    assert!(leased.generation.is_some());
+    let accepted: Live = client.write(Method::POST, "guard/accept", Some(&second.version), &judgement).await.unwrap();
+    assert_eq!(accepted.generation, Some(stage.watcher.status().generation.0));
+    let audit: Audit = client.find("audit", &AuditQuestion { limit: Some(3) }).await.unwrap();
+    let actions: Vec<&str> = audit.changes.iter().map(|change| change.action.as_str()).collect();
+    assert_eq!(actions, ["accept", "lease", "reject"]);
+    assert_eq!(audit.changes[0].made.reason, "the range was sold");
+}
+
+#[tokio::test]
+async fn a_move_that_is_held_back_with_the_rest_says_that_it_is_not_live() {
+    let mut stage = Stage::migrated().await;
+    let client = stage.client("meera", Role::Operator);
+    stage.write("DELETE FROM did_numbers WHERE number <> '08065978002'").await;
+    let live = set(&client, &change("staging", End::default())).await.unwrap();
+    assert_eq!(live.generation, None);
+    assert!(live.pending.as_deref().unwrap().contains("the guard holds back"), "{live:?}");
+}
+
+#[tokio::test]
+async fn generations_and_what_lies_between_them_are_told() {
+    let mut stage = Stage::migrated().await;
+    let client = stage.client("asha", Role::Viewer);
+    stage.write("UPDATE did_numbers SET routing_environment = 'oss' WHERE number = '08065978002'").await;
+    stage.write("DELETE FROM did_numbers WHERE number = '+918065978000'").await;
+    let log: Generations = client.fetch("generations").await.unwrap();
+    let last = log.generations[0].clone();
+    assert_eq!((last.cause.as_str(), last.counted.dids.removed), ("rows", 1));
+    let question = DiffQuestion { from: last.generation - 2, to: last.generation };
+    let diff: Diff = client.find("generations/diff", &question).await.unwrap();
+    assert_eq!(diff.told, "DIDs: 1 removed, 1 moved");
+    let moved = diff.listed.iter().find(|change| change.number == "+918065978002").unwrap();
+    assert_eq!(moved.before.as_ref().unwrap().environment, "prod");
+    assert_eq!(moved.after.as_ref().unwrap().environment, "oss");
+    let unknown: Result<Diff, _> = client.find("generations/diff", &DiffQuestion { from: 7, to: 99 }).await;
+    assert_eq!(problem(unknown).kind, Kind::NotFound);
+    let backwards: Result<Diff, _> = client.find("generations/diff", &DiffQuestion { from: 2, to: 1 }).await;
+    assert_eq!(problem(backwards).kind, Kind::Invalid);
+}
+
+#[tokio::test]
+async fn faults_are_listed_by_reason() {
+    let mut stage = Stage::new(&[sync::schema::SQLITE_DIRTY_ROWS]).await;
+    let client = stage.client("asha", Role::Viewer);
+    let all: Faults = client.find("directory/faults", &FaultsQuestion::default()).await.unwrap();
+    assert_eq!(all.total, u64::try_from(all.faults.len()).unwrap());
+    assert_eq!(all.by_reason.iter().map(|count| u64::from(count.count)).sum::<u64>(), all.total);
+    let question = FaultsQuestion { reason: Some("unknown_word".into()), skip: None, limit: Some(PAGE_MAX) };
+    let some: Faults = client.find("directory/faults", &question).await.unwrap();
+    assert!(!some.faults.is_empty() && some.faults.iter().all(|fault| fault.reason == "unknown_word"));
+    let question = FaultsQuestion { reason: Some("ugly".into()), ..FaultsQuestion::default() };
+    let wrong: Result<Faults, _> = client.find("directory/faults", &question).await;
+    assert_eq!(problem(wrong).kind, Kind::Invalid);
+}
+
+#[tokio::test]
+async fn wrong_requests_are_told_what_is_wrong_with_them() {
+    let mut stage = Stage::migrated().await;
+    let client = stage.client("root", Role::Admin);
+    let puts = [
+        (json!({ "environment": "mars", "reason": "x" }), Kind::Invalid, "expected prod, staging or oss"),
+        (json!({ "environment": "oss", "reason": " " }), Kind::Invalid, "reason: expected 1 to 1024 bytes of text"),
+        (json!({ "environment": "oss", "reason": "x".repeat(1_025) }), Kind::Invalid, "reason: expected"),
+        (json!({ "environment": "oss" }), Kind::Invalid, "missing field `reason`"),
+        (
+            json!({ "environment": "oss", "reason": "x", "for_s": 1, "ends_at_ms": 1 }),
+            Kind::Invalid,
+            "expected one of them",
+        ),
+        (
+            json!({ "environment": "oss", "reason": "x", "ends_at_ms": 1 }),
+            Kind::Invalid,
+            "end: expected a time from now",
+        ),
+        (
+            json!({ "environment": "oss", "reason": "x", "for_s": u64::MAX }),
+            Kind::Invalid,
+            "end: expected a time from now",
+        ),
+        (json!({ "environment": "oss", "reason": "x", "for_s": -1 }), Kind::Invalid, "invalid value"),
+        (json!([]), Kind::Invalid, "invalid"),
+        (json!({ "environment": "oss", "reason": "x".repeat(70_000) }), Kind::Invalid, "length limit exceeded"),
+    ];
+    for (body, kind, told) in puts {
+        let answer: Result<Live, _> = client.write(Method::PUT, ENVIRONMENT, Some("*"), &body).await;
+        let refused = problem(answer);
+        assert_eq!(refused.kind, kind, "{refused:?}");
+        assert!(refused.detail.contains(told), "{told}: {refused:?}");
+    }
+    let gets = [
+        ("dids/alice", Kind::Invalid),
+        ("dids/+447700900001", Kind::NotFound),
+        ("dids?environment=mars", Kind::Invalid),
+        ("dids?colour=red", Kind::Invalid),
+        ("dids?after=alice", Kind::Invalid),
+        ("dids?limit=-1", Kind::Invalid),
+        ("dids?service=good", Kind::Invalid),
+        ("audit?limit=many", Kind::Invalid),
+        ("generations/diff?from=1", Kind::Invalid),
+        ("nothing", Kind::NotFound),
+        ("guard/accept", Kind::Method),
+        ("explain", Kind::Invalid),
+        ("explain?from=10.10.10.2&called=nonsense", Kind::Invalid),
+        ("dids/%ff", Kind::Invalid),
+    ];
+    for (resource, kind) in gets {
+        let answer: Result<Value, _> = client.fetch(resource).await;
+        assert_eq!(problem(answer).kind, kind, "{resource}");
+    }
+    let question = Question {
+        from: "10.10.10.2".into(),
+        called: "+918065978002".into(),
+        caller: None,
+        method: None,
+        transport: None,
+        interface: None,
+    };
+    let answer: Value = client.find("explain", &question).await.unwrap();
+    assert_eq!(answer["called"], "+918065978002");
+}
+
+#[tokio::test]
+async fn without_our_tables_each_verb_says_so_and_the_directory_is_shown() {
+    let mut stage = Stage::new(&[]).await;
+    let client = stage.client("root", Role::Admin);
+    let said = problem(set(&client, &change("oss", for_s(60))).await);
+    assert_eq!((said.kind, said.status), (Kind::NotMigrated, 503));
+    assert_eq!(said.detail, "table switchyard_leases: not found; `switchyard db migrate` makes it");
+    let leases: Result<Leases, _> = client.fetch("leases").await;
+    assert_eq!(problem(leases).kind, Kind::NotMigrated);
+    let panic: Result<Live, _> =
+        client.write(Method::PUT, "panic", None, &NewPanic { end: End::default(), reason: "x".into() }).await;
+    assert_eq!(problem(panic).kind, Kind::NotMigrated);
+    assert_eq!(did(&client).await.environment, "prod");
+}

@@ -1,0 +1,99 @@
+//! An API on an SQLite file of made-up rows, and ways to ask it as anyone.
+#![allow(dead_code, reason = "each test uses a part of it")]
+#![expect(clippy::unwrap_used, reason = "a stage that cannot be built fails the test")]
+
+use admin::{Api, Caller, Client, DirectoryStatus, Role, SOCKET_NAME, Status};
+use directory::Policy;
+use std::path::PathBuf;
+use std::sync::Arc;
+use sync::changes::Writes;
+use sync::{Mapping, Migration, Settings, Watcher, schema};
+use tempfile::TempDir;
+use tokio::net::UnixListener;
+
+/// A directory with reference rows, and our own tables where they were asked for.
+pub(crate) struct Stage {
+    pub(crate) folder: TempDir,
+    pub(crate) watcher: Watcher,
+    settings: Settings,
+    roles: Vec<TempDir>,
+}
+
+pub(crate) fn status() -> Status {
+    Status {
+        version: "1.2.3".into(),
+        environment: "staging".into(),
+        uptime_s: 5,
+        draining: true,
+        open_transactions: 9,
+        directory: DirectoryStatus {
+            loaded: false,
+            generation: 0,
+            dids: 0,
+            faults: 0,
+            table_age_s: None,
+            trouble: None,
+            degraded: false,
+            from_snapshot: false,
+            source: String::new(),
+            detection: String::new(),
+            held: vec![],
+            snapshot_trouble: None,
+        },
+        listeners: vec![],
+        parties: vec![],
+        counters: vec![],
+    }
+}
+
+impl Stage {
+    /// The reference rows, then these scripts.
+    pub(crate) async fn new(scripts: &[&'static str]) -> Stage {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("directory.db");
+        schema::run(&path, &[&[schema::SQLITE_TABLES, schema::ROWS], scripts].concat()).await.unwrap();
+        let settings = Settings::new(format!("sqlite://{}", path.display()), Policy::default());
+        let watcher = sync::start(settings.clone()).await.unwrap();
+        Stage { folder, watcher, settings, roles: Vec::new() }
+    }
+
+    /// The same, with our own tables.
+    pub(crate) async fn migrated() -> Stage {
+        let stage = Stage::new(&[]).await;
+        let migration = Migration { mapping: Mapping::default(), account: String::new(), has_change_log: false };
+        sync::migrate(&stage.settings.url, &migration, |_| {}).await.unwrap();
+        stage.watcher.refresh().await.unwrap();
+        stage
+    }
+
+    /// What anyone but us writes into the database.
+    pub(crate) async fn write(&self, script: &'static str) {
+        let path: PathBuf = self.folder.path().join("directory.db");
+        schema::run(&path, &[script]).await.unwrap();
+        self.watcher.refresh().await.unwrap();
+    }
+
+    pub(crate) fn api(&self) -> Arc<Api> {
+        Arc::new(Api {
+            watcher: self.watcher.clone(),
+            writes: Arc::new(Writes::new(&self.settings, self.watcher.clone()).unwrap()),
+            status: Box::new(status),
+            explain: Box::new(|directory, question| match question.called.as_str() {
+                "nonsense" => Err("expected a number".to_owned()),
+                called => Ok(serde_json::json!({ "called": called, "generation": directory.generation().0 })),
+            }),
+        })
+    }
+
+    /// The way to the API for someone with this role; whatever serves it puts the caller in.
+    pub(crate) fn client(&mut self, who: &str, role: Role) -> Client {
+        let folder = tempfile::tempdir().unwrap();
+        let client = Client::new(folder.path());
+        let listener = UnixListener::bind(folder.path().join(SOCKET_NAME)).unwrap();
+        let caller = Caller { who: who.to_owned(), role };
+        let router = admin::api::router(self.api()).layer(axum::Extension(caller));
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        self.roles.push(folder);
+        client
+    }
+}

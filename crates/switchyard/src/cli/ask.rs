@@ -1,0 +1,176 @@
+//! What every verb has that asks the running process: the way there, how the answer is printed, the exit code.
+
+use super::{ConfigOption, Output, print};
+use crate::config::{self, value};
+use admin::api::Live;
+use admin::api::times::{self, End};
+use admin::{AskFault, Client, Kind};
+use clap::Args;
+use serde::Serialize;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The exit codes of the verbs that ask the running process.
+pub(super) const EXIT_CODES: &str = "\
+Exit code: 0 done, 1 no answer, 2 the request cannot be, 3 not found, 4 changed meanwhile or there already, 5 not allowed,
+6 the database does not do it, 7 committed and not live yet.";
+
+/// Committed, and no generation has it.
+const NOT_LIVE: u8 = 7;
+
+/// The way to the running process.
+#[derive(Args, Debug)]
+pub(super) struct Way {
+    #[command(flatten)]
+    config: ConfigOption,
+    /// The running process's state folder; then no configuration is read.
+    #[arg(long, value_name = "DIR", env = "SWITCHYARD_STATE_DIR")]
+    state_dir: Option<PathBuf>,
+    /// How the answer is printed.
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+/// When something ends that may.
+#[derive(Args, Debug)]
+pub(super) struct EndOption {
+    /// It ends after this time: 30m, 2h, 1d.
+    #[arg(long = "for", value_name = "TIME", value_parser = duration_s, conflicts_with = "ends_at_ms")]
+    for_s: Option<u64>,
+    /// It ends then: "2026-11-22 18:00" is UTC, "2026-11-22T23:30+05:30" says its zone.
+    #[arg(long = "until", value_name = "TIME", value_parser = moment)]
+    ends_at_ms: Option<u64>,
+}
+
+/// The answer to a verb.
+pub(super) struct Told {
+    text: String,
+    json: serde_json::Value,
+    code: u8,
+}
+
+impl Told {
+    /// An answer for people, and the same for programs.
+    pub(super) fn new(text: impl Into<String>, answer: &impl Serialize) -> Told {
+        Told { text: text.into(), json: serde_json::to_value(answer).unwrap_or_default(), code: 0 }
+    }
+
+    /// What was written; `what` is the line before.
+    pub(super) fn live(what: &str, live: &Live) -> Told {
+        let code = if live.generation.is_some() { 0 } else { NOT_LIVE };
+        Told { code, ..Told::new(format!("{what}\n{live}"), live) }
+    }
+}
+
+impl EndOption {
+    /// As the API has it.
+    pub(super) fn end(&self) -> End {
+        End { for_s: self.for_s, ends_at_ms: self.ends_at_ms }
+    }
+
+    /// In words, with a space before: ` for 2h`.
+    pub(super) fn told(&self) -> String {
+        match (self.for_s, self.ends_at_ms) {
+            (Some(for_s), _) => format!(" for {}", value::written(std::time::Duration::from_secs(for_s))),
+            (None, Some(at_ms)) => format!(" until {}", times::shown(at_ms)),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+fn duration_s(text: &str) -> Result<u64, String> {
+    let duration = value::duration(text).filter(|duration| duration.as_secs() > 0);
+    duration.map(|duration| duration.as_secs()).ok_or_else(|| "expected 1s or more: 90s, 30m, 2h, 1d".to_owned())
+}
+
+fn moment(text: &str) -> Result<u64, String> {
+    let expected = "expected a time: 2026-11-22 18:00 for UTC, or 2026-11-22T18:00:00+05:30";
+    times::parsed(text).ok_or_else(|| expected.to_owned())
+}
+
+/// Does `work` with the running process, prints what it tells, and says by the exit code how it went.
+pub(super) fn ask(
+    way: &Way,
+    out: &mut impl Write,
+    faults: &mut impl Write,
+    work: impl AsyncFnOnce(Client) -> Result<Told, AskFault>,
+) -> ExitCode {
+    let told = client(way).and_then(|client| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| (format!("no runtime: {error}"), 1))?;
+        runtime.block_on(work(client)).map_err(|fault| (explained(&fault), code_of(&fault)))
+    });
+    match told {
+        Ok(Told { text, json, code }) => {
+            let json = || serde_json::to_string_pretty(&json).unwrap_or_default();
+            print(out, &if way.output == Output::Json { json() } else { text });
+            ExitCode::from(code)
+        }
+        Err((fault, code)) => {
+            print(faults, &fault);
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn client(way: &Way) -> Result<Client, (String, u8)> {
+    if let Some(state_dir) = &way.state_dir {
+        return Ok(Client::new(state_dir));
+    }
+    let configuration = config::load(&way.config.config).map_err(|faults| (faults.to_string(), 1))?;
+    Ok(Client::new(&configuration.state_dir))
+}
+
+/// A refusal, with what to do about it where there is one thing to do.
+fn explained(fault: &AskFault) -> String {
+    match fault {
+        AskFault::Refused(problem) => match (problem.kind, &problem.id) {
+            (Kind::Exists, Some(id)) => format!("{problem} (--replace {id} takes its place)"),
+            _ => problem.to_string(),
+        },
+        fault => fault.to_string(),
+    }
+}
+
+fn code_of(fault: &AskFault) -> u8 {
+    match fault {
+        AskFault::NotAllowed(_) => 5,
+        AskFault::Refused(problem) => match problem.kind {
+            Kind::Invalid | Kind::Method => 2,
+            Kind::NotFound => 3,
+            Kind::Changed | Kind::Exists | Kind::VersionNeeded => 4,
+            Kind::Forbidden => 5,
+            Kind::NotMigrated | Kind::Database => 6,
+            Kind::Internal => 1,
+        },
+        AskFault::NotRunning { .. } | AskFault::Silent(_) | AskFault::Unexpected { .. } => 1,
+    }
+}
+
+/// A path's segment, escaped.
+pub(super) fn segment(text: &str) -> String {
+    let escaped = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'+' | b'-' | b'.' | b'_' => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(escaped).collect()
+}
+
+/// Columns under their heads, two spaces apart. Control characters of what others wrote do not reach the terminal.
+pub(super) fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
+    let shown = |cell: &str| cell.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect::<String>();
+    let rows = rows.iter().map(|row| row.each_ref().map(|cell| shown(cell)));
+    let lines: Vec<[String; N]> = std::iter::once(heads.map(str::to_owned)).chain(rows).collect();
+    let mut widths = [0; N];
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let lines = lines.iter().map(|line| {
+        let cells = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<String>>().join("  ").trim_end().to_owned()
+    });
+    lines.collect::<Vec<String>>().join("\n")
+}

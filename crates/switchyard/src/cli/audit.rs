@@ -1,0 +1,58 @@
+//! `switchyard audit`: who changed what.
+
+use super::ask::{EXIT_CODES, Told, Way, ask, table};
+use admin::api::audit::{Audit, AuditQuestion};
+use admin::api::times;
+use clap::{Args, Subcommand};
+use std::io::Write;
+use std::process::ExitCode;
+
+#[derive(Args)]
+pub(super) struct Options {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// List the last changes, newest first.
+    #[command(after_help = EXIT_CODES)]
+    List {
+        #[command(flatten)]
+        way: Way,
+        /// How many, at most 1000.
+        #[arg(long)]
+        limit: Option<u32>,
+    },
+}
+
+pub(super) fn audit(options: Options, out: &mut impl Write, faults: &mut impl Write) -> ExitCode {
+    let Verb::List { way, limit } = options.verb;
+    ask(&way, out, faults, async |client| {
+        let audit: Audit = client.find("audit", &AuditQuestion { limit }).await?;
+        Ok(Told::new(listed(&audit), &audit))
+    })
+}
+
+fn listed(audit: &Audit) -> String {
+    if audit.changes.is_empty() {
+        return "nothing was changed yet".to_owned();
+    }
+    let rows: Vec<[String; 7]> = audit
+        .changes
+        .iter()
+        .map(|change| {
+            let (made, or_none) = (&change.made, |text: &Option<String>| text.clone().unwrap_or_default());
+            [
+                times::shown(made.made_at_ms),
+                made.made_by.clone(),
+                change.action.clone(),
+                change.subject.clone(),
+                or_none(&change.before),
+                or_none(&change.after),
+                made.reason.clone(),
+            ]
+        })
+        .collect();
+    table(["AT", "WHO", "ACTION", "SUBJECT", "BEFORE", "AFTER", "REASON"], &rows)
+}

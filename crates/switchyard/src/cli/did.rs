@@ -1,0 +1,180 @@
+//! `switchyard did`: DIDs, and where their calls land.
+
+use super::ask::{EXIT_CODES, EndOption, Told, Way, ask, segment, table};
+use admin::api::Live;
+use admin::api::dids::{Did, Dids, DidsQuestion, EnvironmentChange};
+use admin::api::times;
+use admin::{AskFault, Client, Kind, Problem};
+use clap::{Args, Subcommand};
+use hyper::Method;
+use std::io::Write;
+use std::process::ExitCode;
+
+#[derive(Args)]
+pub(super) struct Options {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// List DIDs.
+    #[command(after_help = EXIT_CODES)]
+    List(List),
+    /// Show one DID.
+    #[command(after_help = EXIT_CODES)]
+    Show {
+        #[command(flatten)]
+        way: Way,
+        /// In any spelling.
+        number: String,
+    },
+    /// Send a DID's calls to an environment: for good, or with --for or --until as a lease that ends by itself.
+    #[command(after_help = EXIT_CODES)]
+    Set(Set),
+}
+
+#[derive(Args)]
+struct List {
+    #[command(flatten)]
+    way: Way,
+    /// A number in any spelling, some of its digits, or a part of an organisation's name.
+    search: Option<String>,
+    /// Those whose calls land here: prod, staging or oss.
+    #[arg(long)]
+    environment: Option<String>,
+    /// Those of the organisation of this id or name.
+    #[arg(long)]
+    organisation: Option<String>,
+    /// Those whose service is this: in_service, not_active, not_assigned or organisation_not_active.
+    #[arg(long)]
+    service: Option<String>,
+    /// Those that have a lease.
+    #[arg(long)]
+    leased: bool,
+    /// Those behind this number.
+    #[arg(long, value_name = "NUMBER")]
+    after: Option<String>,
+    /// How many, at most 1000.
+    #[arg(long)]
+    limit: Option<u32>,
+}
+
+#[derive(Args)]
+struct Set {
+    #[command(flatten)]
+    way: Way,
+    /// The DID, in any spelling.
+    number: String,
+    /// prod, staging or oss.
+    environment: String,
+    #[command(flatten)]
+    end: EndOption,
+    /// Why: it is recorded.
+    #[arg(long)]
+    reason: String,
+    /// Only if its calls land here now.
+    #[arg(long, value_name = "ENVIRONMENT")]
+    expect: Option<String>,
+}
+
+pub(super) fn did(options: Options, out: &mut impl Write, faults: &mut impl Write) -> ExitCode {
+    match options.verb {
+        Verb::List(list) => ask(&list.way, out, faults, async |client| {
+            let List { search, environment, organisation, service, leased, after, limit, .. } = &list;
+            let question = DidsQuestion {
+                search: search.clone(),
+                environment: environment.clone(),
+                organisation: organisation.clone(),
+                service: service.clone(),
+                leased: leased.then_some(true),
+                after: after.clone(),
+                limit: *limit,
+            };
+            let found: Dids = client.find("dids", &question).await?;
+            Ok(Told::new(listed(&found), &found))
+        }),
+        Verb::Show { way, number } => ask(&way, out, faults, async |client| {
+            let did: Did = client.fetch(&format!("dids/{}", segment(&number))).await?;
+            Ok(Told::new(shown(&did), &did))
+        }),
+        Verb::Set(set) => ask(&set.way, out, faults, async |client| change(&client, &set).await),
+    }
+}
+
+async fn change(client: &Client, set: &Set) -> Result<Told, AskFault> {
+    let did: Did = client.fetch(&format!("dids/{}", segment(&set.number))).await?;
+    if let Some(expected) = set.expect.as_deref().filter(|expected| *expected != did.environment) {
+        let detail = format!("found {} in {}, expected {expected}: nothing was changed", did.number, did.environment);
+        return Err(AskFault::Refused(Box::new(Problem::new(Kind::Changed, detail))));
+    }
+    let change =
+        EnvironmentChange { environment: set.environment.clone(), end: set.end.end(), reason: set.reason.clone() };
+    let resource = format!("dids/{}/environment", segment(&did.number));
+    let live: Live = client.write(Method::PUT, &resource, Some(&did.version), &change).await?;
+    let what = format!("{}: {} -> {}{}", did.number, did.environment, set.environment, set.end.told());
+    Ok(Told::live(&what, &live))
+}
+
+fn listed(found: &Dids) -> String {
+    if found.dids.is_empty() {
+        return format!("no DID fits; generation {}", found.generation);
+    }
+    let rows: Vec<[String; 6]> = found
+        .dids
+        .iter()
+        .map(|did| {
+            let until = did
+                .lease
+                .as_ref()
+                .map(|lease| format!("{} until {}", lease.environment, times::shown(lease.ends_at_ms)));
+            [
+                did.number.clone(),
+                did.environment.clone(),
+                did.by.clone(),
+                until.unwrap_or_default(),
+                service(did),
+                did.organisation.as_ref().map(|own| own.name.clone()).unwrap_or_default(),
+            ]
+        })
+        .collect();
+    let table = table(["NUMBER", "ENVIRONMENT", "BY", "LEASE", "SERVICE", "ORGANISATION"], &rows);
+    let more = found.next.as_ref().map(|next| format!("; more with --after {next}")).unwrap_or_default();
+    format!("{table}\n{} of {} DIDs, generation {}{more}", found.dids.len(), found.total, found.generation)
+}
+
+fn service(did: &Did) -> String {
+    match &did.state {
+        Some(state) => format!("{} ({state})", did.service),
+        None => did.service.clone(),
+    }
+}
+
+fn shown(did: &Did) -> String {
+    let mut lines = vec![
+        did.number.clone(),
+        format!("  calls land in  {}, by {}", did.environment, did.by),
+        format!("  its row says   {}", did.row_environment),
+    ];
+    if let Some(lease) = &did.lease {
+        lines.push(format!("  its lease      {} until {}", lease.environment, times::shown(lease.ends_at_ms)));
+    }
+    lines.push(format!("  service        {}", service(did)));
+    if let Some(own) = &did.organisation {
+        lines.push(format!("  organisation   {} ({})", own.name, own.id));
+    }
+    if did.is_default {
+        lines.push("  default        its organisation's caller ID".to_owned());
+    }
+    if did.call_limit > 0 {
+        lines.push(format!("  call limit     {}", did.call_limit));
+    }
+    if let Some(provider) = &did.provider {
+        lines.push(format!("  provider       {provider}"));
+    }
+    if did.kept_last_good {
+        lines.push("  its row has turned bad: this is its last good value".to_owned());
+    }
+    lines.push(format!("  version        {}", did.version));
+    lines.join("\n")
+}
