@@ -1,8 +1,5 @@
 //! Moving DIDs with the real program: the command line speaks to a running process, and the next call goes elsewhere.
-#![expect(
-    clippy::unwrap_used,
-    reason = "the lint's leave for tests does not reach the functions they share"
-)]
+#![expect(clippy::unwrap_used, reason = "the lint's leave for tests does not reach the functions they share")]
 
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
