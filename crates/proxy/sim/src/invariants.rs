@@ -293,7 +293,8 @@ impl Invariants {
         }
         if let Some(other) = self.asked.get(&key).map(|known| known.wire.call_id()).filter(|id| *id != wire.call_id()) {
             // A bit that turned made one branch into another's.
-            self.tainted.insert(other.to_owned());
+            let both = [other.to_owned(), wire.call_id().to_owned()];
+            self.tainted.extend(both);
         }
         if let Some(known) = self.asked.get_mut(&key)
             && known.incarnation == self.incarnation
