@@ -1,4 +1,4 @@
-//! What a developer runs: `cargo xtask test`, `cargo xtask lint`, `cargo xtask fuzz`.
+//! What a developer runs: `cargo xtask test`, `cargo xtask lint`, `cargo xtask fuzz`, `cargo xtask lab`.
 //!
 //! One file per command. `tool` starts programs, `cargo_tool` installs cargo's
 //! extensions, `tree` holds the files of the checkout for the lint rules.
@@ -6,6 +6,7 @@
 
 mod cargo_tool;
 mod fuzz;
+mod lab;
 mod lint;
 mod sim;
 mod test;
@@ -30,6 +31,8 @@ enum Command {
     Test(test::Options),
     /// Check the rules of the house: lengths, names, docs equal to the code, direction of dependencies.
     Lint,
+    /// Run the tests in the network lab, or leave it standing to look at.
+    Lab(lab::Options),
     /// Run one fuzz target for a bounded time, from the corpus in fixtures/corpus.
     Fuzz(fuzz::Options),
     /// Run the simulation: many seeds, or one again with its trace.
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Test(options) => test::run(&options),
         Command::Lint => lint::run(),
+        Command::Lab(options) => lab::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Sim(options) => sim::run(&options),
     };

@@ -4,7 +4,7 @@
 //! steps and one line that counts the tests.
 
 mod counts;
-mod install;
+pub(crate) mod install;
 mod steps;
 
 use std::time::{Duration, Instant};

@@ -3,25 +3,24 @@
 
 mod stage;
 
-use nix::sys::signal::{Signal, kill};
-use stage::caller;
-use stage::sipp::{Calls, Party};
-use stage::{PATIENCE, Process, Stage, bound, text_of, until};
+use lab::phone::Phone;
+use lab::process::{PATIENCE, Process, until};
+use lab::sipp::{Calls, Party};
+use stage::{Stage, caller};
 use std::net::SocketAddrV4;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A Kamailio that stays in the route of every call and sends new ones to `next`.
 fn kamailio(stage: &Stage, address: SocketAddrV4, next: SocketAddrV4) -> Process {
-    let folder = stage.path(&format!("kamailio-{}", address.ip()));
+    let folder = stage.as_ref().path(&format!("kamailio-{}", address.ip()));
     std::fs::create_dir(&folder).unwrap();
     let script = KAMAILIO.replace("ADDRESS", &address.to_string()).replace("NEXT", &next.to_string());
     std::fs::write(folder.join("kamailio.cfg"), script).unwrap();
     let mut command = Command::new("kamailio");
     command.current_dir(&folder).arg("-f").arg(folder.join("kamailio.cfg")).args(["-DD", "-E", "-m", "32", "-M", "4"]);
     command.arg("-w").arg(&folder).arg("-Y").arg(&folder);
-    let process = Process::start(&mut command, &folder.join("log"), "kamailio");
-    bound(address);
+    let mut process = Process::start(&mut command, &folder.join("log"), "kamailio");
+    process.bound(address);
     process
 }
 
@@ -110,77 +109,6 @@ fn o2_a_rewritten_dialog_through_kamailio_on_both_sides_is_changed_by_each_end()
     ["INVITE", "ACK", "BYE"].iter().for_each(|method| came_by_all(&stage, &sent, method));
 }
 
-/// A phone without a sound card: it sends a tone, and records what it hears.
-struct Phone {
-    process: Process,
-    folder: PathBuf,
-}
-
-impl Phone {
-    fn start(stage: &Stage, address: SocketAddrV4, user: &str, tone_hz: u32, dial: Option<&str>) -> Phone {
-        let folder = stage.path(&format!("baresip-{}", address.ip()));
-        std::fs::create_dir(&folder).unwrap();
-        let (ip, recordings) = (address.ip(), folder.display());
-        let config = format!(
-            "poll_method epoll\nsip_listen {address}\nnet_interface {ip}\nrtp_ports 10000-10020\n\
-             audio_source ausine,{tone_hz}\nausrc_srate 48000\nausrc_channels 2\naudio_player aubridge,none\naudio_alert aubridge,none\n\
-             snd_path {recordings}\nmodule_path /usr/lib/baresip/modules\nmodule g711.so\nmodule ausine.so\n\
-             module aubridge.so\nmodule sndfile.so\nmodule_app account.so\nmodule_app menu.so\n"
-        );
-        std::fs::write(folder.join("config"), config).unwrap();
-        let account = format!("<sip:{user}@{address}>;regint=0;answermode=auto;audio_codecs=PCMA\n");
-        std::fs::write(folder.join("accounts"), account).unwrap();
-        std::fs::write(folder.join("contacts"), "").unwrap();
-        let mut command = Command::new("baresip");
-        command.current_dir(&folder).args(["-4", "-v", "-t", "30", "-f"]).arg(&folder);
-        if let Some(uri) = dial {
-            command.args(["-e", &format!("/dial {uri}")]);
-        }
-        let process = Process::start(&mut command, &folder.join("log"), "baresip-core");
-        bound(address);
-        Phone { process, folder }
-    }
-
-    fn log(&self) -> String {
-        text_of(&self.folder.join("log"))
-    }
-
-    /// What it has heard of the other so far: samples of 16 bits, 8,000 a second.
-    fn heard(&self) -> Vec<i16> {
-        let entries = std::fs::read_dir(&self.folder).unwrap().map(|entry| entry.unwrap().path());
-        let decoded = |path: &Path| path.to_string_lossy().ends_with("-dec.wav");
-        let bytes = entries.filter(|path| decoded(path)).map(|path| std::fs::read(path).unwrap()).next();
-        let samples = bytes.unwrap_or_default();
-        samples
-            .get(WAV_HEAD_BYTES..)
-            .unwrap_or_default()
-            .as_chunks()
-            .0
-            .iter()
-            .map(|pair| i16::from_le_bytes(*pair))
-            .collect()
-    }
-
-    /// Waits for a second of sound, and returns its frequency.
-    fn heard_hz(&self) -> usize {
-        let mut last_second = Vec::new();
-        until(
-            || format!("a second of sound\n{}", self.log()),
-            PATIENCE,
-            || {
-                let mut heard = self.heard();
-                last_second = heard.split_off(heard.len().saturating_sub(8_000));
-                heard.len() >= 2_000
-            },
-        );
-        // A tone goes up through zero once in each of its periods; silence and noise do not reach this loudness.
-        assert!(last_second.iter().any(|sample| sample.unsigned_abs() > 1_000), "silence was heard");
-        last_second.windows(2).filter(|pair| matches!(pair, [before, after] if *before < 0 && *after >= 0)).count()
-    }
-}
-
-const WAV_HEAD_BYTES: usize = 44;
-
 #[test]
 fn two_phones_hear_each_other() {
     let stage = Stage::start(82);
@@ -190,8 +118,7 @@ fn two_phones_hear_each_other() {
     let heard = (callee.heard_hz(), caller.heard_hz());
     assert!((435..=445).contains(&heard.0), "the callee heard {} Hz instead of 440\n{}", heard.0, callee.log());
     assert!((875..=885).contains(&heard.1), "the caller heard {} Hz instead of 880\n{}", heard.1, caller.log());
-    kill(caller.process.id(), Signal::SIGTERM).unwrap();
-    caller.process.ended();
+    caller.hang_up();
     until(
         || format!("the callee to see the end of the call\n{}", callee.log()),
         PATIENCE,

@@ -9,34 +9,20 @@ mod metrics;
 mod outbound;
 mod stage;
 
+use lab::silence::Silence;
+use lab::sipp::{Calls, Party};
 use stage::Stage;
-use stage::sipp::{Calls, Party};
-use std::net::{SocketAddrV4, UdpSocket};
+use std::net::UdpSocket;
 
-/// A place where nothing may arrive.
-struct Silence(UdpSocket);
-
-impl Silence {
-    fn at(address: SocketAddrV4) -> Silence {
-        let socket = UdpSocket::bind(address).unwrap();
-        socket.set_nonblocking(true).unwrap();
-        Silence(socket)
-    }
-
-    /// Fails the test if anything came until now.
-    fn held(&self) {
-        let mut slot = [0; 2_048];
-        if let Ok((len, from)) = self.0.recv_from(&mut slot) {
-            let text = String::from_utf8_lossy(slot.get(..len).unwrap()).into_owned();
-            panic!("{:?} got from {from}, where nothing was expected:\n{text}", self.0.local_addr());
-        }
-    }
+/// Nothing may arrive at this environment's PBX.
+fn silence(stage: &Stage, environment: &str) -> Silence {
+    Silence::at(UdpSocket::bind(stage.pbx(environment)).unwrap())
 }
 
 /// One call by the scenario pair of this name, from the gateway to a DID of prod; what the PBX sent and received.
 fn one_call(network: u8, scenario: &str) -> String {
     let stage = Stage::start(network);
-    let elsewhere = [Silence::at(stage.pbx("staging")), Silence::at(stage.pbx("oss"))];
+    let elsewhere = [silence(&stage, "staging"), silence(&stage, "oss")];
     let callee = Party::callee(&stage, scenario, stage.pbx("prod"), 1);
     let caller = Party::caller(&stage, scenario, stage.gateway(), stage.proxy(), Calls::one("+918065978000"));
     caller.succeeded();
@@ -49,7 +35,7 @@ fn one_call(network: u8, scenario: &str) -> String {
 fn spellings(network: u8, environment: &str, spellings: [&str; 3]) {
     let stage = Stage::start(network);
     let others = ["prod", "staging", "oss"].into_iter().filter(|other| *other != environment);
-    let elsewhere: Vec<Silence> = others.map(|other| Silence::at(stage.pbx(other))).collect();
+    let elsewhere: Vec<Silence> = others.map(|other| silence(&stage, other)).collect();
     let callee = Party::callee(&stage, "call", stage.pbx(environment), 3);
     for number in spellings {
         Party::caller(&stage, "call", stage.gateway(), stage.proxy(), Calls::one(number)).succeeded();
@@ -80,7 +66,7 @@ fn calls_to_oss_in_each_spelling() {
 #[test]
 fn an_unknown_did_is_not_found_and_rings_nowhere() {
     let stage = Stage::start(63);
-    let nowhere = ["prod", "staging", "oss"].map(|environment| Silence::at(stage.pbx(environment)));
+    let nowhere = ["prod", "staging", "oss"].map(|environment| silence(&stage, environment));
     let calls = Calls::one("+918065979999");
     Party::caller(&stage, "not-found", stage.gateway(), stage.proxy(), calls).succeeded();
     nowhere.iter().for_each(Silence::held);
@@ -149,7 +135,7 @@ fn a_pbx_calls_out_by_the_gateway() {
 #[test]
 fn a_thousand_calls_at_200_a_second_and_none_fails() {
     let stage = Stage::start(75);
-    let calls = Calls { number: "+918065978000", count: 1_000, per_second: 200 };
+    let calls = Calls { number: "+918065978000", count: 1_000, per_second: 200, more: &[] };
     let callee = Party::callee(&stage, "call", stage.pbx("prod"), calls.count);
     let caller = Party::caller(&stage, "call", stage.gateway(), stage.proxy(), calls);
     caller.succeeded();

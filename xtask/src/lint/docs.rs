@@ -29,7 +29,7 @@ pub(super) fn links(tree: &Tree) -> Vec<Finding> {
 }
 
 /// Folders of the checkout. A path in a page that begins with one names a file or folder that exists.
-const FOLDERS: [&str; 6] = ["crates/", "fixtures/", "docs/", "xtask/", "deploy/", "benches/"];
+const FOLDERS: [&str; 7] = ["crates/", "fixtures/", "docs/", "xtask/", "deploy/", "benches/", "lab/"];
 
 /// Files and folders that pages name in code, fenced or not. The changelog tells of the past.
 pub(super) fn named_files(tree: &Tree) -> Vec<Finding> {

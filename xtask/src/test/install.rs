@@ -12,7 +12,7 @@ struct Package {
 }
 
 /// The Debian packages; only those that are missing are installed, without what they recommend.
-const PACKAGES: [Package; 9] = [
+const PACKAGES: [Package; 14] = [
     Package {
         name: "prometheus",
         purpose: "Prometheus and promtool: they read what we measure and test the alert rules",
@@ -24,6 +24,11 @@ const PACKAGES: [Package; 9] = [
     Package { name: "mariadb-server", purpose: "the production engine of the directory, in a folder of its own" },
     Package { name: "postgresql", purpose: "the directory in PostgreSQL, in a folder of its own" },
     Package { name: "systemd", purpose: "systemd-analyze: it reads and rates the unit" },
+    Package { name: "wireguard-tools", purpose: "the lab's tunnels: wg and wg-quick" },
+    Package { name: "wireguard-go", purpose: "the lab's tunnels where the kernel has no WireGuard" },
+    Package { name: "nftables", purpose: "copies of packets inside the lab's tunnels" },
+    Package { name: "tcpdump", purpose: "the lab's captures" },
+    Package { name: "sngrep", purpose: "reads the lab's captures" },
     Package { name: "iproute2", purpose: "addresses and interfaces inside network namespaces" },
 ];
 

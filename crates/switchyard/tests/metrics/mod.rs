@@ -1,6 +1,7 @@
 //! What Prometheus sees of the real program: its own promtool and server say whether it is right.
-use crate::stage::sipp::{Calls, Party};
-use crate::stage::{PATIENCE, Process, Stage, text_of, until};
+use crate::stage::Stage;
+use lab::process::{PATIENCE, Process, text_of, until};
+use lab::sipp::{Calls, Party};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -96,13 +97,13 @@ fn a_real_prometheus_scrapes_it_and_its_rules_are_quiet() {
     let stage = Stage::start(92);
     let config = std::fs::read_to_string(deploy("prometheus/scrape.yml")).unwrap();
     let config = config.replace("127.0.0.1:9160", &metrics_of(&stage).to_string()).replace(" 5s", " 1s");
-    std::fs::write(stage.path("scrape.yml"), config).unwrap();
-    std::fs::copy(deploy("prometheus/alerts.yml"), stage.path("alerts.yml")).unwrap();
+    std::fs::write(stage.as_ref().path("scrape.yml"), config).unwrap();
+    std::fs::copy(deploy("prometheus/alerts.yml"), stage.as_ref().path("alerts.yml")).unwrap();
     let web = SocketAddrV4::new(*stage.proxy().ip(), 9161);
-    let log = stage.path("prometheus.log");
+    let log = stage.as_ref().path("prometheus.log");
     let mut command = Command::new("prometheus");
-    command.arg(format!("--config.file={}", stage.path("scrape.yml").display()));
-    command.arg(format!("--storage.tsdb.path={}", stage.path("tsdb").display()));
+    command.arg(format!("--config.file={}", stage.as_ref().path("scrape.yml").display()));
+    command.arg(format!("--storage.tsdb.path={}", stage.as_ref().path("tsdb").display()));
     command.arg(format!("--web.listen-address={web}"));
     let _prometheus = Process::start(&mut command, &log, "prometheus");
     place_calls(&stage);

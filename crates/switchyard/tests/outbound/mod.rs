@@ -3,7 +3,7 @@
 
 use crate::stage::Stage;
 use crate::stage::caller::{Caller, KNOWN, NUMBER, TRUNK};
-use crate::stage::sipp::Party;
+use lab::sipp::Party;
 
 const FORWARDING: &str = "fallback_did = \"+918065080729\"\nidentity.pass_forwarded_caller = true\n";
 

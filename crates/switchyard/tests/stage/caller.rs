@@ -1,6 +1,6 @@
 //! Who calls out, what the carrier is shown of it, and what each end must have seen.
 
-use super::sipp::Keys;
+use lab::sipp::Keys;
 
 /// A trunk that rewrites.
 pub(crate) const TRUNK: &str = "fallback_did = \"+918065080729\"\n";
