@@ -7,7 +7,8 @@
 use crate::dispatch::Direction;
 use crate::flow::Transport;
 use crate::keys::{KeyRing, Use, same_mac};
-use crate::limits::{NAME_BYTES, TOKEN_BYTES};
+use crate::limits::TOKEN_BYTES;
+use crate::untagged::Untagged;
 use directory::Environment;
 use std::net::{IpAddr, SocketAddr};
 
@@ -16,6 +17,8 @@ const VERSION: u8 = 1;
 const MAC_BYTES: usize = 16;
 /// The flag of a token that carries the caller's names.
 const HAS_NAMES: u8 = 8;
+/// The flag of a token whose original has the tag not at its end: the place follows the original.
+const HAS_TAG_PLACE: u8 = 16;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// Where a peer is reached, as the token keeps it.
@@ -49,13 +52,13 @@ pub struct Token {
     pub callee: Hop,
 }
 
-/// How the caller is named on both sides of a call whose caller ID we changed: display name and URI, never the tag.
+/// How the caller is named on both sides of a call whose caller ID we changed; never the tag.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Names {
-    /// As the caller's side wrote it.
-    pub original: Vec<u8>,
-    /// As the callee's side was shown it.
-    pub shown: Vec<u8>,
+    /// As the caller's side wrote it, with all parameters.
+    pub original: Untagged,
+    /// As the callee's side was shown it: display name and URI.
+    pub shown: Untagged,
 }
 
 /// A token that verified in a request or response of its dialog.
@@ -80,18 +83,21 @@ pub enum Side {
 
 impl Token {
     /// Appends the token as a URI's user part: letters, digits, `-` and `_`; 44 bytes for two IPv4 peers, and 4 for each
-    /// 3 of the caller's names. An original longer than [`NAME_BYTES`] is left out: it is not restored, and what is shown
+    /// 3 of the caller's names. An original longer than [`NAME_BYTES`](crate::limits::NAME_BYTES) is left out: it is not restored, and what is shown
     /// still stands in its place toward the callee.
     pub fn write(&self, names: Option<&Names>, keys: &KeyRing, dialog: Dialog<'_>, out: &mut Vec<u8>) {
         let Dialog { call_id, from_tag } = dialog;
-        let names = names.filter(|names| names.shown.len() <= NAME_BYTES);
+        let names = names.filter(|names| names.shown.fits_token());
+        let tag_at = names.and_then(Names::tag_place);
         let mut raw = Plain::new();
-        raw.push(&[VERSION, keys.active_id(), self.flags() | if names.is_some() { HAS_NAMES } else { 0 }]);
+        let flags = self.flags() | names.map_or(0, |_| HAS_NAMES) | tag_at.map_or(0, |_| HAS_TAG_PLACE);
+        raw.push(&[VERSION, keys.active_id(), flags]);
         raw.hop(&self.caller);
         raw.hop(&self.callee);
-        for name in names.into_iter().flat_map(|names| [names.original_kept(), &names.shown]) {
-            raw.push(&[u8::try_from(name.len()).unwrap_or(0)]);
-            raw.push(name);
+        if let Some(names) = names {
+            raw.name(names.original_kept());
+            raw.push(tag_at.as_slice());
+            raw.name(&names.shown.text);
         }
         let mac = keys.sign(Use::Token, &[raw.bytes(), call_id, from_tag]);
         raw.push(&mac);
@@ -143,7 +149,7 @@ impl Token {
 
     fn read(signed: &[u8]) -> Option<(Token, Option<Names>)> {
         let [version, _, flags, rest @ ..] = signed else { return None };
-        if *version != VERSION || *flags > (7 | HAS_NAMES) {
+        if *version != VERSION || *flags > (7 | HAS_NAMES | HAS_TAG_PLACE) {
             return None;
         }
         let (caller, rest) = read_hop(rest)?;
@@ -152,8 +158,13 @@ impl Token {
             0 => (None, rest),
             _ => {
                 let (original, rest) = read_name(rest)?;
+                let (tag_at, rest) = match flags & HAS_TAG_PLACE {
+                    0 => (None, rest),
+                    _ => rest.split_first().map(|(at, rest)| (Some(usize::from(*at)), rest))?,
+                };
                 let (shown, rest) = read_name(rest)?;
-                (Some(Names { original: original.to_vec(), shown: shown.to_vec() }), rest)
+                let original = Untagged { text: original.to_vec(), tag_at };
+                (Some(Names { original, shown: shown.to_vec().into() }), rest)
             }
         };
         let token = Token {
@@ -174,7 +185,13 @@ impl Token {
 impl Names {
     /// The original, or nothing where it is too long for a token.
     fn original_kept(&self) -> &[u8] {
-        if self.original.len() <= NAME_BYTES { &self.original } else { &[] }
+        if self.original.fits_token() { &self.original.text } else { &[] }
+    }
+
+    /// Where the original's tag belongs, if not at its end.
+    fn tag_place(&self) -> Option<u8> {
+        let at = self.original.tag_at.filter(|_| self.original.fits_token())?;
+        u8::try_from(at).ok()
     }
 }
 
@@ -194,6 +211,11 @@ impl Plain {
             room.copy_from_slice(bytes);
             self.len += bytes.len();
         }
+    }
+
+    fn name(&mut self, name: &[u8]) {
+        self.push(&[u8::try_from(name.len()).unwrap_or(0)]);
+        self.push(name);
     }
 
     fn hop(&mut self, hop: &Hop) {
@@ -241,54 +263,91 @@ fn read_hop(raw: &[u8]) -> Option<(Hop, &[u8])> {
 
 /// base64url without padding (RFC 4648 5): every character may stand in a URI's user part unescaped.
 fn encode(raw: &[u8], out: &mut Vec<u8>) {
-    for chunk in raw.chunks(3) {
-        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
-        let bits = (byte(0) << 16) | (byte(1) << 8) | byte(2);
-        for at in 0..=chunk.len() {
-            let six = (bits >> (18 - 6 * at)) & 63;
-            out.push(ALPHABET.get(six as usize).copied().unwrap_or(b'A'));
+    let letter = |bits: u32, at: u32| ALPHABET.get(((bits >> (18 - 6 * at)) & 63) as usize).copied().unwrap_or(b'A');
+    out.reserve(raw.len().div_ceil(3) * 4);
+    let (whole, rest) = raw.as_chunks::<3>();
+    for [first, second, third] in whole {
+        let bits = u32::from_be_bytes([0, *first, *second, *third]);
+        out.extend_from_slice(&[letter(bits, 0), letter(bits, 1), letter(bits, 2), letter(bits, 3)]);
+    }
+    match rest {
+        [first, second] => {
+            let bits = u32::from_be_bytes([0, *first, *second, 0]);
+            out.extend_from_slice(&[letter(bits, 0), letter(bits, 1), letter(bits, 2)]);
         }
+        [first] => {
+            let bits = u32::from_be_bytes([0, *first, 0, 0]);
+            out.extend_from_slice(&[letter(bits, 0), letter(bits, 1)]);
+        }
+        _ => {}
     }
 }
 
 /// Reads base64url into `space`; `None` when it is none, is too long, or has stray bits at its end.
 fn decode<'s>(text: &[u8], space: &'s mut [u8; TOKEN_BYTES]) -> Option<&'s [u8]> {
-    let mut len = 0;
-    for chunk in text.chunks(4) {
-        let mut bits: u32 = 0;
-        for letter in chunk {
-            bits = (bits << 6) | six_bits(*letter)?;
-        }
-        let missing = 4 - chunk.len();
-        bits <<= 6 * missing;
-        let [_, bytes @ ..] = bits.to_be_bytes();
-        let whole = 3_usize.checked_sub(missing).filter(|whole| *whole > 0)?;
-        let (kept, spare) = bytes.split_at_checked(whole)?;
-        if spare.iter().any(|byte| *byte != 0) {
-            return None;
-        }
-        space.get_mut(len..len + whole)?.copy_from_slice(kept);
-        len += whole;
+    let (whole, rest) = text.as_chunks::<4>();
+    let len = whole.len() * 3;
+    // Letters outside the alphabet, and stray bits: looked at once, at the end.
+    let mut wrong = 0;
+    for (letters, place) in whole.iter().zip(space.get_mut(..len)?.as_chunks_mut::<3>().0) {
+        let [_, bytes @ ..] = bits_of(*letters, &mut wrong).to_be_bytes();
+        *place = bytes;
     }
-    space.get(..len)
-}
-
-fn six_bits(letter: u8) -> Option<u32> {
-    let value = match letter {
-        b'A'..=b'Z' => letter - b'A',
-        b'a'..=b'z' => letter - b'a' + 26,
-        b'0'..=b'9' => letter - b'0' + 52,
-        b'-' => 62,
-        b'_' => 63,
+    let kept = match *rest {
+        [] => 0,
+        [first, second] => {
+            let [_, byte, stray, _] = bits_of([first, second, b'A', b'A'], &mut wrong).to_be_bytes();
+            *space.get_mut(len)? = byte;
+            wrong |= stray;
+            1
+        }
+        [first, second, third] => {
+            let [_, bytes @ .., stray] = bits_of([first, second, third, b'A'], &mut wrong).to_be_bytes();
+            space.get_mut(len..len + 2)?.copy_from_slice(&bytes);
+            wrong |= stray;
+            2
+        }
         _ => return None,
     };
-    Some(u32::from(value))
+    if wrong == 0 { space.get(..len + kept) } else { None }
 }
+
+/// The 24 bits of four letters; sets bits of `wrong` where one is none of the alphabet.
+fn bits_of(letters: [u8; 4], wrong: &mut u8) -> u32 {
+    letters.into_iter().fold(0, |bits, letter| {
+        let six = SIX_BITS.get(usize::from(letter)).copied().unwrap_or(NO_LETTER);
+        *wrong |= six & !63;
+        (bits << 6) | u32::from(six & 63)
+    })
+}
+
+const NO_LETTER: u8 = 0xFF;
+
+/// The six bits of each letter.
+static SIX_BITS: [u8; 256] = {
+    let mut table = [NO_LETTER; 256];
+    let mut rest: &mut [u8] = &mut table;
+    let mut letter: u8 = 0;
+    while let Some((first, others)) = rest.split_first_mut() {
+        *first = match letter {
+            b'A'..=b'Z' => letter - b'A',
+            b'a'..=b'z' => letter - b'a' + 26,
+            b'0'..=b'9' => letter - b'0' + 52,
+            b'-' => 62,
+            b'_' => 63,
+            _ => NO_LETTER,
+        };
+        letter = letter.wrapping_add(1);
+        rest = others;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::keys::Key;
+    use crate::limits::NAME_BYTES;
     use proptest::prelude::*;
 
     fn ring(id: u8) -> KeyRing {
@@ -326,8 +385,8 @@ mod tests {
     #[test]
     fn names_are_carried_by_value_and_left_out_when_too_long() {
         let names = Names {
-            original: b"\"Asha\" <sip:org_1_1001@10.10.10.1>".to_vec(),
-            shown: b"<sip:+918065978002@x>".to_vec(),
+            original: b"\"Asha\" <sip:org_1_1001@10.10.10.1>".to_vec().into(),
+            shown: b"<sip:+918065978002@x>".to_vec().into(),
         };
         let mut out = Vec::new();
         let dialog = Dialog { call_id: b"call", from_tag: b"tag" };
@@ -336,12 +395,13 @@ mod tests {
             Token::verify(&out, &ring(1), b"call", b"tag", b""),
             verified(token(), Side::Caller, Some(names.clone()))
         );
-        let kept = Some(Names { original: Vec::new(), ..names.clone() });
-        let long = Names { original: vec![b'x'; NAME_BYTES + 1], ..names };
+        let kept = Some(Names { original: Untagged::default(), ..names.clone() });
+        let long = Names { original: vec![b'x'; NAME_BYTES + 1].into(), ..names };
         let mut out = Vec::new();
         token().write(Some(&long), &ring(1), dialog, &mut out);
         assert_eq!(Token::verify(&out, &ring(1), b"call", b"tag", b""), verified(token(), Side::Caller, kept));
-        let longest = Names { original: vec![b'x'; NAME_BYTES], shown: vec![b'y'; NAME_BYTES] };
+        let original = Untagged { text: vec![b'x'; NAME_BYTES], tag_at: Some(NAME_BYTES) };
+        let longest = Names { original, shown: vec![b'y'; NAME_BYTES].into() };
         let hop = Hop { transport: Transport::Tcp, address: "[2001:db8::1]:5060".parse().unwrap() };
         let token = Token { caller: hop, callee: hop, ..token() };
         let mut out = Vec::new();
@@ -377,6 +437,17 @@ mod tests {
         #[test]
         fn any_text_is_read_without_harm(raw in proptest::collection::vec(any::<u8>(), 0..800)) {
             prop_assert_eq!(Token::verify(&raw, &ring(1), b"call", b"tag", b""), None);
+        }
+
+        /// One text for one value: a changed letter, or stray bits at the end, is another value or none.
+        #[test]
+        fn base64url_has_one_spelling(text in "[A-Za-z0-9_-]{0,40}") {
+            let mut space = [0; TOKEN_BYTES];
+            if let Some(raw) = decode(text.as_bytes(), &mut space) {
+                let mut again = Vec::new();
+                encode(raw, &mut again);
+                prop_assert_eq!(again, text.into_bytes());
+            }
         }
 
         #[test]

@@ -272,7 +272,7 @@ impl Engine {
         let (uri, routes) = in_dialog_uri(&arrival.way);
         let settings = Arc::clone(&self.settings);
         let shown = names::shown_in_dialog(&settings, arrival, toward, way.verified.as_ref());
-        let identity = names::edits_in_dialog(&settings, arrival, way.verified.as_ref(), shown.as_ref());
+        let identity = names::edits_in_dialog(&settings, arrival, toward, way.verified.as_ref(), shown.as_ref());
         self.open(turn, arrival, Plan { toward, peer, untried: &[], fallback: None, uri, routes, record, identity });
     }
 
@@ -348,7 +348,9 @@ impl Engine {
         decision: &Decision,
     ) {
         let settings = Arc::clone(&self.settings);
-        let presented = (decision.direction == Direction::Outbound).then(|| self.present(turn, arrival, toward));
+        let sender = names::sender_of(&settings, arrival, toward);
+        let is_outbound = decision.direction == Direction::Outbound;
+        let presented = is_outbound.then(|| self.present(turn, arrival, toward, sender.as_ref()));
         if let Some(Presented { shown: Shown::Refuse(refusal), .. }) = presented {
             return self.refuse(turn, arrival, refusal);
         }
@@ -367,7 +369,7 @@ impl Engine {
         let Some((peer, untried)) = order.split_first() else {
             return self.refuse(turn, arrival, Refusal::NoneUsable);
         };
-        let dressed = names::dress(&settings, turn, arrival, presented.as_ref(), peer);
+        let dressed = names::dress(&settings, turn, arrival, sender.as_ref(), presented.as_ref(), peer);
         let identity = names::edits_of(&settings, arrival, toward, dressed.as_ref());
         let token = self.token_for(arrival.party, arrival.flow, toward, peer);
         let keys = Arc::clone(&self.keys);

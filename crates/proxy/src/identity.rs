@@ -1,11 +1,15 @@
 //! What a message says of its caller, read; and what the other side is shown, written: RFC 3325 and the headers that
 //! carriers read beside it. The policy is in [`crate::caller_id`].
 
+mod hidden;
+
 use crate::caller_id::{Claims, Presented, Shown, number_of, profile_of, usable};
 use crate::dialog_token::Names;
 use crate::flow::PartyId;
 use crate::settings::{DisplayRule, HeaderRule, HostRule, Listener, Profile, Settings};
+use crate::untagged::Untagged;
 use directory::{Directory, OrganisationId};
+use hidden::{has_long_run, has_name, hides_number, holds_number, write_params};
 use sip::{Header, Message, Name, NameAddr, Number, Uri};
 use std::io::Write;
 
@@ -20,15 +24,44 @@ const HOST_BYTES: usize = 80;
 pub(crate) struct IdentityEdits<'a> {
     /// The header that the PBX sets: it goes, always.
     pub(crate) endpoint_header: Option<&'a [u8]>,
-    /// What stands in From in place of display name and URI.
-    pub(crate) from: Option<&'a [u8]>,
+    /// What stands in From; the tag stays.
+    pub(crate) from: Option<&'a Untagged>,
     /// The same for To.
-    pub(crate) to: Option<&'a [u8]>,
+    pub(crate) to: Option<&'a Untagged>,
     /// The headers that name a caller, toward a trunk with a profile.
     pub(crate) shown: Option<&'a ShownHeaders>,
     /// Every header that names a caller beside From goes: their sender is not believed, or the receiver
     /// may not see them.
     pub(crate) hides_asserted: bool,
+    /// History-Info goes: Privacy withholds it from the receiver (RFC 7044 10.1.2).
+    pub(crate) hides_history: bool,
+}
+
+/// A request's From, taken apart once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sender<'a> {
+    value: &'a [u8],
+    display: Option<&'a [u8]>,
+    uri: Option<Uri<'a>>,
+}
+
+impl<'a> Sender<'a> {
+    pub(crate) fn read(message: &Message<'a>) -> Sender<'a> {
+        let value = message.from().of(message.bytes());
+        let name_addr = NameAddr::parse(value).ok();
+        Sender {
+            value,
+            display: name_addr.and_then(|name_addr| Some(name_addr.display?.of(value))),
+            uri: name_addr.and_then(|name_addr| Uri::parse(name_addr.uri.of(value)).ok()),
+        }
+    }
+
+    fn is_anonymous(&self) -> bool {
+        self.uri.is_some_and(|uri| {
+            uri.host_bytes().eq_ignore_ascii_case(b"anonymous.invalid")
+                || uri.user_bytes().is_some_and(|user| user.eq_ignore_ascii_case(b"anonymous"))
+        })
+    }
 }
 
 /// The headers that name a caller, as one trunk is shown them.
@@ -51,24 +84,28 @@ pub(crate) struct Dressed {
 impl Dressed {
     /// The same for a CANCEL or ACK that passes without its INVITE: it names nobody.
     pub(crate) fn unnamed(self) -> Dressed {
-        let names = Names { shown: ANONYMOUS.to_vec(), ..self.names };
+        let names = Names { shown: ANONYMOUS.to_vec().into(), ..self.names };
         Dressed { names, headers: ShownHeaders::default() }
     }
 }
 
 /// Reads what a request says of its caller.
 pub fn claims_of<'a>(settings: &Settings, message: &Message<'a>) -> Claims<'a> {
+    claims_from(settings, message, &Sender::read(message))
+}
+
+/// The same, where From has been taken apart already.
+pub(crate) fn claims_from<'a>(settings: &Settings, message: &Message<'a>, sender: &Sender<'a>) -> Claims<'a> {
     let bytes = message.bytes();
     let mut asserted = message.list(Name::PAssertedIdentity).map(|item| user_of(item.span.of(bytes)));
-    let from = message.from().of(bytes);
     Claims {
         endpoint: endpoint_header(settings).and_then(|name| {
             message.headers().iter().find(|header| is_named(message, header, name)).map(|header| message.value(header))
         }),
         asserted: [asserted.next().flatten(), asserted.next().flatten()],
-        from_user: user_of(from),
+        from_user: sender.uri.and_then(|uri| uri.user_bytes()),
         diverted_by: diverted_by(message),
-        anonymous: wants_privacy(message) || is_anonymous(from),
+        anonymous: wants_privacy(message) || sender.is_anonymous(),
         emergency: false,
     }
 }
@@ -95,17 +132,19 @@ pub(crate) fn is_named(message: &Message<'_>, header: &Header, name: &[u8]) -> b
 
 /// Privacy: id, or one of the kinds that imply it (RFC 3323 4.2, RFC 3325 9.3).
 pub(crate) fn wants_privacy(message: &Message<'_>) -> bool {
-    message.all(Name::Privacy).any(|header| {
-        let mut kinds = message.value(header).split(|c| matches!(c, b';' | b',' | b' ' | b'\t'));
-        kinds.any(|kind| [b"id".as_slice(), b"user", b"header"].iter().any(|wanted| kind.eq_ignore_ascii_case(wanted)))
-    })
+    has_privacy(message, &[b"id", b"user", b"header"])
 }
 
-fn is_anonymous(from: &[u8]) -> bool {
-    let Ok(name_addr) = NameAddr::parse(from) else { return false };
-    let Ok(uri) = Uri::parse(name_addr.uri.of(from)) else { return false };
-    uri.host_bytes().eq_ignore_ascii_case(b"anonymous.invalid")
-        || uri.user_bytes().is_some_and(|user| user.eq_ignore_ascii_case(b"anonymous"))
+/// Privacy: history, or one of the kinds that cover History-Info too (RFC 7044 10.1.2).
+pub(crate) fn withholds_history(message: &Message<'_>) -> bool {
+    has_privacy(message, &[b"history", b"header", b"session"])
+}
+
+fn has_privacy(message: &Message<'_>, wanted: &[&[u8]]) -> bool {
+    message.all(Name::Privacy).any(|header| {
+        let mut kinds = message.value(header).split(|c| matches!(c, b';' | b',' | b' ' | b'\t' | b'\r' | b'\n'));
+        kinds.any(|kind| wanted.iter().any(|wanted| kind.eq_ignore_ascii_case(wanted)))
+    })
 }
 
 fn user_of(value: &[u8]) -> Option<&[u8]> {
@@ -128,26 +167,26 @@ pub(crate) fn dress(
     settings: &Settings,
     directory: &Directory,
     message: &Message<'_>,
+    sender: &Sender<'_>,
     presented: &Presented<'_>,
     leaves: &Listener,
 ) -> Option<Dressed> {
     let trunk = presented.trunk?;
     let profile = profile_of(settings, trunk)?;
-    let from = message.from().of(message.bytes());
-    let original = NameAddr::parse(from).ok().map(|name_addr| name_addr.addr.of(from)).unwrap_or_default();
+    let original = Untagged::of(sender.value, message.from_tag());
     let (did, in_from) = match presented.shown {
         Shown::Did(did, _) => (did, did),
         Shown::Forwarded { caller, did, .. } => (did, caller),
         Shown::Nobody => {
-            let names = Names { original: original.to_vec(), shown: ANONYMOUS.to_vec() };
+            let names = Names { original, shown: ANONYMOUS.to_vec().into() };
             return Some(Dressed { names, headers: ShownHeaders::default() });
         }
         Shown::Pass | Shown::Refuse(_) => return None,
     };
-    let anonymous = wants_privacy(message) || is_anonymous(from);
+    let anonymous = wants_privacy(message) || sender.is_anonymous();
     let untrusted = is_untrusted(settings, trunk);
     let organisation = presented.organisation;
-    let writer = Writer { settings, directory, profile, leaves, from, organisation, untrusted };
+    let writer = Writer { settings, directory, profile, leaves, sender, organisation, untrusted };
     let shown = match (anonymous, profile.in_from) {
         (true, _) => ANONYMOUS.to_vec(),
         (false, true) => writer.name_addr(in_from),
@@ -163,7 +202,7 @@ pub(crate) fn dress(
             kept: writer.kept(message, did),
         },
     };
-    Some(Dressed { names: Names { original: original.to_vec(), shown }, headers })
+    Some(Dressed { names: Names { original, shown: shown.into() }, headers })
 }
 
 /// The identity headers of a request inside a dialog toward a trunk: what the dialog's token says the callee was shown,
@@ -178,7 +217,7 @@ pub(crate) fn dress_in_dialog(
     let is_did = |profile: &Profile| profile.in_from && profile.in_asserted && !profile.pass_forwarded_caller;
     let asserts = profile_of(settings, trunk).is_some_and(is_did)
         && message.first(Name::PAssertedIdentity).is_some()
-        && !is_anonymous(shown);
+        && shown != ANONYMOUS;
     ShownHeaders { asserted: asserts.then(|| shown.to_vec()), ..ShownHeaders::default() }
 }
 
@@ -194,7 +233,7 @@ struct Writer<'a> {
     profile: &'a Profile,
     leaves: &'a Listener,
     /// The received From, whose display name and host may stay.
-    from: &'a [u8],
+    sender: &'a Sender<'a>,
     organisation: Option<OrganisationId>,
     /// The trunk is not told what Privacy withholds.
     untrusted: bool,
@@ -235,9 +274,8 @@ impl Writer<'_> {
         match self.profile.display {
             DisplayRule::Remove => {}
             DisplayRule::Keep => {
-                let display = NameAddr::parse(self.from).ok().and_then(|n| Some(n.display?.of(self.from)));
                 let fits = |display: &&[u8]| display.len() <= DISPLAY_BYTES && !holds_number(display);
-                if let Some(display) = display.filter(fits) {
+                if let Some(display) = self.sender.display.filter(fits) {
                     out.extend_from_slice(display);
                     out.push(b' ');
                 }
@@ -259,8 +297,7 @@ impl Writer<'_> {
             }
             HostRule::Domain(domain) => out.extend_from_slice(domain.as_bytes()),
             HostRule::AsIs => {
-                let uri = NameAddr::parse(self.from).ok().map(|n| n.uri.of(self.from));
-                let uri = uri.and_then(|uri| Uri::parse(uri).ok()).filter(|uri| !uri.host.is_empty());
+                let uri = self.sender.uri.filter(|uri| !uri.host.is_empty());
                 let says = |uri: &Uri<'_>| {
                     let is_nowhere = uri.host_bytes().eq_ignore_ascii_case(b"anonymous.invalid");
                     let host = uri.hostport.of(uri.bytes);
@@ -355,62 +392,6 @@ impl Writer<'_> {
     }
 }
 
-/// Parameters, less those that may hold a number.
-fn write_params(params: &[u8], out: &mut Vec<u8>) {
-    // A quoted value may hold a semicolon: it is not cut.
-    if params.contains(&b'"') && holds_number(params) {
-        return;
-    }
-    for param in params.split(|c| *c == b';').filter(|param| !param.trim_ascii().is_empty()) {
-        if !holds_number(param) {
-            out.push(b';');
-            out.extend_from_slice(param);
-        }
-    }
-}
-
-/// Seven digits on end are a number; the octets of an address are not.
-fn has_long_run(text: &[u8]) -> bool {
-    text.split(|c| !c.is_ascii_digit()).any(|run| run.len() >= 7)
-}
-
-/// A display name with five digits and more in it may be a number, and a number that is not ours must not pass. Digits
-/// of other scripts count.
-fn holds_number(display: &[u8]) -> bool {
-    let ascii = || display.iter().filter(|c| c.is_ascii_digit()).count();
-    let any = || String::from_utf8_lossy(display).chars().filter(|c| c.is_numeric()).count();
-    let digits = if display.is_ascii() { ascii() } else { any() };
-    digits >= 5
-}
-
-/// What follows a URI's user part may spell a number with separators and escapes; the host's own digits do not count.
-fn hides_number(tail: &[u8], host: &[u8]) -> bool {
-    let after = tail.windows(host.len().max(1)).position(|window| window == host).map_or(0, |at| at + host.len());
-    let text = tail.get(after..).unwrap_or_default();
-    text.split(|c| matches!(c, b';' | b'&' | b'?' | b'>')).any(|part| holds_number(&unescaped(part)))
-}
-
-/// A part of a URI with its `%`-escapes resolved.
-fn unescaped(part: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(part.len());
-    let mut rest = part;
-    while let Some((first, after)) = rest.split_first() {
-        let hex =
-            |at: usize| after.get(at).and_then(|c| char::from(*c).to_digit(16)).and_then(|d| u8::try_from(d).ok());
-        let escaped = (*first == b'%').then(|| Some(hex(0)? * 16 + hex(1)?)).flatten();
-        out.push(escaped.unwrap_or(*first));
-        rest = if escaped.is_some() { after.get(2..).unwrap_or_default() } else { after };
-    }
-    out
-}
-
-/// True when a URI's headers name this one, in any case.
-fn has_name(element: &[u8], name: &[u8]) -> bool {
-    let headers = element.iter().position(|c| *c == b'?').and_then(|at| element.get(at + 1..)).unwrap_or_default();
-    let mut fields = headers.split(|c| *c == b'&');
-    fields.any(|field| field.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name)))
-}
-
 /// A quoted string of RFC 3261 25.1.
 fn quote(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
@@ -430,8 +411,8 @@ pub(crate) enum Line<'a> {
     Keep,
     /// It goes.
     Remove,
-    /// Its display name and URI are replaced; the parameters, the tag among them, stay.
-    Address(&'a [u8]),
+    /// All of it but the tag is replaced.
+    Name(&'a Untagged),
     /// Its value is replaced.
     Value(&'a [u8]),
 }
@@ -440,9 +421,12 @@ impl<'a> IdentityEdits<'a> {
     /// What becomes of this header line. `seen` keeps which headers of one value have been written already.
     pub(crate) fn line(&self, message: &Message<'_>, header: &Header, seen: &mut Seen) -> Line<'a> {
         match header.name {
-            Name::From => self.from.map_or(Line::Keep, Line::Address),
-            Name::To => self.to.map_or(Line::Keep, Line::Address),
+            Name::From => self.from.map_or(Line::Keep, Line::Name),
+            Name::To => self.to.map_or(Line::Keep, Line::Name),
             Name::PAssertedIdentity => self.asserted(&mut seen.asserted),
+            Name::HistoryInfo if self.hides_history => Line::Remove,
+            // Whoever had the call transferred is no caller of ours to name.
+            Name::ReferredBy if self.shown.is_some() || self.hides_asserted => Line::Remove,
             Name::PPreferredIdentity | Name::RemotePartyId | Name::Diversion | Name::HistoryInfo => match self.shown {
                 None if self.hides_asserted => Line::Remove,
                 None => Line::Keep,
@@ -484,6 +468,7 @@ impl<'a> IdentityEdits<'a> {
             && self.to.is_none()
             && self.shown.is_none()
             && !self.hides_asserted
+            && !self.hides_history
     }
 }
 

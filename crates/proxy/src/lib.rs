@@ -25,6 +25,7 @@ pub mod settings;
 pub mod targets;
 mod timers;
 mod transaction;
+pub mod untagged;
 
 pub use caller_id::{Claims, Presented, Rule, Shown, present};
 pub use dispatch::{Decision, Outcome, Question, decide};

@@ -187,6 +187,8 @@ pub enum Warning {
     TimedOut,
     /// A request that is too large for a datagram found no stream, and left by datagram all the same.
     Streamless,
+    /// A caller's name is too long for the dialog token: in requests from the callee it is not restored.
+    LongName,
 }
 
 impl Outbox {
@@ -296,6 +298,7 @@ impl Warning {
             Warning::TokenRefused => "token_refused",
             Warning::TimedOut => "timed_out",
             Warning::Streamless => "streamless",
+            Warning::LongName => "long_name",
         }
     }
 }

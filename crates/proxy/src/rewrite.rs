@@ -7,7 +7,7 @@ use crate::identity::{IdentityEdits, Line, Seen};
 use crate::keys::KeyRing;
 use crate::settings::{Listener, Peer};
 use crate::transaction::key::Branch;
-use sip::{Header, Message, Name, NameAddr, Request, Response, Scheme, Span, Splice, Uri};
+use sip::{Header, Message, Name, Request, Response, Scheme, Span, Splice, Uri};
 use std::io::Write;
 use std::net::IpAddr;
 
@@ -132,21 +132,25 @@ impl Forward<'_> {
         }
     }
 
-    /// One Record-Route; two where the request leaves by another of our addresses than it came by (RFC 5658 5).
+    /// One Record-Route; two where the request leaves by another of our addresses than it came by (RFC 5658 5). The
+    /// token stands in the one that the callee sees on top; both come back in every request of the dialog.
     fn write_records(&self, out: &mut Vec<u8>) {
         if matches!(self.record, Record::None) {
             return;
         }
-        let user = out.len();
         write_record(out, &self.leaves, |out| match self.record {
-            Record::Mint(token, names, keys) => token.write(names, keys, dialog_of(self.request), out),
-            Record::Copy(text) => out.extend_from_slice(text),
+            Record::Mint(token, names, keys) => {
+                token.write(names, keys, dialog_of(self.request), out);
+                out.push(b'@');
+            }
+            Record::Copy(text) => {
+                out.extend_from_slice(text);
+                out.push(b'@');
+            }
             Record::None => {}
         });
         if self.arrived != self.leaves {
-            let line = out.get(user..).unwrap_or_default();
-            let token: Vec<u8> = line.iter().skip(RECORD_HEAD.len()).take_while(|c| **c != b'@').copied().collect();
-            write_record(out, &self.arrived, |out| out.extend_from_slice(&token));
+            write_record(out, &self.arrived, |_| {});
         }
     }
 
@@ -181,12 +185,11 @@ impl Routes<'_> {
     }
 }
 
-const RECORD_HEAD: &[u8] = b"Record-Route: <sip:";
-
+/// One Record-Route line; `user` writes what stands in front of the address, with its `@`.
 fn write_record(out: &mut Vec<u8>, listener: &Listener, user: impl FnOnce(&mut Vec<u8>)) {
-    out.extend_from_slice(RECORD_HEAD);
+    out.extend_from_slice(b"Record-Route: <sip:");
     user(out);
-    let _ = write!(out, "@{}", listener.address);
+    let _ = write!(out, "{}", listener.address);
     if listener.transport == Transport::Tcp {
         out.extend_from_slice(b";transport=tcp");
     }
@@ -273,17 +276,14 @@ fn write_identity(
         Line::Keep => {}
         Line::Remove => splice.delete(header.line),
         Line::Value(value) => splice.replace(header.value, value),
-        Line::Address(address) => {
-            if let Ok(name_addr) = NameAddr::parse(message.value(header)) {
-                let start = header.value.start;
-                let span = Span { start: start + name_addr.addr.start, end: start + name_addr.addr.end };
-                splice.replace(span, address);
-            }
+        Line::Name(name) => {
+            let tag = if header.name == Name::From { message.from_tag() } else { message.to_tag() };
+            name.write(tag, splice.with(header.value.start, header.value.end));
         }
     }
 }
 
-/// Appends a message with other display names and URIs in its From and To.
+/// Appends a message with other names in its From and To.
 pub(crate) fn write_renamed(message: &Message<'_>, identity: &IdentityEdits<'_>, out: &mut Vec<u8>) -> Option<()> {
     let mut splice = Splice::new(message.bytes(), out);
     let mut seen = Seen::default();
@@ -348,7 +348,7 @@ pub(crate) fn write_next_attempt(
     if !stamp.records.is_empty() {
         write_record(into, leaves, |out| next.write_token(sent, out));
         if arrived != leaves {
-            write_record(into, arrived, |out| next.write_token(sent, out));
+            write_record(into, arrived, |_| {});
         }
     }
     fresh.records = Span::new(fresh.via.end as usize, into.len() - base);
@@ -388,6 +388,7 @@ pub(crate) struct NextAttempt<'a> {
 impl NextAttempt<'_> {
     fn write_token(&self, sent: &Request<'_>, out: &mut Vec<u8>) {
         self.token.write(self.names, self.keys, dialog_of(sent), out);
+        out.push(b'@');
     }
 }
 

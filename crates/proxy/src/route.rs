@@ -60,10 +60,12 @@ pub(crate) fn read<'a>(settings: &Settings, request: &Request<'a>) -> Option<Way
             break;
         }
         let user = uri.user_bytes().unwrap_or_default();
-        if ours.is_some_and(|first| first != user) {
-            break;
+        // Of a pair one carries the token; in the calls of an earlier release both do. Two tokens are a spiral's.
+        match ours {
+            Some(first) if first != user && !first.is_empty() && !user.is_empty() => break,
+            Some(first) if !first.is_empty() => {}
+            _ => ours = Some(user),
         }
-        ours = Some(user);
         way.skip_first += 1;
     }
     if way.token.is_none() {
@@ -77,7 +79,8 @@ pub(crate) fn read<'a>(settings: &Settings, request: &Request<'a>) -> Option<Way
     Some(way)
 }
 
-/// A URI that we put into a Record-Route: our address, with a token as its user.
+/// A URI that we put into a Record-Route: our address, with a token as its user, or as the one of a pair that has none.
 fn is_our_record(settings: &Settings, uri: &Uri<'_>) -> bool {
-    uri.scheme == Scheme::Sip && settings.is_us(uri) && uri.user_bytes().is_some_and(Token::looks_like_one)
+    let is_record = || uri.user_bytes().map_or_else(|| uri.param("lr").is_some(), Token::looks_like_one);
+    uri.scheme == Scheme::Sip && settings.is_us(uri) && is_record()
 }

@@ -279,6 +279,7 @@ pub static WARNINGS: Family = counter(
         "token_refused",
         "timed_out",
         "streamless",
+        "long_name",
     ],
     "Messages that were served with something that the operator should know.",
 );

@@ -14,6 +14,7 @@ use crate::transaction::key::{Branch, Identity, Key};
 use crate::transaction::plain_client::PlainClient;
 use crate::transaction::plain_server::PlainServer;
 use crate::transaction::{Attempt, Cancel, Client, Context, Server, Why};
+use crate::untagged::Untagged;
 use sip::{Method, Name, Parsed, Request};
 
 /// The largest payload of an IPv4 datagram.
@@ -113,8 +114,8 @@ impl Engine {
             server,
             sent: self.table.buffer(),
             stamp: Stamp::default(),
-            came_from: Vec::new(),
-            came_to: Vec::new(),
+            came_from: Untagged::default(),
+            came_to: Untagged::default(),
             reply: self.table.buffer(),
             attempts: Vec::new(),
             untried: Vec::new(),
@@ -380,7 +381,6 @@ impl Engine {
 
 /// The caller's two names, where they differ: as the request came, and as it was sent.
 fn names_of(context: &Context, sent: &Request<'_>) -> Option<Names> {
-    let from = sent.from().of(sent.bytes());
-    let shown = sip::NameAddr::parse(from).ok()?.addr.of(from).to_vec();
-    (!context.came_from.is_empty()).then(|| Names { original: context.came_from.clone(), shown })
+    let shown = || Untagged::of(sent.from().of(sent.bytes()), sent.from_tag());
+    (!context.came_from.is_empty()).then(|| Names { original: context.came_from.clone(), shown: shown() })
 }

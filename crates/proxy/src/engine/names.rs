@@ -6,12 +6,13 @@ use crate::caller_id::{self, Claims, Presented, Shown};
 use crate::dialog_token::{Names, Side, Token, Verified};
 use crate::dispatch;
 use crate::flow::PartyId;
-use crate::identity::{self, Dressed, IdentityEdits, ShownHeaders};
-use crate::outbox::Event;
+use crate::identity::{self, Dressed, IdentityEdits, Sender, ShownHeaders};
+use crate::outbox::{Event, Warning};
 use crate::rewrite::write_renamed;
 use crate::settings::{Peer, Role, Settings};
 use crate::transaction::Context;
-use sip::{Name, NameAddr, Number, Parsed, Response, Uri};
+use crate::untagged::Untagged;
+use sip::{Message, Method, Name, NameAddr, Number, Parsed, Response, Uri};
 use std::net::IpAddr;
 
 /// A trunk is shown none of these headers unless the policy says so.
@@ -19,8 +20,14 @@ static NOTHING: ShownHeaders = ShownHeaders { asserted: None, kept: Vec::new() }
 
 impl Engine {
     /// Asks the identity policy about a new outbound call, and tells what it chose.
-    pub(super) fn present<'t>(&self, turn: &mut Turn<'t>, arrival: &Arrival<'_>, trunk: PartyId) -> Presented<'t> {
-        let claims = claims_of(&self.settings, arrival);
+    pub(super) fn present<'t>(
+        &self,
+        turn: &mut Turn<'t>,
+        arrival: &Arrival<'_>,
+        trunk: PartyId,
+        sender: Option<&Sender<'_>>,
+    ) -> Presented<'t> {
+        let claims = claims_of(&self.settings, arrival, sender);
         let presented = caller_id::present(&self.settings, turn.directory, arrival.party, trunk, &claims);
         if presented.breach {
             let call_id = turn.outbox.keep(arrival.request.call_id());
@@ -42,6 +49,7 @@ impl Engine {
             to: kept(&context.came_to),
             shown: caller_id::profile_of(&self.settings, context.party).map(|_| &NOTHING),
             hides_asserted: identity::is_untrusted(&self.settings, context.toward),
+            hides_history: false,
         }
     }
 
@@ -83,11 +91,12 @@ impl Engine {
         let names = verified.and_then(|verified| Some((verified.side, verified.names.as_ref()?)));
         let (from, to) = match names {
             Some((Side::Caller, names)) => (kept(&names.original), None),
-            Some((Side::Callee, names)) => (None, Some(names.shown.as_slice())),
+            Some((Side::Callee, names)) => (None, Some(&names.shown)),
             None => (None, None),
         };
         let endpoint_header = identity::endpoint_header(&self.settings);
-        IdentityEdits { endpoint_header, from, to, shown: to_trunk.then_some(&NOTHING), hides_asserted }
+        let shown = to_trunk.then_some(&NOTHING);
+        IdentityEdits { endpoint_header, from, to, shown, hides_asserted, hides_history: false }
     }
 
     /// True when an address belongs to a trunk that is shown callers by a profile.
@@ -98,10 +107,16 @@ impl Engine {
     }
 }
 
-/// What a new outbound call says of its caller.
-pub(super) fn claims_of<'a>(settings: &'a Settings, arrival: &Arrival<'a>) -> Claims<'a> {
+/// The From of an outbound call, where it makes a difference: a trunk that leaves identity alone asks nobody.
+pub(super) fn sender_of<'a>(settings: &Settings, arrival: &Arrival<'a>, trunk: PartyId) -> Option<Sender<'a>> {
+    caller_id::profile_of(settings, trunk).map(|_| Sender::read(arrival.request))
+}
+
+/// What a new outbound call says of its caller; nothing where nobody asks.
+pub(super) fn claims_of<'a>(settings: &'a Settings, arrival: &Arrival<'a>, sender: Option<&Sender<'a>>) -> Claims<'a> {
+    let Some(sender) = sender else { return Claims::default() };
     let emergency = dispatch::is_emergency(settings, dispatch::called_user(&arrival.way.uri));
-    Claims { emergency, ..identity::claims_of(settings, arrival.request) }
+    Claims { emergency, ..identity::claims_from(settings, arrival.request, sender) }
 }
 
 /// Who calls in, where it makes a difference: who has no testers reads no caller.
@@ -114,13 +129,18 @@ pub(super) fn tester_of(settings: &Settings, turn: &Turn<'_>, arrival: &Arrival<
 /// What an outbound call's identity headers become at this peer.
 pub(super) fn dress(
     settings: &Settings,
-    turn: &Turn<'_>,
+    turn: &mut Turn<'_>,
     arrival: &Arrival<'_>,
+    sender: Option<&Sender<'_>>,
     presented: Option<&Presented<'_>>,
     peer: &Peer,
 ) -> Option<Dressed> {
     let leaves = settings.listener(peer.listener)?;
-    identity::dress(settings, turn.directory, arrival.request, presented?, leaves)
+    let dressed = identity::dress(settings, turn.directory, arrival.request, sender?, presented?, leaves)?;
+    if arrival.request.method() == Method::Invite && !dressed.names.original.fits_token() {
+        turn.outbox.event(Event::Warned(Warning::LongName));
+    }
+    Some(dressed)
 }
 
 /// The edits of a new request: what dressing chose, or else only what never passes.
@@ -130,14 +150,24 @@ pub(super) fn edits_of<'e>(
     toward: PartyId,
     dressed: Option<&'e Dressed>,
 ) -> IdentityEdits<'e> {
-    let private = identity::wants_privacy(arrival.request) && identity::is_untrusted(settings, toward);
+    let (hides_asserted, hides_history) = withheld(settings, arrival, toward);
     IdentityEdits {
         endpoint_header: identity::endpoint_header(settings),
-        from: dressed.map(|dressed| dressed.names.shown.as_slice()),
+        from: dressed.map(|dressed| &dressed.names.shown),
         to: None,
         shown: dressed.map(|dressed| &dressed.headers),
-        hides_asserted: private || identity::is_untrusted(settings, arrival.party),
+        hides_asserted,
+        hides_history,
     }
+}
+
+/// Whether the headers that name a caller go, and whether History-Info does: a sender that is not believed may name
+/// nobody, and a receiver that is not trusted is not told what Privacy withholds.
+fn withheld(settings: &Settings, arrival: &Arrival<'_>, toward: PartyId) -> (bool, bool) {
+    let is_told = !identity::is_untrusted(settings, toward);
+    let asks = |for_it: fn(&Message<'_>) -> bool| !is_told && for_it(arrival.request);
+    let unbelieved = identity::is_untrusted(settings, arrival.party);
+    (unbelieved || asks(identity::wants_privacy), asks(identity::withholds_history))
 }
 
 /// The headers that a trunk is shown of a request inside a dialog; `None` toward anyone else.
@@ -150,12 +180,12 @@ pub(super) fn shown_in_dialog(
     caller_id::profile_of(settings, toward)?;
     let shown = verified.filter(|v| v.side == Side::Caller).and_then(|v| v.names.as_ref());
     Some(shown.map_or_else(ShownHeaders::default, |names| {
-        identity::dress_in_dialog(settings, toward, arrival.request, &names.shown)
+        identity::dress_in_dialog(settings, toward, arrival.request, &names.shown.text)
     }))
 }
 
 /// A name, where there is one: a token leaves out an original that is too long.
-fn kept(name: &[u8]) -> Option<&[u8]> {
+fn kept(name: &Untagged) -> Option<&Untagged> {
     Some(name).filter(|name| !name.is_empty())
 }
 
@@ -163,16 +193,17 @@ fn kept(name: &[u8]) -> Option<&[u8]> {
 pub(super) fn edits_in_dialog<'e>(
     settings: &'e Settings,
     arrival: &Arrival<'_>,
+    toward: PartyId,
     verified: Option<&'e Verified>,
     shown: Option<&'e ShownHeaders>,
 ) -> IdentityEdits<'e> {
     let names = verified.and_then(|verified| Some((verified.side, verified.names.as_ref()?)));
     let (from, to) = match names {
-        Some((Side::Caller, Names { shown, .. })) => (Some(shown.as_slice()), None),
+        Some((Side::Caller, Names { shown, .. })) => (Some(shown), None),
         Some((Side::Callee, Names { original, .. })) => (None, kept(original)),
         None => (None, None),
     };
     let endpoint_header = identity::endpoint_header(settings);
-    let hides_asserted = identity::is_untrusted(settings, arrival.party);
-    IdentityEdits { endpoint_header, from, to, shown, hides_asserted }
+    let (hides_asserted, hides_history) = withheld(settings, arrival, toward);
+    IdentityEdits { endpoint_header, from, to, shown, hides_asserted, hides_history }
 }

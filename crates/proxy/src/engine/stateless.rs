@@ -68,7 +68,7 @@ impl Engine {
             turn.outbox.event(Event::InDialog(arrival.party, Method::Ack));
             let settings = Arc::clone(&self.settings);
             let shown = names::shown_in_dialog(&settings, arrival, toward, way.verified.as_ref());
-            let identity = names::edits_in_dialog(&settings, arrival, way.verified.as_ref(), shown.as_ref());
+            let identity = names::edits_in_dialog(&settings, arrival, toward, way.verified.as_ref(), shown.as_ref());
             let record = Record::None;
             return self.pass(
                 turn,
@@ -102,8 +102,9 @@ impl Engine {
         let user = dispatch::called_user(&arrival.way.uri);
         let settings = Arc::clone(&self.settings);
         let outbound = settings.party(toward).is_some_and(|party| party.role == Role::Trunk);
+        let sender = names::sender_of(&settings, arrival, toward);
         let presented = outbound.then(|| {
-            let claims = names::claims_of(&settings, arrival);
+            let claims = names::claims_of(&settings, arrival, sender.as_ref());
             caller_id::present(&settings, turn.directory, arrival.party, toward, &claims)
         });
         if presented.is_some_and(|presented| matches!(presented.shown, Shown::Refuse(_))) {
@@ -118,7 +119,8 @@ impl Engine {
         turn.outbox.event(Event::Warned(Warning::Stateless));
         // What its INVITE claimed is not known any more, and what it claims itself may be another's number: it goes
         // unnamed.
-        let dressed = names::dress(&settings, turn, arrival, presented.as_ref(), &peer).map(Dressed::unnamed);
+        let dressed =
+            names::dress(&settings, turn, arrival, sender.as_ref(), presented.as_ref(), &peer).map(Dressed::unnamed);
         let identity = names::edits_of(&settings, arrival, toward, dressed.as_ref());
         let mut formatted = Vec::new();
         let form = settings.party(toward).and_then(|party| party.called_number);

@@ -12,12 +12,13 @@ use crate::flow::{Flow, PartyId, Time, Transport};
 use crate::identity::IdentityEdits;
 use crate::rewrite::Stamp;
 use crate::settings::{Peer, TimerSettings};
+use crate::untagged::Untagged;
 use invite_client::InviteClient;
 use invite_server::InviteServer;
 use key::Key;
 use plain_client::PlainClient;
 use plain_server::PlainServer;
-use sip::{Message, Method, NameAddr};
+use sip::{Message, Method};
 
 /// The earlier of two deadlines.
 pub(crate) fn earlier(left: Option<Time>, right: Option<Time>) -> Option<Time> {
@@ -45,8 +46,8 @@ pub(crate) struct Context {
     pub(crate) sent: Vec<u8>,
     pub(crate) stamp: Stamp,
     /// What From and To were when the request came, where they left with other names; empty where they did not.
-    pub(crate) came_from: Vec<u8>,
-    pub(crate) came_to: Vec<u8>,
+    pub(crate) came_from: Untagged,
+    pub(crate) came_to: Untagged,
     /// The last response sent upstream.
     pub(crate) reply: Vec<u8>,
     pub(crate) attempts: Vec<Attempt>,
@@ -166,13 +167,11 @@ impl Context {
     /// Keeps what From and To were, where they leave with other names: the answers go back with these.
     pub(crate) fn remember_names(&mut self, request: &Message<'_>, identity: &IdentityEdits<'_>) {
         let bytes = request.bytes();
-        for (changes, header, kept) in [
-            (identity.from.is_some(), request.from().of(bytes), &mut self.came_from),
-            (identity.to.is_some(), request.to().of(bytes), &mut self.came_to),
-        ] {
-            if let Some(name_addr) = NameAddr::parse(header).ok().filter(|_| changes) {
-                kept.extend_from_slice(name_addr.addr.of(header));
-            }
+        if identity.from.is_some() {
+            self.came_from.take(request.from().of(bytes), request.from_tag());
+        }
+        if identity.to.is_some() {
+            self.came_to.take(request.to().of(bytes), request.to_tag());
         }
     }
 

@@ -125,6 +125,8 @@ fn every_reason_of_the_core_is_listed() {
         Warning::Stateless,
         Warning::TokenRefused,
         Warning::TimedOut,
+        Warning::Streamless,
+        Warning::LongName,
     ];
     assert!(warnings.iter().all(|warning| catalogue::WARNINGS.values.contains(&warning.name())));
     for absorbed in [Absorbed::Request, Absorbed::Response, Absorbed::Ack] {
