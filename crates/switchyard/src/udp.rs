@@ -25,6 +25,8 @@ pub const BATCH: usize = 16;
 pub const SLOT_BYTES: usize = 65_536;
 /// Datagrams that wait when the kernel takes no more; what comes on top is dropped and counted.
 pub const BACKLOG: usize = 1_024;
+/// Of these, datagrams to one destination: one that is held up leaves room for the others.
+pub const BACKLOG_PER_DESTINATION: usize = 256;
 /// The socket buffers that are asked for: about 3,600 datagrams of 1 kB in a burst.
 pub const BUFFER_BYTES: usize = 4 << 20;
 

@@ -30,6 +30,11 @@ impl Bench {
 
     /// The PBX is a peer of this transport.
     fn over(transport: &str) -> Bench {
+        Bench::with_second(transport, "")
+    }
+
+    /// The same, with these targets behind the PBX: each with a comma before it.
+    fn with_second(transport: &str, others: &str) -> Bench {
         let gateway = UdpSocket::bind("127.0.0.51:0").unwrap();
         gateway.set_read_timeout(Some(PATIENCE)).unwrap();
         let pbx = TcpListener::bind(free_on_both("127.0.0.52")).unwrap();
@@ -39,7 +44,7 @@ impl Bench {
         let text = format!(
             "state_dir = \"{state}\"\n[sip]\nlisten = [\"udp:{proxy}\", \"tcp:{proxy}\"]\n\
              [[trunk]]\nname = \"tata\"\ngateways = [\"udp:{from}\"]\n\
-             [environments.prod]\ntargets = [\"{transport}:{to}\"]\n\
+             [environments.prod]\ntargets = [\"{transport}:{to}\"{others}]\n\
              [database]\nurl = \"sqlite://{state}/directory.db\"\n"
         );
         let configuration = config::read("test", &text, &|_| None).unwrap();
@@ -257,5 +262,123 @@ fn tp1_w3_a_reset_is_udp_on_the_same_branch() {
     drop(stream);
     let again = heard_by(&pbx);
     assert_eq!(again, first.replacen("SIP/2.0/TCP", "SIP/2.0/UDP", 1));
+    bench.end();
+}
+
+/// The PBX behind the first one, on UDP, and a bench that fails over to it.
+fn with_next(transport: &str) -> (Bench, UdpSocket) {
+    let next = UdpSocket::bind("127.0.0.54:0").unwrap();
+    next.set_read_timeout(Some(PATIENCE)).unwrap();
+    let bench = Bench::with_second(transport, &format!(", \"udp:{}\"", next.local_addr().unwrap()));
+    (bench, next)
+}
+
+/// How a PBX that has taken the INVITE leaves before it answers, with the name of its call.
+type Departure = (&'static str, fn(&mut TcpStream));
+const DEPARTURES: [Departure; 4] = [
+    ("fin", |_| {}),
+    ("fin-mid-message", |stream| stream.write_all(b"SIP/2.0 200 OK\r\nVia: SIP/2.0/TCP 127.0").unwrap()),
+    ("fin-mid-body", |stream| {
+        stream.write_all(b"SIP/2.0 183 Session Progress\r\nContent-Length: 400\r\n\r\nv=0\r\n").unwrap();
+    }),
+    ("reset", |stream| socket2::SockRef::from(&*stream).set_linger(Some(Duration::ZERO)).unwrap()),
+];
+
+/// Row W3: a connection that ends before its request is answered, by FIN (also in the middle of a message) or by reset, is
+/// a failure of the attempt (as a 503 would be): the next target rings, and the half message is nobody's answer.
+#[test]
+fn w3_a_peer_that_leaves_before_it_answers_is_failed_over() {
+    let (bench, next) = with_next("tcp");
+    for (call, leave) in DEPARTURES {
+        bench.gateway.send_to(bench.invite(call).as_bytes(), bench.proxy).unwrap();
+        let (mut stream, _) = bench.pbx.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        read(&mut stream);
+        leave(&mut stream);
+        let left = std::time::Instant::now();
+        drop(stream);
+        let invite = heard_by(&next);
+        // The hop time-out is 4 s, and would be a second too late here.
+        assert!(left.elapsed() < Duration::from_secs(3), "{call}: {:?}", left.elapsed());
+        assert_eq!(header(&invite, "Call-ID"), [call], "{invite}");
+        next.send_to(accept(&invite, next.local_addr().unwrap()).as_bytes(), bench.proxy).unwrap();
+        let answer = bench.heard();
+        assert!(answer.starts_with("SIP/2.0 200 OK\r\n") && answer.contains(call), "{answer}");
+    }
+    bench.end();
+}
+
+/// Rows W3 and TP1: to a peer of transport `auto` the request goes by UDP instead, the same one once more.
+#[test]
+fn w3_tp1_a_peer_of_transport_auto_that_leaves_gets_the_request_by_udp() {
+    for (call, leave) in DEPARTURES {
+        let bench = Bench::over("auto");
+        let pbx = datagrams(&bench);
+        bench.gateway.send_to(large(&bench.invite(call)).as_bytes(), bench.proxy).unwrap();
+        let (mut stream, _) = bench.pbx.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let first = read(&mut stream);
+        leave(&mut stream);
+        drop(stream);
+        assert_eq!(heard_by(&pbx), first.replacen("SIP/2.0/TCP", "SIP/2.0/UDP", 1), "{call}");
+        bench.end();
+    }
+}
+
+/// Row W3: refused, the next target is tried at once.
+#[test]
+fn w3_a_refused_connection_is_failed_over_at_once() {
+    let (mut bench, next) = with_next("tcp");
+    // Another listener takes the place of the one that is closed here, so that its port stays refused.
+    drop(std::mem::replace(&mut bench.pbx, TcpListener::bind("127.0.0.52:0").unwrap()));
+    let asked = std::time::Instant::now();
+    bench.gateway.send_to(bench.invite("refused").as_bytes(), bench.proxy).unwrap();
+    let invite = heard_by(&next);
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+    assert_eq!(header(&invite, "Call-ID"), ["refused"], "{invite}");
+    bench.end();
+}
+
+/// Row W3: a PBX that takes the connection and never reads delays its own calls by the hop time-out, and then the next
+/// target rings. Calls to others are put through meanwhile.
+#[test]
+fn w3_a_peer_that_accepts_and_never_reads_is_failed_over_by_the_hop_timeout() {
+    let (bench, next) = with_next("tcp");
+    let asked = std::time::Instant::now();
+    bench.gateway.send_to(bench.invite("unread").as_bytes(), bench.proxy).unwrap();
+    let (_deaf, _) = bench.pbx.accept().unwrap();
+    next.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let invite = heard_by(&next);
+    assert_eq!(header(&invite, "Call-ID"), ["unread"], "{invite}");
+    assert!(asked.elapsed() >= Duration::from_secs(3), "by the timer: {:?}", asked.elapsed());
+    next.send_to(accept(&invite, next.local_addr().unwrap()).as_bytes(), bench.proxy).unwrap();
+    assert!(bench.heard().starts_with("SIP/2.0 200 OK\r\n"));
+    bench.end();
+}
+
+/// Row W3: a connection that ends after all its requests have been answered is no failure of anything: no call is sent
+/// again, and the next one goes by TCP.
+#[test]
+fn w3_a_peer_that_leaves_after_it_answered_has_failed_nothing() {
+    let bench = Bench::over("auto");
+    let pbx = datagrams(&bench);
+    pbx.set_nonblocking(true).unwrap();
+    let address = bench.pbx.local_addr().unwrap();
+    for call in ["answered", "next"] {
+        bench.gateway.send_to(large(&bench.invite(call)).as_bytes(), bench.proxy).unwrap();
+        let (mut stream, _) = bench.pbx.accept().unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let invite = read(&mut stream);
+        assert_eq!(header(&invite, "Call-ID"), [call], "{invite}");
+        stream.write_all(accept(&invite, address).as_bytes()).unwrap();
+        assert!(bench.heard().starts_with("SIP/2.0 200 OK\r\n"));
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        // Its own end is closed too: so the proxy has seen that this one left.
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        assert!(rest.is_empty());
+    }
+    let mut slot = [0; 2_048];
+    assert!(pbx.recv(&mut slot).is_err(), "nothing went by UDP");
     bench.end();
 }

@@ -26,6 +26,8 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(1);
 const REFUSED: &str = "refused";
 /// Why a connection ended that the peer reset.
 const BROKEN: &str = "broken";
+/// Why a connection ended that we had no more use for.
+const ENDED: &str = "ended";
 /// The To tag of a refusal before any transaction: a stream that is refused has no dialog to tell apart.
 const REFUSAL_TAG: &[u8] = b"refused";
 
@@ -35,7 +37,7 @@ struct Shared {
     flow: Flow,
     /// When something last passed, in either direction.
     last: Cell<Instant>,
-    /// Requests that the kernel took last: a reset may have come before the peer read them.
+    /// Requests that the kernel took last and nobody has answered: the peer may never have read them.
     written: RefCell<VecDeque<Bytes>>,
 }
 
@@ -87,8 +89,8 @@ pub(super) async fn serve(hub: Rc<Hub>, flow: Flow, stream: TcpStream, orders: m
         }
         ended = &mut writing => ended.unwrap_or(BROKEN),
     };
-    if reason == BROKEN {
-        // Whether the peer read them nobody knows: the core sees which of them have been answered (RFC 3261 18.4).
+    if reason != ENDED {
+        // Whether the peer read them nobody knows; no answer comes by this connection any more (RFC 3261 18.4).
         let written = shared.written.take();
         written.into_iter().for_each(|bytes| hub.undelivered(flow, bytes, "broken"));
     }
@@ -139,10 +141,11 @@ async fn take_frames(
         frames += 1;
         match frame {
             Frame::Message(message) => {
+                shared.forget_answered(message);
                 let arrived = Arrived::Message(shared.flow, Bytes::copy_from_slice(message));
                 // A worker that is behind makes this peer wait, as its own kernel would.
                 if shared.hub.arrived.send(arrived).await.is_err() {
-                    return Err("ended");
+                    return Err(ENDED);
                 }
             }
             // A peer that sends pings and reads no pong gets one when it reads.
@@ -184,6 +187,22 @@ async fn drain(read: &mut OwnedReadHalf) {
 }
 
 impl Shared {
+    /// A response: its request has reached the peer, whatever becomes of the connection.
+    fn forget_answered(&self, message: &[u8]) {
+        let mut written = self.written.borrow_mut();
+        if written.is_empty() || !message.starts_with(b"SIP/2.0 ") {
+            return;
+        }
+        let mut index = Index::new();
+        let Parsed::Response(response) = sip::parse_framed(message, &mut index) else { return };
+        let Some(branch) = response.via().branch.filter(|branch| !branch.is_empty()) else { return };
+        let method = response.cseq().method_bytes;
+        written.retain(|request| {
+            let is_of_method = request.strip_prefix(method).is_some_and(|rest| rest.starts_with(b" "));
+            !(is_of_method && first_branch(request).is_some_and(|rest| rest.starts_with(branch)))
+        });
+    }
+
     /// Keeps a request that the kernel took.
     fn keep_written(&self, bytes: Bytes) {
         if bytes.starts_with(b"SIP/2.0 ") || bytes.starts_with(b"ACK ") {
@@ -195,6 +214,13 @@ impl Shared {
         }
         written.push_back(bytes);
     }
+}
+
+/// What a request of ours holds from the branch of its first Via on.
+fn first_branch(request: &[u8]) -> Option<&[u8]> {
+    const MARK: &[u8] = b";branch=";
+    let at = request.windows(MARK.len()).position(|window| window == MARK)?;
+    request.get(at + MARK.len()..)
 }
 
 /// Writes until the queue has no sender any more, or the peer does not read, and tells why it ended.
@@ -209,7 +235,7 @@ async fn writer(
             biased;
             Some(reply) = replies.recv() => (reply, false),
             Some(bytes) = orders.recv() => (bytes, true),
-            else => return "ended",
+            else => return ENDED,
         };
         let reason = match timeout(WRITE_WITHIN, write.write_all(&bytes)).await {
             Ok(Ok(())) => {

@@ -1,7 +1,7 @@
 use super::*;
 use proxy::InterfaceId;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
 use telemetry::catalogue;
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -501,4 +501,107 @@ fn tp5_a_refused_peer_that_still_sends_gets_its_answer() {
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         read_to_end(&mut stream);
     }
+}
+
+/// What a crowd of slow connections got.
+struct Crowd {
+    /// Connections of one peer that say nothing more after their first bytes.
+    slow: Vec<TcpStream>,
+    /// Connections of strangers.
+    strangers: Vec<TcpStream>,
+}
+
+fn connected(from: IpAddr, to: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::new(from, 0).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// A trusted peer connects and is served: a keepalive is answered.
+fn is_served(from: &str, to: SocketAddr) {
+    let mut stream = connected(from.parse().unwrap(), to);
+    stream.write_all(b"\r\n\r\n").unwrap();
+    assert_eq!(read(&mut stream, 2), "\r\n", "{from} is served");
+}
+
+/// Opens `count` connections, half from strangers of 16 addresses and half from one peer, each with the beginning of a
+/// message; on the way the other peer connects again and again.
+fn crowd(count: usize, to: SocketAddr) -> Crowd {
+    let mut crowd = Crowd { slow: Vec::new(), strangers: Vec::new() };
+    for number in 0..count {
+        let stranger = IpAddr::from([127, 0, 44, u8::try_from(number / 2 % 16).unwrap()]);
+        let (from, held) = match number % 2 {
+            0 => (stranger, &mut crowd.strangers),
+            _ => (IpAddr::from([127, 0, 0, 41]), &mut crowd.slow),
+        };
+        let mut stream = connected(from, to);
+        // A connection that is over the limit may be closed before the write.
+        let _written = stream.write_all(b"INVITE sip:a@b SIP/2.0\r\nVia");
+        held.push(stream);
+        if number % (count / 20) == 0 {
+            is_served("127.0.0.42", to);
+        }
+    }
+    crowd
+}
+
+/// Row SX9: strangers and one bad peer, all of them slow. A trusted peer is served at any time; the bad peer holds its own
+/// places and no more; the strangers hold none; and what does not end its message in time is closed.
+async fn slow_crowd(count: usize) {
+    let (parts, local) = parts();
+    let counters = Arc::clone(&parts.counters);
+    let (arriving, _arrived) = mpsc::channel(MESSAGES);
+    let (_outgoing, orders) = mpsc::channel(MESSAGES);
+    let tasks = tokio::task::LocalSet::new();
+    tasks.spawn_local(hub::serve(parts, arriving, orders));
+    tasks
+        .run_until(async {
+            let closed = |reason: &'static str| counters.value(&catalogue::STREAMS_CLOSED, reason);
+            // The paused clock stands still while a blocking task runs.
+            let crowd = tokio::task::spawn_blocking(move || crowd(count, local)).await.unwrap();
+            let beyond = u64::try_from(count / 2 - CONNECTIONS_PER_SOURCE).unwrap();
+            while closed("stranger") < u64::try_from(count / 2).unwrap() || closed("too_many_of_source") < beyond {
+                tokio::task::spawn_blocking(std::thread::yield_now).await.unwrap();
+            }
+            assert_eq!(closed("stranger"), u64::try_from(count / 2).unwrap());
+            assert_eq!(closed("too_many_of_source"), beyond);
+            assert_eq!(closed("message_timeout"), 0);
+            assert_eq!(closed("too_many"), 0);
+
+            tokio::time::sleep(MESSAGE_WITHIN + Duration::from_secs(1)).await;
+            assert_eq!(closed("message_timeout"), u64::try_from(CONNECTIONS_PER_SOURCE).unwrap());
+            let all = crowd.slow.into_iter().chain(crowd.strangers);
+            let ended = move || {
+                all.for_each(|mut stream| assert_eq!(read_to_end(&mut stream), "", "closed without a byte"));
+                is_served("127.0.0.41", local);
+                is_served("127.0.0.42", local);
+            };
+            tokio::task::spawn_blocking(ended).await.unwrap();
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn sx9_a_thousand_slow_connections_keep_nobody_out() {
+    // Both ends of each are in this process.
+    descriptors(2_000);
+    slow_crowd(1_000).await;
+}
+
+#[tokio::test(start_paused = true)]
+#[ignore = "full set: ten thousand connections, and as many descriptors"]
+async fn sx9_ten_thousand_slow_connections_keep_nobody_out() {
+    descriptors(15_000);
+    slow_crowd(10_000).await;
+}
+
+/// Raises the soft limit of open files as far as `least`.
+fn descriptors(least: u64) {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    assert!(hard >= least, "RLIMIT_NOFILE is {hard}, {least} are needed");
+    setrlimit(Resource::RLIMIT_NOFILE, soft.max(least), hard).unwrap();
 }

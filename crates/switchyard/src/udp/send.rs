@@ -1,12 +1,12 @@
 //! What goes out: one `sendmmsg` per drain, and a short list for what the kernel does not take at once.
 
-use super::{BACKLOG, UdpSocket};
+use super::{BACKLOG, BACKLOG_PER_DESTINATION, UdpSocket};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg};
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::io::IoSlice;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 
 /// Datagrams of one system call.
 const GROUP: usize = 32;
@@ -17,7 +17,17 @@ const TRIES: u32 = 3;
 /// What waits for room in the kernel, in order.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
-    backlog: VecDeque<(SocketAddr, Vec<u8>)>,
+    backlog: Vec<(SocketAddr, Vec<u8>)>,
+    /// How many of them each destination has.
+    of_destination: HashMap<SocketAddr, usize>,
+}
+
+/// Who has no room in this drain. ENOBUFS and ENOMEM are about the way of one datagram (the queue of its device): other
+/// destinations may lie behind another one. EAGAIN is about the socket's own buffer, and so about everybody.
+#[derive(Default)]
+struct Held {
+    everything: bool,
+    destinations: Vec<SocketAddr>,
 }
 
 /// What became of one drain.
@@ -91,93 +101,110 @@ impl SendFault {
 }
 
 impl Outgoing {
-    pub(super) fn wait(&mut self, to: SocketAddr, bytes: &[u8]) -> Result<(), SendFault> {
-        if self.backlog.len() == BACKLOG {
-            return Err(SendFault::NoRoom);
+    /// Offers what waits and then `datagrams`, in the order of each destination, to `offer`: so many of the first are
+    /// taken, or the first one is not. Destinations do not wait for each other, but where the socket itself is full.
+    pub(super) fn send<'o>(
+        &mut self,
+        datagrams: impl Iterator<Item = (SocketAddr, &'o [u8])>,
+        sent: &mut Sent,
+        mut offer: impl FnMut(&[(SocketAddr, &[u8])]) -> Result<usize, Errno>,
+    ) {
+        let mut held = Held::default();
+        let waiting = std::mem::take(&mut self.backlog);
+        self.of_destination.clear();
+        for some in waiting.chunks(GROUP) {
+            let group: Vec<(SocketAddr, &[u8])> = some.iter().map(|(to, bytes)| (*to, bytes.as_slice())).collect();
+            self.send_group(&group, &mut held, sent, &mut offer);
         }
-        self.backlog.push_back((to, bytes.to_vec()));
-        Ok(())
-    }
-}
-
-impl UdpSocket {
-    /// Sends `datagrams` in order. What the kernel has no room for waits, up to [`BACKLOG`] datagrams.
-    pub fn send<'o>(&mut self, datagrams: impl Iterator<Item = (SocketAddr, &'o [u8])>, sent: &mut Sent) {
         let mut datagrams = datagrams.peekable();
-        self.send_waiting(sent);
         let mut group: Vec<(SocketAddr, &[u8])> = Vec::new();
         while datagrams.peek().is_some() {
             group.clear();
             group.extend(datagrams.by_ref().take(GROUP));
-            let taken = if self.outgoing.backlog.is_empty() { self.send_group(&group, sent) } else { 0 };
-            for (to, bytes) in group.iter().skip(taken) {
-                if let Err(fault) = self.outgoing.wait(*to, bytes) {
-                    sent.failed.push(Failed { to: *to, fault, bytes: bytes.to_vec() });
+            self.send_group(&group, &mut held, sent, &mut offer);
+        }
+        sent.waiting = sent.waiting.saturating_add(u64::try_from(self.backlog.len()).unwrap_or(u64::MAX));
+    }
+
+    /// Offers one group, and keeps of it what finds no room.
+    fn send_group(
+        &mut self,
+        group: &[(SocketAddr, &[u8])],
+        held: &mut Held,
+        sent: &mut Sent,
+        offer: &mut impl FnMut(&[(SocketAddr, &[u8])]) -> Result<usize, Errno>,
+    ) {
+        let mut rest = group;
+        let mut tries = 0;
+        while let Some((&(to, bytes), others)) = rest.split_first() {
+            if held.holds(to) {
+                if let Err(fault) = self.wait(to, bytes) {
+                    sent.failed.push(Failed { to, fault, bytes: bytes.to_vec() });
+                }
+                rest = others;
+                continue;
+            }
+            let run = rest.iter().take_while(|(to, _)| !held.holds(*to)).count();
+            let Some((offered, _)) = rest.split_at_checked(run) else { return };
+            match offer(offered) {
+                Ok(count) => {
+                    let bytes = rest.iter().take(count).map(|(_, bytes)| bytes.len()).sum::<usize>();
+                    sent.datagrams += u64::try_from(count).unwrap_or(u64::MAX);
+                    sent.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
+                    rest = rest.get(count..).unwrap_or_default();
+                    tries = 0;
+                }
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => held.everything = true,
+                Err(Errno::ENOBUFS | Errno::ENOMEM) => held.destinations.push(to),
+                Err(errno) => {
+                    tries += 1;
+                    if tries == TRIES {
+                        sent.failed.push(Failed { to, fault: SendFault::of(errno), bytes: bytes.to_vec() });
+                        rest = others;
+                        tries = 0;
+                    }
                 }
             }
         }
-        sent.waiting = sent.waiting.saturating_add(u64::try_from(self.outgoing.backlog.len()).unwrap_or(u64::MAX));
+    }
+
+    pub(super) fn wait(&mut self, to: SocketAddr, bytes: &[u8]) -> Result<(), SendFault> {
+        let of_destination = self.of_destination.entry(to).or_default();
+        if self.backlog.len() == BACKLOG || *of_destination == BACKLOG_PER_DESTINATION {
+            return Err(SendFault::NoRoom);
+        }
+        *of_destination += 1;
+        self.backlog.push((to, bytes.to_vec()));
+        Ok(())
+    }
+}
+
+impl Held {
+    fn holds(&self, to: SocketAddr) -> bool {
+        self.everything || self.destinations.contains(&to)
+    }
+}
+
+impl UdpSocket {
+    /// Sends `datagrams`, those of one destination in order. What the kernel has no room for waits, up to [`BACKLOG`]
+    /// datagrams in all and [`BACKLOG_PER_DESTINATION`] of one destination.
+    pub fn send<'o>(&mut self, datagrams: impl Iterator<Item = (SocketAddr, &'o [u8])>, sent: &mut Sent) {
+        let socket = &self.socket;
+        self.outgoing.send(datagrams, sent, |group| offer(socket.as_raw_fd(), group));
     }
 
     /// True when datagrams wait: call [`UdpSocket::send`] again soon, if with nothing new.
     pub fn is_waiting(&self) -> bool {
         !self.outgoing.backlog.is_empty()
     }
+}
 
-    fn send_waiting(&mut self, sent: &mut Sent) {
-        while !self.outgoing.backlog.is_empty() {
-            let backlog = std::mem::take(&mut self.outgoing.backlog);
-            let group: Vec<(SocketAddr, &[u8])> =
-                backlog.iter().take(GROUP).map(|(to, b)| (*to, b.as_slice())).collect();
-            let offered = group.len();
-            let taken = self.send_group(&group, sent);
-            self.outgoing.backlog = backlog;
-            self.outgoing.backlog.drain(..taken);
-            if taken < offered {
-                return;
-            }
-        }
-    }
-
-    /// Offers one group; tells how many are done with, sent or failed. Fewer than all: the kernel has no room.
-    fn send_group(&self, group: &[(SocketAddr, &[u8])], sent: &mut Sent) -> usize {
-        let mut done = 0;
-        let mut tries = 0;
-        while let Some(rest) = group.get(done..).filter(|rest| !rest.is_empty()) {
-            match self.offer(rest) {
-                Ok(count) => {
-                    let bytes = rest.iter().take(count).map(|(_, bytes)| bytes.len()).sum::<usize>();
-                    sent.datagrams += u64::try_from(count).unwrap_or(u64::MAX);
-                    sent.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
-                    done += count;
-                    tries = 0;
-                }
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => break,
-                Err(errno) => {
-                    tries += 1;
-                    if tries == TRIES {
-                        let fault = SendFault::of(errno);
-                        sent.failed.extend(rest.first().map(|(to, bytes)| Failed {
-                            to: *to,
-                            fault,
-                            bytes: bytes.to_vec(),
-                        }));
-                        done += 1;
-                        tries = 0;
-                    }
-                }
-            }
-        }
-        done
-    }
-
-    fn offer(&self, group: &[(SocketAddr, &[u8])]) -> Result<usize, Errno> {
-        let slices: Vec<[IoSlice<'_>; 1]> = group.iter().map(|(_, bytes)| [IoSlice::new(bytes)]).collect();
-        let to: Vec<Option<SockaddrStorage>> = group.iter().map(|(to, _)| Some(SockaddrStorage::from(*to))).collect();
-        let mut headers = MultiHeaders::preallocate(group.len(), None);
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        let taken = sendmmsg(self.socket.as_raw_fd(), &mut headers, &slices, &to, [], flags)?;
-        Ok(taken.count())
-    }
+fn offer(socket: RawFd, group: &[(SocketAddr, &[u8])]) -> Result<usize, Errno> {
+    let slices: Vec<[IoSlice<'_>; 1]> = group.iter().map(|(_, bytes)| [IoSlice::new(bytes)]).collect();
+    let to: Vec<Option<SockaddrStorage>> = group.iter().map(|(to, _)| Some(SockaddrStorage::from(*to))).collect();
+    let mut headers = MultiHeaders::preallocate(group.len(), None);
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    let taken = sendmmsg(socket, &mut headers, &slices, &to, [], flags)?;
+    Ok(taken.count())
 }

@@ -1,4 +1,5 @@
 use super::*;
+use nix::errno::Errno;
 use proxy::{Flow, InterfaceId};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -197,9 +198,104 @@ fn what_the_kernel_had_no_room_for_leaves_first_and_in_order() {
 #[test]
 fn what_waits_for_the_kernel_has_a_limit() {
     let mut outgoing = Outgoing::default();
-    let to: SocketAddr = "127.0.0.3:9".parse().unwrap();
-    assert!((0..BACKLOG).all(|_| outgoing.wait(to, b"x").is_ok()));
-    assert_eq!(outgoing.wait(to, b"x"), Err(SendFault::NoRoom));
+    let to = |port: u16| SocketAddr::from(([127, 0, 0, 3], port));
+    assert!((0..BACKLOG_PER_DESTINATION).all(|_| outgoing.wait(to(9), b"x").is_ok()));
+    assert_eq!(outgoing.wait(to(9), b"x"), Err(SendFault::NoRoom));
+    // One destination takes no more than its share.
+    let others = (BACKLOG - BACKLOG_PER_DESTINATION) / BACKLOG_PER_DESTINATION;
+    for port in (10..).take(others) {
+        assert!((0..BACKLOG_PER_DESTINATION).all(|_| outgoing.wait(to(port), b"x").is_ok()));
+    }
+    assert_eq!(outgoing.wait(to(8), b"x"), Err(SendFault::NoRoom));
+}
+
+/// A kernel that says so of each datagram: what `answers` gives, or that it was taken.
+fn offered(
+    outgoing: &mut Outgoing,
+    datagrams: &[(SocketAddr, &[u8])],
+    answers: impl Fn(SocketAddr) -> Option<Errno>,
+) -> (Vec<(SocketAddr, Vec<u8>)>, Sent) {
+    let (mut taken, mut sent) = (Vec::new(), Sent::default());
+    outgoing.send(datagrams.iter().copied(), &mut sent, |group| {
+        // As sendmmsg does: an error is told of the first datagram alone, behind others it cuts the group short.
+        let passing = group.iter().take_while(|(to, _)| answers(*to).is_none());
+        let passing: Vec<_> = passing.map(|(to, bytes)| (*to, bytes.to_vec())).collect();
+        match (passing.len(), answers(group[0].0)) {
+            (0, Some(errno)) => Err(errno),
+            (count, _) => {
+                taken.extend(passing);
+                Ok(count)
+            }
+        }
+    });
+    (taken, sent)
+}
+
+/// Row W4: a device whose queue is full holds up what goes by it, and nobody else; each destination keeps its order.
+#[test]
+fn w4_a_destination_without_room_delays_no_other() {
+    let (full, free) = (SocketAddr::from(([10, 10, 10, 3], 5060)), SocketAddr::from(([10, 10, 10, 4], 5060)));
+    for errno in [Errno::ENOBUFS, Errno::ENOMEM] {
+        let mut outgoing = Outgoing::default();
+        let datagrams: Vec<(SocketAddr, Vec<u8>)> =
+            (0..200).map(|n: u8| (if n.is_multiple_of(2) { full } else { free }, vec![n])).collect();
+        let lent: Vec<(SocketAddr, &[u8])> = datagrams.iter().map(|(to, bytes)| (*to, bytes.as_slice())).collect();
+        let (taken, sent) = offered(&mut outgoing, &lent, |to| (to == full).then_some(errno));
+        let of = |destination: SocketAddr| datagrams.iter().filter(move |(to, _)| *to == destination).cloned();
+        assert_eq!(taken, of(free).collect::<Vec<_>>(), "all of the free one, in order, in the same drain");
+        assert_eq!((sent.datagrams, sent.waiting, sent.failed.len()), (100, 100, 0));
+
+        // What comes later for the full one goes behind what waits, and for the free one at once.
+        let (taken, sent) =
+            offered(&mut outgoing, &[(full, b"later"), (free, b"now")], |to| (to == full).then_some(errno));
+        assert_eq!((taken, sent.waiting), (vec![(free, b"now".to_vec())], 101));
+        let (taken, sent) = offered(&mut outgoing, &[(full, b"last")], |_| None);
+        let expected: Vec<_> = of(full).chain([(full, b"later".to_vec()), (full, b"last".to_vec())]).collect();
+        assert_eq!((taken, sent.waiting), (expected, 0));
+    }
+}
+
+/// A destination that never has room fills its own share alone, and a refusal beside it is still told.
+#[test]
+fn a_destination_that_never_has_room_fills_its_own_share() {
+    let (full, free, dead) = (
+        SocketAddr::from(([10, 10, 10, 3], 1)),
+        SocketAddr::from(([10, 10, 10, 4], 2)),
+        SocketAddr::from(([10, 10, 10, 5], 3)),
+    );
+    let answers = |to: SocketAddr| match to {
+        to if to == full => Some(Errno::ENOBUFS),
+        to if to == dead => Some(Errno::ENETUNREACH),
+        _ => None,
+    };
+    let mut outgoing = Outgoing::default();
+    let (mut lost, mut refused) = (0, 0);
+    for _ in 0..BACKLOG {
+        let (taken, sent) = offered(&mut outgoing, &[(full, b"x"), (dead, b"y"), (free, b"z")], answers);
+        assert_eq!(taken, [(free, b"z".to_vec())]);
+        lost += sent.failed.iter().filter(|failed| failed.fault == SendFault::NoRoom && failed.to == full).count();
+        refused += sent.failed.iter().filter(|failed| failed.fault == SendFault::NoWay && failed.to == dead).count();
+    }
+    assert_eq!((lost, refused), (BACKLOG - BACKLOG_PER_DESTINATION, BACKLOG));
+}
+
+/// A full socket has room for nobody: all waits, in order, and is offered once for each drain.
+#[test]
+fn a_full_socket_is_not_asked_for_each_datagram() {
+    let (one, other) = (SocketAddr::from(([10, 10, 10, 3], 1)), SocketAddr::from(([10, 10, 10, 4], 2)));
+    let mut outgoing = Outgoing::default();
+    let mut asked = 0;
+    let datagrams: Vec<(SocketAddr, &[u8])> =
+        (0..100).map(|n| (if n % 2 == 0 { one } else { other }, &b"x"[..])).collect();
+    let mut sent = Sent::default();
+    outgoing.send(datagrams.iter().copied(), &mut sent, |_| {
+        asked += 1;
+        Err(Errno::EAGAIN)
+    });
+    assert_eq!((asked, sent.waiting), (1, 100));
+    let (taken, sent) = offered(&mut outgoing, &[], |_| None);
+    let taken: Vec<SocketAddr> = taken.into_iter().map(|(to, _)| to).collect();
+    assert_eq!((taken, sent.waiting), (datagrams.iter().map(|(to, _)| *to).collect(), 0));
 }
 
 #[test]

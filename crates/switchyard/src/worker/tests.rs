@@ -59,11 +59,15 @@ impl Bench {
 }
 
 fn settings(proxy: SocketAddr, gateway: &UdpSocket, pbx: &UdpSocket, unknown_did: &str) -> Settings {
-    let (gateway, pbx) = (gateway.local_addr().unwrap(), pbx.local_addr().unwrap());
+    settings_to(proxy, gateway, &pbx.local_addr().unwrap().to_string(), unknown_did)
+}
+
+fn settings_to(proxy: SocketAddr, gateway: &UdpSocket, targets: &str, unknown_did: &str) -> Settings {
+    let gateway = gateway.local_addr().unwrap();
     let text = format!(
         "[sip]\nlisten = [\"udp:{proxy}\"]\nadopt_for = \"0s\"\n[dispatch]\nunknown_did = \"{unknown_did}\"\n\
          [[trunk]]\nname = \"tata\"\ngateways = [\"udp:{gateway}\"]\n\
-         [environments.prod]\ntargets = [\"udp:{pbx}\"]\n"
+         [environments.prod]\ntargets = [\"udp:{targets}\"]\n"
     );
     crate::config::read("test", &text, &|_| None).unwrap().core
 }
@@ -147,11 +151,58 @@ fn p12_icmp_ends_an_attempt_at_once() {
     let answer = std::iter::repeat_with(|| heard(&gateway)).find(|text| !text.contains(" 100 ")).unwrap();
     let after = asked.elapsed();
     assert!(answer.starts_with("SIP/2.0 5") || answer.starts_with("SIP/2.0 4"), "{answer}");
-    // Row W2 asks for 100 ms, on a machine with time. A timer would take 32 s here: Timer B of the only target.
-    assert!(after < Duration::from_secs(2), "{after:?}");
+    // A timer would take 32 s here: Timer B of the only target. That the error alone ends it, the next test proves.
+    assert!(after < Duration::from_secs(4), "{after:?}");
     commands.blocking_send(Command::Stop).unwrap();
     thread.join().unwrap().unwrap();
     assert_eq!(counters.value(&catalogue::ICMP, ""), 1);
+}
+
+/// Rows P12 and W2: the INVITE to the next target leaves in the very turn that reads the ICMP error of the first one, and no
+/// timer has a say in it. That is what bounds it to the 100 ms of the row, whatever the machine.
+#[test]
+fn p12_the_next_target_is_tried_in_the_turn_that_reads_the_icmp_error() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let gateway = UdpSocket::bind("127.0.0.21:0").unwrap();
+        let dead = UdpSocket::bind("127.0.0.22:0").unwrap();
+        let next = UdpSocket::bind("127.0.0.25:0").unwrap();
+        next.set_nonblocking(true).unwrap();
+        let (socket, _) = crate::udp::open("127.0.0.23:0".parse().unwrap()).unwrap();
+        let proxy = socket.local_addr().unwrap();
+        let targets = format!("{}\", \"udp:{}", dead.local_addr().unwrap(), next.local_addr().unwrap());
+        let settings = Arc::new(settings_to(proxy, &gateway, &targets, "prod"));
+        drop(dead);
+        let counters = Arc::new(Counters::new());
+        let parts = Parts {
+            settings,
+            keys: Arc::new(KeyRing::new(&Key { id: 1, secret: [7; 32] }, &[])),
+            directory: Published::fixed(Builder::new(&Policy::default(), None).finish(Generation(1))),
+            interfaces: Arc::new(ArcSwap::from_pointee(Interfaces::default())),
+            sockets: vec![(ListenerId(0), socket)],
+            streams: None,
+            clock: Clock::start(),
+            counters: Arc::clone(&counters),
+            watch: None,
+        };
+        let (mut worker, _) = Worker::new(parts).unwrap();
+        let waiting = worker.transports.waiting();
+        gateway.send_to(request(&gateway, proxy, "INVITE", "dead").as_bytes(), proxy).unwrap();
+        tokio::time::timeout(PATIENCE, waiting[0].readable()).await.unwrap().unwrap();
+        worker.serve_batch(0);
+        assert_eq!(counters.value(&catalogue::SENT, ""), 2, "100, and the INVITE to the first target");
+
+        let readiness = tokio::time::timeout(PATIENCE, waiting[0].ready(tokio::io::Interest::ERROR)).await;
+        assert!(readiness.unwrap().unwrap().is_error());
+        assert_eq!(counters.value(&catalogue::ICMP, ""), 0);
+        let mut slot = [0; 4_096];
+        assert!(next.recv(&mut slot).is_err(), "nothing before the error is read");
+        worker.serve_errors(0);
+        assert_eq!(counters.value(&catalogue::ICMP, ""), 1);
+        let len = next.recv(&mut slot).expect("the INVITE has left in this turn");
+        assert!(slot[..len].starts_with(b"INVITE sip:+918065978000@"), "{}", slot[..len].escape_ascii());
+        assert_eq!(counters.value(&catalogue::SENT, ""), 3);
+    });
 }
 
 #[test]
