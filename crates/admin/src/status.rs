@@ -23,6 +23,9 @@ pub struct Status {
     pub listeners: Vec<ListenerStatus>,
     /// Trunks, then environments.
     pub parties: Vec<PartyStatus>,
+    /// Every gateway and target with its state.
+    #[serde(default)]
+    pub peers: Vec<PeerStatus>,
     /// Everything that is counted, zeros included, in the catalogue's order.
     pub counters: Vec<Count>,
 }
@@ -78,6 +81,27 @@ pub struct PartyStatus {
     pub sources: Vec<String>,
 }
 
+/// One gateway or target. docs/reference/peer-states.md explains the words.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// The trunk or environment.
+    pub party: String,
+    /// The peer, as the configuration writes it.
+    pub peer: String,
+    /// `enabled`, `drain` or `disabled`.
+    pub admin: String,
+    /// `unknown`, `up`, `degraded` or `down`.
+    pub health: String,
+    /// What counts for a new call: `usable`, `last_resort`, `down` or `closed`.
+    pub standing: String,
+    /// Why people set `admin`; empty when nobody did.
+    pub reason: String,
+    /// What was seen when `health` changed last; empty when it never did.
+    pub evidence: String,
+    /// Seconds since then.
+    pub since_s: u64,
+}
+
 /// One counted value.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Count {
@@ -115,6 +139,10 @@ impl fmt::Display for Status {
             let peers = if peers.is_empty() { "nowhere".to_owned() } else { peers.join(", ") };
             writeln!(f, "  {name:width$}  {role:11}  calls go to {peers}; speaks from {}", sources.join(", "))?;
         }
+        writeln!(f, "\npeers")?;
+        for peer in &self.peers {
+            writeln!(f, "  {peer}")?;
+        }
         writeln!(f, "\ncounted since the start")?;
         let counted: Vec<(String, u64)> = self
             .counters
@@ -128,6 +156,19 @@ impl fmt::Display for Status {
         }
         if counted.is_empty() {
             writeln!(f, "  nothing yet")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for PeerStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PeerStatus { party, peer, admin, health, reason, evidence, since_s, .. } = self;
+        write!(f, "{party:12} {peer:28} {admin:8} {health:8} for {}", duration(*since_s))?;
+        for (told, why) in [("seen", evidence), ("set because", reason)] {
+            if !why.is_empty() {
+                write!(f, "; {told}: {why}")?;
+            }
         }
         Ok(())
     }

@@ -108,6 +108,22 @@ pub enum Event {
         /// Failures with no answer of the peer's between them, this one included.
         in_row: u32,
     },
+    /// A peer answered a probe. The branch is a span of [`Outbox::text`].
+    ProbeAnswered {
+        /// Where the answer came from.
+        flow: Flow,
+        /// The probe's branch.
+        branch: Span,
+        /// The answer's status.
+        status: u16,
+    },
+    /// A probe could not be delivered. The branch is a span of [`Outbox::text`].
+    ProbeRefused {
+        /// Where it should have gone.
+        flow: Flow,
+        /// The probe's branch.
+        branch: Span,
+    },
     /// Served, with something that the operator should know.
     Warned(Warning),
     /// A table or list reached its number.

@@ -11,6 +11,10 @@ use crate::flow::{ListenerId, Transport};
 use crate::settings::{Party, Peer};
 use std::net::SocketAddr;
 
+/// What the branch of a probe begins with. The core makes no such branch: a response to one is told as an event and goes
+/// no further.
+pub const PROBE_BRANCH: &str = "z9hG4bK-probe-";
+
 /// What people decided about a peer. It outlives restarts, and no measurement changes it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Admin {

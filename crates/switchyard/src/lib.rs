@@ -2,7 +2,8 @@
 //!
 //! A tour: [`cli`] is what can be asked, [`config`] what the file says and means, [`keys_file`] the secrets that
 //! survive a restart. [`run`] keeps a [`service`] alive between signals; a service is a [`worker`] on its own thread with
-//! its [`udp`] sockets, the [`tcp`] connections on another, and the directory's writer beside them. [`status`] asks the
+//! its [`udp`] sockets, the [`tcp`] connections on another, and the directory's writer beside them; [`probe`] measures
+//! the peers. [`status`] asks the
 //! running process, [`demo`] puts a service between simulated neighbours.
 
 pub mod cli;
@@ -10,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod keys_file;
+pub mod probe;
 pub mod run;
 pub mod service;
 pub mod signals;

@@ -6,6 +6,7 @@ mod readings;
 use crate::cli::explain;
 use crate::clock::Clock;
 use crate::config::Configuration;
+use crate::probe::{self, Peers};
 use crate::tcp::{self, Streams};
 use crate::udp::{self, Interfaces, OpenFault};
 use crate::worker::{self, Command, Parts, Seen};
@@ -40,6 +41,7 @@ pub struct Service {
     commands: mpsc::Sender<Command>,
     ended: oneshot::Receiver<io::Result<()>>,
     access: DirectoryAccess,
+    peers: Peers,
     tasks: Vec<JoinHandle<()>>,
     socket: Option<PathBuf>,
 }
@@ -100,7 +102,7 @@ impl Service {
         keys: KeyRing,
         watch: Option<SyncSender<Seen>>,
     ) -> Result<Service, StartFault> {
-        let Configuration { core, state_dir, database, metrics_listen, .. } = configuration;
+        let Configuration { core, state_dir, database, metrics_listen, probe, .. } = configuration;
         let settings = Arc::new(core);
         let exporter = Arc::new(Exporter::new().map_err(|fault| StartFault::Metrics(io::Error::other(fault)))?);
         let metrics = bind_metrics(metrics_listen).await?;
@@ -119,6 +121,10 @@ impl Service {
         let interfaces = Arc::new(ArcSwap::from_pointee(Interfaces::resolve(&settings.interfaces)));
         let streams = start_streams(tcp, &told, &interfaces).map_err(StartFault::Worker)?;
         let (commands, orders) = mpsc::channel(COMMANDS);
+        let (hears, heard) = mpsc::channel(probe::HEARD);
+        let (settings_now, clock) = (Arc::clone(&told.settings), told.clock);
+        let probing = probe::Parts { settings: settings_now, probe, commands: commands.clone(), heard, clock };
+        let (peers, probing) = probe::start(probing, &state_dir);
         let parts = Parts {
             keys: Arc::new(keys),
             directory: access.watcher.published().clone(),
@@ -128,10 +134,11 @@ impl Service {
             clock: told.clock,
             counters: Arc::clone(&told.counters),
             watch,
+            heard: Some(hears),
             settings,
         };
         let ended = spawn_worker(parts, orders).map_err(StartFault::Worker)?;
-        let answer = admin::serve(api, Arc::new(api_of(&told, &access)), std::future::pending());
+        let answer = admin::serve(api, Arc::new(api_of(&told, &access, &peers)), std::future::pending());
         let observed = Arc::new(readings::Observed {
             told: Arc::clone(&told),
             watcher: access.watcher.clone(),
@@ -145,6 +152,7 @@ impl Service {
             }),
             tokio::spawn(follow_interfaces(Arc::clone(&told), interfaces)),
             tokio::spawn(keep_up(exporter)),
+            tokio::spawn(probing),
         ];
         if let Some(listener) = metrics {
             tasks.push(tokio::spawn(async {
@@ -153,12 +161,12 @@ impl Service {
                 }
             }));
         }
-        Ok(Service { told, commands, ended, access, tasks, socket: Some(state_dir.join(admin::SOCKET_NAME)) })
+        Ok(Service { told, peers, commands, ended, access, tasks, socket: Some(state_dir.join(admin::SOCKET_NAME)) })
     }
 
     /// Takes a configuration that has been read again. Listeners are sockets: they stay as they are until a restart.
     pub async fn apply(&self, configuration: Configuration, keys: KeyRing) {
-        let Configuration { mut core, database, .. } = configuration;
+        let Configuration { mut core, database, probe, .. } = configuration;
         if core.listeners != self.told.listeners {
             tracing::warn!("sip.listen has changed: listeners change with a restart only, the old ones stay");
             keep_listeners(&mut core, &self.told.listeners);
@@ -166,6 +174,7 @@ impl Service {
         let settings = Arc::new(core);
         self.told.settings.store(Arc::clone(&settings));
         self.command(Command::Apply(settings, Arc::new(keys))).await;
+        self.peers.apply(probe).await;
         if **self.told.database.load() != database {
             self.told.database.store(Arc::new(database.clone()));
             let watcher = self.access.watcher.clone();
@@ -217,7 +226,7 @@ impl Service {
 
     /// What `switchyard status` shows.
     pub fn status(&self) -> Status {
-        self.told.status(&self.access.watcher)
+        self.told.status(&self.access.watcher, &self.peers)
     }
 
     /// The directory's writer.
@@ -228,6 +237,11 @@ impl Service {
     /// The ways to read and to change the directory.
     pub fn directory(&self) -> &DirectoryAccess {
         &self.access
+    }
+
+    /// What is known of the peers, and the way to decide about them.
+    pub fn peers(&self) -> &Peers {
+        &self.peers
     }
 
     /// What is counted.
@@ -248,7 +262,7 @@ impl Service {
 }
 
 impl Told {
-    fn status(&self, watcher: &Watcher) -> Status {
+    fn status(&self, watcher: &Watcher, peers: &Peers) -> Status {
         let settings = self.settings.load();
         let sync = watcher.status();
         let degraded = sync.is_degraded();
@@ -279,18 +293,20 @@ impl Told {
             directory,
             listeners: listeners.collect(),
             parties: settings.parties.iter().map(party_status).collect(),
+            peers: peers.list(),
             counters: self.counters.samples().iter().map(Count::from).collect(),
         }
     }
 }
 
 /// What the API shows and changes.
-fn api_of(told: &Arc<Told>, access: &DirectoryAccess) -> Api {
+fn api_of(told: &Arc<Told>, access: &DirectoryAccess, peers: &Peers) -> Api {
     let (of_status, of_explain, watcher) = (Arc::clone(told), Arc::clone(told), access.watcher.clone());
+    let peers = peers.clone();
     Api {
         watcher: access.watcher.clone(),
         writes: Arc::clone(&access.writes),
-        status: Box::new(move || of_status.status(&watcher)),
+        status: Box::new(move || of_status.status(&watcher, &peers)),
         explain: Box::new(move |directory, question| {
             explain::over_api(&of_explain.settings.load(), directory, question)
         }),

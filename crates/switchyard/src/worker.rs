@@ -8,12 +8,13 @@ mod readiness;
 mod transports;
 mod turn;
 
-pub use turn::Seen;
+pub use turn::{Heard, Seen};
 
 use crate::clock::Clock;
 use crate::tcp::{Arrived, Streams};
 use crate::udp::{BATCH, Batch, Interfaces, Unreachable, ready};
 use arc_swap::ArcSwap;
+use proxy::targets::States;
 use proxy::{Engine, Flow, KeyRing, ListenerId, Settings};
 use readiness::Readiness;
 use std::io;
@@ -52,6 +53,8 @@ pub struct Parts {
     pub counters: Arc<Counters>,
     /// Who watches each call, if anybody; one who does not keep up misses some.
     pub watch: Option<SyncSender<Seen>>,
+    /// Who measures the peers; one who does not keep up misses some.
+    pub heard: Option<mpsc::Sender<Heard>>,
 }
 
 /// What a worker is told while it runs.
@@ -61,6 +64,10 @@ pub enum Command {
     Apply(Arc<Settings>, Arc<KeyRing>),
     /// Answer, to show that turns are taken.
     Answer(oneshot::Sender<()>),
+    /// What is known of the peers from now on.
+    States(Arc<States>),
+    /// Messages of the program's own, to send as they are.
+    Send(Vec<(Flow, Vec<u8>)>),
     /// No new calls; end when no transaction is open.
     Drain,
     /// End now.
@@ -96,10 +103,11 @@ pub fn run(parts: Parts, commands: mpsc::Receiver<Command>) -> io::Result<()> {
 
 impl Worker {
     fn new(parts: Parts) -> io::Result<(Worker, Arriving)> {
-        let Parts { settings, keys, directory, interfaces, sockets, streams, clock, counters, watch } = parts;
+        let Parts { settings, keys, directory, interfaces, sockets, streams, clock, counters, watch, heard } = parts;
         let (arriving, outgoing) = streams.map(|streams| (streams.arrived, streams.outgoing)).unzip();
         let transports = Transports::new(sockets, outgoing, Arc::clone(&counters))?;
-        let turns = Turns::new(Engine::new(Arc::clone(&settings), keys), settings, Arc::clone(&counters), watch);
+        let turns =
+            Turns::new(Engine::new(Arc::clone(&settings), keys), settings, Arc::clone(&counters), watch).told(heard);
         let worker = Worker {
             turns,
             transports,
@@ -156,6 +164,12 @@ impl Worker {
             Command::Answer(asker) => {
                 // Whoever asked may have given up.
                 let _gone = asker.send(());
+            }
+            Command::States(states) => self.turns.set_states(states),
+            Command::Send(messages) => {
+                let (now, directory) = (self.clock.now(), Arc::clone(self.directory.latest()));
+                self.turns.emit(&messages, &mut self.transports);
+                self.turns.flush(now, &directory, &mut self.transports);
             }
             Command::Drain => {
                 self.draining = true;

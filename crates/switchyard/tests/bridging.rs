@@ -44,7 +44,7 @@ impl Bench {
         let text = format!(
             "state_dir = \"{state}\"\n[sip]\nlisten = [\"udp:{proxy}\", \"tcp:{proxy}\"]\n\
              [[trunk]]\nname = \"tata\"\ngateways = [\"udp:{from}\"]\n\
-             [environments.prod]\ntargets = [\"{transport}:{to}\"{others}]\n\
+             [probe]\ninterval = \"0s\"\n[environments.prod]\ntargets = [\"{transport}:{to}\"{others}]\n\
              [database]\nurl = \"sqlite://{state}/directory.db\"\n"
         );
         let configuration = config::read("test", &text, &|_| None).unwrap();

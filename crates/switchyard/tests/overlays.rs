@@ -42,7 +42,7 @@ impl Town {
         let text = format!(
             "state_dir = \"{state}\"\n[sip]\nlisten = [\"udp:{proxy}\"]\n\
              [[trunk]]\nname = \"tata\"\ngateways = [\"udp:{}\"]\n\
-             [environments.prod]\ntargets = [\"udp:{}\"]\n[environments.staging]\ntargets = [\"udp:{}\"]\n\
+             [probe]\ninterval = \"0s\"\n[environments.prod]\ntargets = [\"udp:{}\"]\n[environments.staging]\ntargets = [\"udp:{}\"]\n\
              [database]\nurl = \"sqlite://{state}/directory.db\"\n[limits]\ndrain_limit = \"1s\"\n",
             at(&gateway),
             at(&prod),

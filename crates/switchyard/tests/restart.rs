@@ -91,7 +91,7 @@ impl Bench {
         let text = format!(
             "state_dir = \"{state}\"\n[sip]\nlisten = [\"udp:{proxy}\"]\n{more}\n\
              [[trunk]]\nname = \"tata\"\ngateways = [\"udp:{from}\"]\ncaller_id = \"pass\"\n\
-             [environments.prod]\ntargets = [\"udp:{to}\"]\n\
+             [probe]\ninterval = \"0s\"\n[environments.prod]\ntargets = [\"udp:{to}\"]\n\
              [database]\nurl = \"sqlite://{state}/directory.db\"\n"
         );
         let config = folder.path().join("switchyard.toml");

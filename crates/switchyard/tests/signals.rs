@@ -117,7 +117,7 @@ fn config_text(
     format!(
         "state_dir = \"{state}\"\n[sip]\nlisten = [\"udp:{proxy}\"]\n\
          [[trunk]]\nname = \"tata\"\ngateways = [\"udp:{gateway}\"]\n\
-         [environments.prod]\ntargets = [\"udp:{pbx}\"]\n\
+         [probe]\ninterval = \"0s\"\n[environments.prod]\ntargets = [\"udp:{pbx}\"]\n\
          [database]\nurl = \"sqlite://{state}/directory.db\"\n\
          [limits]\ndrain_limit = \"{drain_limit}\"\n"
     )

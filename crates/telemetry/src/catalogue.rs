@@ -258,6 +258,13 @@ pub static FALLBACKS: Family = counter(
     &[],
     "Calls that another environment or an announcement took, because no target of theirs did.",
 );
+/// Probes.
+pub static PROBES: Family = counter(
+    "switchyard_probes_total",
+    "outcome",
+    &["answered", "refused"],
+    "Probes of peers that were answered, with whatever status, or could not be delivered.",
+);
 /// Calls that speak against a peer.
 pub static PEER_FAILURES: Family = counter(
     "switchyard_peer_failures_total",
@@ -444,7 +451,7 @@ pub static READINGS: [&Family; 15] = [
 pub static HISTOGRAMS: [&Family; 2] = [&SETUP_SECONDS, &POST_DIAL_DELAY_SECONDS];
 
 /// How many counted families there are.
-pub const FAMILY_COUNT: usize = 33;
+pub const FAMILY_COUNT: usize = 34;
 
 /// Every counted family, in the order in which they are shown.
 pub static FAMILIES: [&Family; FAMILY_COUNT] = [
@@ -457,6 +464,7 @@ pub static FAMILIES: [&Family; FAMILY_COUNT] = [
     &FOREIGN_CALLER_IDS,
     &FAILOVERS,
     &FALLBACKS,
+    &PROBES,
     &PEER_FAILURES,
     &WARNINGS,
     &REQUESTS,

@@ -31,6 +31,16 @@ fn status() -> Status {
             },
             PartyStatus { name: "oss".into(), role: "environment".into(), peers: vec![], sources: vec![] },
         ],
+        peers: vec![PeerStatus {
+            party: "tata".into(),
+            peer: "udp:10.10.10.2:5060".into(),
+            admin: "drain".into(),
+            health: "down".into(),
+            standing: "closed".into(),
+            reason: "new cable".into(),
+            evidence: "3 probes missed in a row".into(),
+            since_s: 65,
+        }],
         counters: vec![
             Count {
                 name: "switchyard_calls_total".into(),
@@ -58,6 +68,9 @@ listeners
 parties
   tata  trunk        calls go to udp:10.10.10.2:5060; speaks from 10.10.10.2
   oss   environment  calls go to nowhere; speaks from 
+
+peers
+  tata         udp:10.10.10.2:5060          drain    down     for 1 min 5 s; seen: 3 probes missed in a row; set because: new cable
 
 counted since the start
   calls: inbound  12

@@ -42,6 +42,7 @@ pub(crate) fn status() -> Status {
         },
         listeners: vec![],
         parties: vec![],
+        peers: vec![],
         counters: vec![],
     }
 }

@@ -6,6 +6,7 @@ use crate::flow::{Flow, PartyId};
 use crate::limits::PEER_RETRY_AFTER_SECS;
 use crate::outbox::{Absorbed, DropReason, Event, FailoverReason};
 use crate::rewrite::write_response;
+use crate::targets::PROBE_BRANCH;
 use crate::transaction::key::Branch;
 use crate::transaction::{Attempt, Cancel, Client, Context, Server, Why, invite_client, plain_client};
 use sip::{Method, Name, Response, Via};
@@ -24,6 +25,10 @@ impl Engine {
         let via = response.via();
         if !is_own_via(&self.settings, &via) {
             return turn.outbox.event(Event::Dropped(DropReason::NotOurVia));
+        }
+        if let Some(branch) = via.branch.filter(|branch| branch.starts_with(PROBE_BRANCH.as_bytes())) {
+            let branch = turn.outbox.keep(branch);
+            return turn.outbox.event(Event::ProbeAnswered { flow, branch, status: response.status() });
         }
         let to_our_cancel = response.cseq().method == Method::Cancel;
         if let Err(reason) = next_via(response)

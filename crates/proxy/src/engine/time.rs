@@ -3,6 +3,7 @@
 use super::{Engine, Turn};
 use crate::flow::{Flow, Time};
 use crate::outbox::{Event, FailoverReason, Outbox};
+use crate::targets::PROBE_BRANCH;
 use crate::transaction::key::Branch;
 use crate::transaction::{
     Attempt, Cancel, Client, Context, Server, Why, invite_client, invite_server, plain_client, plain_server,
@@ -45,6 +46,10 @@ impl Engine {
         let mut turn = Turn { now, directory, outbox };
         if returned.starts_with(b"SIP/") {
             return;
+        }
+        if let Some(branch) = probe_in(returned) {
+            let branch = turn.outbox.keep(branch);
+            return turn.outbox.event(Event::ProbeRefused { flow, branch });
         }
         let transport = self.settings.transport(flow.listener);
         let streamless = self.note_streamless(&mut turn, flow, transport);
@@ -167,6 +172,13 @@ impl Engine {
             self.on_attempt_failed(turn, context, at, FailoverReason::Timeout);
         }
     }
+}
+
+/// The branch of a probe in a piece of it.
+fn probe_in(piece: &[u8]) -> Option<&[u8]> {
+    let mark = PROBE_BRANCH.as_bytes();
+    let at = piece.starts_with(b"OPTIONS ").then(|| piece.windows(mark.len()).position(|window| window == mark))??;
+    piece.get(at..)?.split(|byte| matches!(byte, b';' | b'\r')).next()
 }
 
 /// The branch of the first Via in a piece of a message of ours.

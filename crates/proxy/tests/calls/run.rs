@@ -389,6 +389,8 @@ fn told_event(scene: &Scene, event: &Event) -> String {
         Event::PeerFailed { peer, reason, in_row } => {
             format!("peer_failed {} {} {in_row}", scene.name_of(peer.address), reason.name())
         }
+        Event::ProbeAnswered { status, .. } => format!("probe_answered {status}"),
+        Event::ProbeRefused { .. } => "probe_refused".to_owned(),
         Event::Warned(warning) => format!("warned {}", warning.name()),
         Event::LimitReached(what) => format!("limit {what}"),
         Event::Shown(trunk, rule) => format!("shown {} {}", party(*trunk), rule.name()),

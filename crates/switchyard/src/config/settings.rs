@@ -31,6 +31,8 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// What machines ask.
     pub metrics: MetricsSettings,
+    /// How peers are measured.
+    pub probe: ProbeSettings,
     /// RFC 3261's timers, and ours.
     pub timers: TimersSettings,
     /// Numbers on tables.
@@ -71,6 +73,8 @@ pub struct DispatchSettings {
     pub not_in_service: String,
     /// The pool states in which a number is in service: `available`, `pending`, `assigned`, `reserved`.
     pub pool_states: Vec<String>,
+    /// DIDs with a `when_down` of their own.
+    pub when_down: BTreeMap<String, String>,
 }
 
 /// `[caller_id]`
@@ -109,6 +113,10 @@ pub struct TrunkSettings {
     pub fallback_owner: Option<String>,
     /// `rewrite` or `pass`.
     pub caller_id: Option<String>,
+    /// How calls are spread over the gateways, a number for each.
+    pub weights: Vec<u16>,
+    /// Statuses of a gateway after which the next one is tried, beside 503.
+    pub failover: Vec<String>,
     /// The `provider` values of rows whose DIDs come by this trunk.
     pub providers: Vec<String>,
     /// The `trunk_id` values of such rows.
@@ -177,6 +185,14 @@ pub struct EnvironmentSettings {
     pub datagram_bytes_max: Option<u64>,
     /// How the called number is written toward this environment.
     pub called_number: Option<String>,
+    /// How calls are spread over the targets, a number for each.
+    pub weights: Vec<u16>,
+    /// Statuses of a target after which the next one is tried, beside 503.
+    pub failover: Vec<String>,
+    /// What its calls get while no target is usable: `reject`, a status, an environment, or `announcement`.
+    pub when_down: Option<String>,
+    /// The server of `when_down = "announcement"`.
+    pub announcement: Option<String>,
     /// Names or ids of the organisations that it may call for; all unless given.
     pub organisations: Option<Vec<String>>,
     /// Emergency and short numbers: `carry` or `refuse`.
@@ -235,6 +251,24 @@ pub struct GuardSettings {
 pub struct MetricsSettings {
     /// The address of `/metrics`, `/healthz` and `/readyz`; none unless given.
     pub listen: Option<String>,
+}
+
+/// `[probe]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProbeSettings {
+    /// How often each peer gets an OPTIONS; `0s` for never.
+    pub interval: String,
+    /// How long it may take to answer.
+    pub timeout: String,
+    /// Missed answers in a row until a peer is down.
+    pub down_after: u32,
+    /// Answers in a row until it is up again.
+    pub up_after: u32,
+    /// Calls failed in a row until it is degraded.
+    pub calls_failed: u32,
+    /// Answers that say: alive, and no calls please.
+    pub unwilling: Vec<String>,
 }
 
 /// `[timers]`
@@ -309,6 +343,7 @@ impl Default for Settings {
                 oss: Some(EnvironmentSettings::at("udp:10.10.10.4:5080")),
             },
             database: DatabaseSettings::default(),
+            probe: ProbeSettings::default(),
             timers: TimersSettings::default(),
             metrics: MetricsSettings::default(),
             limits: LimitsSettings::default(),
@@ -344,6 +379,7 @@ impl Default for DispatchSettings {
             unknown_did: "404".into(),
             not_in_service: "404".into(),
             pool_states: vec!["assigned".into()],
+            when_down: BTreeMap::new(),
         }
     }
 }
@@ -404,6 +440,19 @@ impl Default for GuardSettings {
             lost_percent: 20,
             moved_dids: 50,
             moved_percent: 10,
+        }
+    }
+}
+
+impl Default for ProbeSettings {
+    fn default() -> Self {
+        ProbeSettings {
+            interval: "5s".into(),
+            timeout: "2s".into(),
+            down_after: 3,
+            up_after: 2,
+            calls_failed: 3,
+            unwilling: vec!["503".into()],
         }
     }
 }

@@ -24,8 +24,9 @@ fn full() -> Configuration {
 
 #[test]
 fn every_key_of_the_full_file_has_its_effect() {
-    let Configuration { core, state_dir, database, drain_limit, metrics_listen, fallback_dids, fallback_owners } =
-        full();
+    let Configuration {
+        core, state_dir, database, drain_limit, metrics_listen, fallback_dids, fallback_owners, ..
+    } = full();
     assert_eq!((core.environment, state_dir), (Environment::Prod, "/var/lib/switchyard".into()));
     assert_eq!(core.listeners.len(), 3);
     assert_eq!(core.own_names, ["sip.example.org".into()]);
@@ -66,6 +67,29 @@ fn every_key_of_the_full_file_has_its_effect() {
     let numbers: Vec<(PartyId, u64)> = fallback_dids.iter().map(|(id, number)| (*id, number.digits())).collect();
     assert_eq!(numbers, [(PartyId(0), 918_065_978_029)]);
     assert_eq!(fallback_owners, [(PartyId(0), "Operator".to_owned())]);
+}
+
+#[test]
+fn every_key_of_availability_has_its_effect() {
+    use proxy::settings::WhenDown;
+    let Configuration { core, probe, .. } = full();
+    let party = |name: &str| core.parties.iter().find(|party| &*party.name == name).unwrap();
+    assert_eq!(
+        (&*party("tata").availability.weights, &*party("tata").availability.failover_statuses),
+        (&[1][..], &[500][..])
+    );
+    let staging = &party("staging").availability;
+    assert_eq!((&*staging.weights, &*staging.failover_statuses), (&[3, 1][..], &[500, 502][..]));
+    assert_eq!(staging.when_down, WhenDown::Environment(Environment::Prod));
+    let WhenDown::Announcement(voice) = party("prod").availability.when_down else { panic!("no announcement") };
+    assert_eq!(core.party(voice).unwrap().peers[0].address, "10.10.10.1:5090".parse().unwrap());
+    assert!(core.party(voice).unwrap().sources.is_empty(), "its address is prod's already");
+    let number = core.numbering.canonical(b"918065978021").unwrap();
+    assert_eq!(core.availability.of(number), Some(WhenDown::Environment(Environment::Prod)));
+    assert_eq!((probe.interval, probe.timeout), (Some(Duration::from_secs(10)), Duration::from_secs(1)));
+    assert_eq!((probe.rules.down_after, probe.rules.up_after, probe.rules.calls_failed), (4, 3, 5));
+    assert_eq!(probe.unwilling, [500, 503]);
+    assert_eq!(good("probe.interval = \"0s\"").probe.interval, None);
 }
 
 #[test]
@@ -116,7 +140,8 @@ fn trunks_stand_first_and_environments_in_their_order() {
     let core = full().core;
     let roles: Vec<Role> = core.parties.iter().map(|party| party.role).collect();
     let environment = Role::Environment;
-    let expected = [Environment::Prod, Environment::Staging, Environment::Oss].map(environment);
+    // The last one plays the announcements of prod.
+    let expected = [Environment::Prod, Environment::Staging, Environment::Oss, Environment::Prod].map(environment);
     assert_eq!(roles, [&[Role::Trunk], expected.as_slice()].concat());
     assert_eq!(core.parties[0].called_number, Some(Form::PlusE164));
     assert_eq!(core.parties[1].called_number, None);

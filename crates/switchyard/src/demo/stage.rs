@@ -107,6 +107,9 @@ gateways = ["udp:{gateway}"]
 sources = ["{trunk}"]
 fallback_did = "+918065080728"
 
+[probe]
+interval = "0s"
+
 [environments.prod]
 targets = ["udp:{prod}"]
 

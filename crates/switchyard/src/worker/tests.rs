@@ -44,6 +44,7 @@ impl Bench {
             clock: Clock::start(),
             counters: Arc::clone(&counters),
             watch: None,
+            heard: None,
         };
         let thread = std::thread::spawn(move || run(parts, orders));
         Bench { proxy, gateway, pbx, commands, counters, settings, keys, thread }
@@ -184,6 +185,7 @@ fn p12_the_next_target_is_tried_in_the_turn_that_reads_the_icmp_error() {
             clock: Clock::start(),
             counters: Arc::clone(&counters),
             watch: None,
+            heard: None,
         };
         let (mut worker, _) = Worker::new(parts).unwrap();
         let waiting = worker.transports.waiting();

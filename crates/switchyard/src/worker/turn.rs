@@ -3,12 +3,15 @@
 use super::log::Log;
 use super::transports::{Transports, Undelivered};
 use directory::Directory;
-use proxy::{Decision, Engine, Event, KeyRing, Outbox, Settings, Time};
+use proxy::targets::States;
+use proxy::{Decision, Engine, Event, Flow, KeyRing, Outbox, Peer, Settings, Time};
 use sip::Method;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use telemetry::{Counters, Fact};
+use tokio::sync::mpsc;
 
 /// A failure of a send is told to the core, which may send elsewhere, which may fail too. So often in one flush.
 const FAILURE_ROUNDS: usize = 4;
@@ -38,6 +41,32 @@ pub enum Seen {
     },
 }
 
+/// What one who measures peers is told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Heard {
+    /// A probe was answered, from this address and with this status.
+    Answered {
+        /// The probe's branch.
+        branch: Box<[u8]>,
+        /// Who answered.
+        remote: SocketAddr,
+        /// With what.
+        status: u16,
+    },
+    /// A probe could not be delivered.
+    Refused {
+        /// The probe's branch.
+        branch: Box<[u8]>,
+    },
+    /// A call failed at a peer, as the so-many-th in a row.
+    CallFailed {
+        /// The peer.
+        peer: Peer,
+        /// Failures in a row.
+        in_row: u32,
+    },
+}
+
 /// The engine with all that a turn needs beside the sockets.
 #[derive(Debug)]
 pub(super) struct Turns {
@@ -47,6 +76,7 @@ pub(super) struct Turns {
     failed: Vec<Undelivered>,
     counters: Arc<Counters>,
     watch: Option<SyncSender<Seen>>,
+    heard: Option<mpsc::Sender<Heard>>,
     log: Log,
 }
 
@@ -68,7 +98,13 @@ impl Turns {
         watch: Option<SyncSender<Seen>>,
     ) -> Turns {
         counters.set_parties(&settings.parties);
-        Turns { engine, settings, outbox: Outbox::new(), failed: Vec::new(), counters, watch, log: Log::default() }
+        let (outbox, failed, log) = (Outbox::new(), Vec::new(), Log::default());
+        Turns { engine, settings, outbox, failed, counters, watch, heard: None, log }
+    }
+
+    /// The same, with one who measures the peers.
+    pub(super) fn told(self, heard: Option<mpsc::Sender<Heard>>) -> Turns {
+        Turns { heard, ..self }
     }
 
     /// The engine, to ask.
@@ -85,6 +121,16 @@ impl Turns {
         self.counters.set_parties(&settings.parties);
         self.settings = Arc::clone(&settings);
         self.engine.apply(settings, keys);
+    }
+
+    /// What is known of the peers, from the next turn on.
+    pub(super) fn set_states(&mut self, states: Arc<States>) {
+        self.engine.set_states(states);
+    }
+
+    /// Sends messages of the program's own. A flush follows.
+    pub(super) fn emit(&mut self, messages: &[(Flow, Vec<u8>)], transports: &mut Transports) {
+        transports.send(|| messages.iter().map(|(flow, bytes)| (flow, bytes.as_slice())), &mut self.failed);
     }
 
     /// From the next turn on, new calls are refused.
@@ -127,6 +173,12 @@ impl Turns {
         for event in self.outbox.events().iter().take(good.events) {
             self.counters.record(event);
             self.log.tell(now, event, &self.outbox, &self.settings);
+            if let Some(heard) = &self.heard
+                && let Some(told) = Heard::of(event, &self.outbox)
+            {
+                // A measurement that is missed is made again: calls come first.
+                let _sent = heard.try_send(told);
+            }
             if let Some(watch) = &self.watch
                 && let Some(seen) = Seen::of(event, &self.outbox)
             {
@@ -135,6 +187,19 @@ impl Turns {
             }
         }
         self.outbox.clear();
+    }
+}
+
+impl Heard {
+    fn of(event: &Event, outbox: &Outbox) -> Option<Heard> {
+        match event {
+            Event::ProbeAnswered { flow, branch, status } => {
+                Some(Heard::Answered { branch: outbox.text(*branch).into(), remote: flow.remote, status: *status })
+            }
+            Event::ProbeRefused { branch, .. } => Some(Heard::Refused { branch: outbox.text(*branch).into() }),
+            Event::PeerFailed { peer, in_row, .. } => Some(Heard::CallFailed { peer: *peer, in_row: *in_row }),
+            _ => None,
+        }
     }
 }
 

@@ -49,7 +49,7 @@ impl Stage {
         let text = format!(
             "state_dir = \"{state}\"\n[sip]\nlisten = [\"udp:127.7.{network}.1:5060\"]\n\
              [[trunk]]\nname = \"tata\"\ncaller_id = \"pass\"\ngateways = [\"udp:127.7.{network}.2:5060\"]\n\
-             [environments.prod]\ntargets = [\"udp:127.7.{network}.3:5060\"]\n\
+             [probe]\ninterval = \"0s\"\n[environments.prod]\ntargets = [\"udp:127.7.{network}.3:5060\"]\n\
              [environments.staging]\ntargets = [\"udp:127.7.{network}.4:5060\"]\n\
              [environments.oss]\ntargets = [\"udp:127.7.{network}.5:5060\"]\n\
              [limits]\ndrain_limit = \"1s\"\n[database]\nurl = \"{url}\"\n{more}"

@@ -79,7 +79,7 @@ fn config_text(network: u8, transport: &str, trunk: &str) -> String {
         "state_dir = \"${{FOLDER}}\"\n[caller_id]\nendpoint_header = \"X-Astradial-Endpoint\"\n\
          [sip]\nlisten = [\"{transport}:{proxy}\"]\n\
          [[trunk]]\nname = \"tata\"\ngateways = [\"{transport}:{gateway}\"]\n{trunk}\
-         [environments.prod]\ntargets = [\"{transport}:{prod}\"]\n\
+         [probe]\ninterval = \"0s\"\n[environments.prod]\ntargets = [\"{transport}:{prod}\"]\n\
          [environments.staging]\ntargets = [\"{transport}:{staging}\"]\n\
          [environments.oss]\ntargets = [\"{transport}:{oss}\"]\n\
          [metrics]\nlisten = \"127.0.{network}.1:9160\"\n\

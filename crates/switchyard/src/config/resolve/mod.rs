@@ -1,8 +1,11 @@
 //! What the file means: strings become addresses, durations, numbers and policy, and every rule is held.
 
+mod availability;
 mod database;
 mod identity;
 mod parties;
+
+pub use availability::Probe;
 
 use super::ENVIRONMENT_VARIABLE;
 use super::document::{Document, Variables};
@@ -35,6 +38,8 @@ pub struct Configuration {
     pub state_dir: PathBuf,
     /// Where the directory comes from, and how it is kept. The URL may hold a password: show [`sync::masked_url`] of it.
     pub database: sync::Settings,
+    /// How peers are measured.
+    pub probe: Probe,
     /// How long open transactions may take to finish once the process is told to end.
     pub drain_limit: Duration,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
@@ -68,7 +73,7 @@ pub(crate) fn resolve(
         numbering,
         dispatch: resolver.dispatch(&settings.dispatch, settings),
         caller_id: resolver.caller_id(&settings.caller_id),
-        availability: proxy::settings::AvailabilitySettings::default(),
+        availability: resolver.when_down_of(settings, numbering),
         adopt_until: (!adopt_for.is_zero()).then(|| Time::default() + adopt_for),
         timers: resolver.timers(&settings.timers),
         limits: resolver.limits(settings),
@@ -77,6 +82,7 @@ pub(crate) fn resolve(
     let policy = Policy { numbering, pool_states: resolver.pool_states(&settings.dispatch) };
     Configuration {
         core,
+        probe: resolver.probe(&settings.probe),
         state_dir: resolver.state_dir(settings),
         database: resolver.database(settings, policy),
         drain_limit: resolver.duration(

@@ -22,18 +22,18 @@ pub(super) struct Sides {
 }
 
 /// What a trunk and an environment have in common in the file.
-struct Side<'s> {
-    key: Key,
-    name: &'s str,
-    role: Role,
+pub(super) struct Side<'s> {
+    pub(super) key: Key,
+    pub(super) name: &'s str,
+    pub(super) role: Role,
     /// The key of the list of peers.
-    peers_name: &'static str,
-    peers: &'s [String],
-    sources: Option<&'s [String]>,
-    interface: Option<&'s str>,
-    listener: Option<&'s str>,
-    datagram_bytes_max: Option<u64>,
-    called_number: Option<&'s str>,
+    pub(super) peers_name: &'static str,
+    pub(super) peers: &'s [String],
+    pub(super) sources: Option<&'s [String]>,
+    pub(super) interface: Option<&'s str>,
+    pub(super) listener: Option<&'s str>,
+    pub(super) datagram_bytes_max: Option<u64>,
+    pub(super) called_number: Option<&'s str>,
 }
 
 /// The table of an environment, if the file has one.
@@ -104,7 +104,10 @@ impl Resolver<'_, '_> {
             sides.fallback_owners.extend(trunk.fallback_owner.clone().map(|owner| (id, owner)));
             self.refuse_shared_rows(&side.key, trunk, settings.trunk.get(..index).unwrap_or_default());
             let identity = self.trunk_identity(&side.key, trunk, fallback_did);
-            sides.parties.last_mut().into_iter().for_each(|party| party.identity = identity.clone());
+            let availability = self.spread(&side, &trunk.weights, &trunk.failover);
+            if let Some(party) = sides.parties.last_mut() {
+                (party.identity, party.availability) = (identity, availability);
+            }
         }
         for environment in Environment::ALL {
             match of_environment(settings, *environment) {
@@ -112,7 +115,10 @@ impl Resolver<'_, '_> {
                     let side = Side::of_environment(*environment, table);
                     self.add(&side, listeners.as_deref(), &mut sides);
                     let identity = self.environment_identity(&side.key, table);
-                    sides.parties.last_mut().into_iter().for_each(|party| party.identity = identity.clone());
+                    let availability = self.spread(&side, &table.weights, &table.failover);
+                    if let Some(party) = sides.parties.last_mut() {
+                        (party.identity, party.availability) = (identity, availability);
+                    }
                 }
                 None if *environment == mine => {
                     let key = Key::of("environments").name(mine.as_str());
@@ -121,6 +127,7 @@ impl Resolver<'_, '_> {
                 None => {}
             }
         }
+        self.when_down(settings, listeners.as_deref(), &mut sides);
         sides
     }
 
@@ -167,7 +174,7 @@ impl Resolver<'_, '_> {
         }
     }
 
-    fn add(&mut self, side: &Side<'_>, listeners: Option<&[Listener]>, sides: &mut Sides) {
+    pub(super) fn add(&mut self, side: &Side<'_>, listeners: Option<&[Listener]>, sides: &mut Sides) {
         let interface =
             side.interface.map(|name| self.interface(&side.key.name("interface"), name, &mut sides.interfaces));
         let peers = self.peers(side, listeners);

@@ -1,0 +1,248 @@
+//! Measures the peers: an OPTIONS to each from the socket that serves it, what calls told of it beside, and the states
+//! that follow, handed to the worker as a value. What people decide about a peer is kept in a file of the state folder.
+//! docs/reference/peer-states.md says what it means.
+
+mod admins;
+mod message;
+mod rounds;
+
+use crate::clock::Clock;
+use crate::config::Probe;
+use crate::worker::{Command, Heard};
+use admin::PeerStatus;
+use admins::Admins;
+use arc_swap::ArcSwap;
+use proxy::targets::{Admin, Evidence, Health, Signal, States};
+use proxy::{Settings, Time};
+use rounds::{Changed, Rounds, Watched};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+
+/// Facts that may wait to be looked at; more are left out, and measured again.
+pub const HEARD: usize = 1_024;
+/// Orders that may wait.
+const ORDERS: usize = 16;
+/// How long it sleeps when nobody is to be asked: a new configuration is looked at this often.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// What the measuring is made from.
+pub struct Parts {
+    /// The configuration, as it is now.
+    pub settings: Arc<ArcSwap<Settings>>,
+    /// How peers are measured.
+    pub probe: Probe,
+    /// The worker whose sockets serve the peers.
+    pub commands: mpsc::Sender<Command>,
+    /// What that worker hears of them.
+    pub heard: mpsc::Receiver<Heard>,
+    /// The process's clock.
+    pub clock: Clock,
+}
+
+/// What is known of the peers, and the way to decide about them.
+#[derive(Clone, Debug)]
+pub struct Peers {
+    orders: mpsc::Sender<Order>,
+    known: Arc<ArcSwap<Vec<PeerStatus>>>,
+}
+
+/// Why nothing was decided.
+#[derive(Debug, thiserror::Error)]
+pub enum SetFault {
+    /// No such peer.
+    #[error("found {0:?}, expected a peer of the configuration, as udp:10.10.10.1:5070")]
+    Unknown(String),
+    /// It holds until the next restart only.
+    #[error("it is so now, and will not be so after a restart: {0}")]
+    NotKept(#[from] io::Error),
+    /// The process is ending.
+    #[error("the process is ending")]
+    Ending,
+}
+
+#[derive(Debug)]
+enum Order {
+    Set { peer: String, admin: Admin, reason: String, answer: oneshot::Sender<Result<(), SetFault>> },
+    Probe(Probe),
+}
+
+struct Prober {
+    parts: Parts,
+    orders: mpsc::Receiver<Order>,
+    known: Arc<ArcSwap<Vec<PeerStatus>>>,
+    settings: Arc<Settings>,
+    rounds: Rounds,
+    admins: Admins,
+    told: States,
+}
+
+/// Begins to measure. Decisions are read from and kept in `state_dir`. The future ends with the worker.
+pub fn start(parts: Parts, state_dir: &Path) -> (Peers, impl Future<Output = ()> + use<>) {
+    let (orders, ordered) = mpsc::channel(ORDERS);
+    let known = Arc::new(ArcSwap::default());
+    let prober = Prober {
+        rounds: Rounds::new(parts.probe.clone()),
+        settings: parts.settings.load_full(),
+        parts,
+        orders: ordered,
+        known: Arc::clone(&known),
+        admins: Admins::read(state_dir),
+        told: States::default(),
+    };
+    (Peers { orders, known }, prober.run())
+}
+
+impl Peers {
+    /// Every peer with its state, trunks first.
+    pub fn list(&self) -> Vec<PeerStatus> {
+        self.known.load().to_vec()
+    }
+
+    /// Decides about a peer; `peer` as the configuration writes it. It holds from now on and after a restart.
+    pub async fn set(&self, peer: &str, admin: Admin, reason: &str) -> Result<(), SetFault> {
+        let (answer, answered) = oneshot::channel();
+        let order = Order::Set { peer: peer.to_owned(), admin, reason: reason.to_owned(), answer };
+        self.orders.send(order).await.map_err(|_| SetFault::Ending)?;
+        answered.await.map_err(|_| SetFault::Ending)?
+    }
+
+    /// Takes other rules of measuring.
+    pub async fn apply(&self, probe: Probe) {
+        // A prober that has ended measures nothing any more.
+        let _sent = self.orders.send(Order::Probe(probe)).await;
+    }
+}
+
+impl Prober {
+    async fn run(mut self) {
+        self.follow();
+        loop {
+            if !self.turn().await {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(self.wake_up().into()) => {}
+                heard = self.parts.heard.recv() => match heard {
+                    Some(heard) => self.hear(&heard),
+                    None => return,
+                },
+                order = self.orders.recv() => match order {
+                    Some(order) => self.obey(order),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Probes that are due, and what follows from what was seen. False when the worker is gone.
+    async fn turn(&mut self) -> bool {
+        if !Arc::ptr_eq(&self.settings, &self.parts.settings.load()) {
+            self.follow();
+        }
+        let now = self.parts.clock.now();
+        let mut changed = Vec::new();
+        let out = self.rounds.on_time(now, &self.settings, chance, &mut changed);
+        self.tell(&changed);
+        if !out.is_empty() && self.parts.commands.send(Command::Send(out)).await.is_err() {
+            return false;
+        }
+        self.publish(now).await
+    }
+
+    fn wake_up(&self) -> Instant {
+        let idle = Instant::now() + IDLE;
+        self.rounds.next().map_or(idle, |at| self.parts.clock.instant(at).min(idle))
+    }
+
+    fn hear(&mut self, heard: &Heard) {
+        let mut changed = Vec::new();
+        self.rounds.on_heard(self.parts.clock.now(), heard, &mut changed);
+        self.tell(&changed);
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Probe(probe) => self.rounds.set_probe(probe),
+            Order::Set { peer, admin, reason, answer } => {
+                let result = if self.rounds.set_admin(&peer, admin, &reason) {
+                    tracing::warn!(peer, admin = admin.as_str(), reason, "a peer was set");
+                    self.admins.set(&peer, admin, &reason).map_err(SetFault::from)
+                } else {
+                    Err(SetFault::Unknown(peer))
+                };
+                // Who asked may be gone; it is done all the same.
+                let _sent = answer.send(result);
+            }
+        }
+    }
+
+    fn follow(&mut self) {
+        self.settings = self.parts.settings.load_full();
+        let admins = &self.admins;
+        self.rounds.follow(self.parts.clock.now(), &self.settings, |peer| admins.of(&peer.to_string()));
+    }
+
+    fn tell(&self, changed: &[Changed]) {
+        for Changed { party, peer, transition } in changed {
+            let (peer, from, to) = (peer.to_string(), transition.from.as_str(), transition.to.as_str());
+            let evidence = told(transition.evidence);
+            match transition.to {
+                Health::Up | Health::Unknown => tracing::info!(%party, peer, from, to, evidence, "a peer is up"),
+                Health::Degraded => tracing::warn!(%party, peer, from, to, evidence, "a peer is degraded"),
+                Health::Down => tracing::error!(%party, peer, from, to, evidence, "a peer is down"),
+            }
+        }
+    }
+
+    /// Tells the worker and whoever asks what is known now. False when the worker is gone.
+    async fn publish(&mut self, now: Time) -> bool {
+        let peers = self.rounds.watched().iter().map(|watched| status(watched, now)).collect();
+        self.known.store(Arc::new(peers));
+        let states = self.rounds.states();
+        if states == self.told {
+            return true;
+        }
+        self.told = states.clone();
+        self.parts.commands.send(Command::States(Arc::new(states))).await.is_ok()
+    }
+}
+
+fn status(watched: &Watched, now: Time) -> PeerStatus {
+    PeerStatus {
+        party: watched.party.to_string(),
+        peer: watched.place(),
+        admin: watched.admin.as_str().to_owned(),
+        health: watched.health().as_str().to_owned(),
+        standing: watched.state().standing().as_str().to_owned(),
+        reason: watched.reason.clone(),
+        evidence: watched.evidence.map(told).unwrap_or_default(),
+        since_s: now.since(watched.since).as_secs(),
+    }
+}
+
+/// The evidence in words.
+fn told(evidence: Evidence) -> String {
+    let in_row = evidence.in_row;
+    match evidence.signal {
+        Signal::Answered(status) => format!("{in_row} probes answered in a row, with {status}"),
+        Signal::Unwilling(status) => format!("a probe answered with {status}"),
+        Signal::Missed => format!("{in_row} probes missed in a row"),
+        Signal::Refused => format!("{in_row} probes refused or missed in a row"),
+        Signal::CallFailed { .. } => format!("{in_row} calls failed in a row"),
+    }
+}
+
+/// 128 bits of chance. Without any from the system there are no probes worth sending: zeros match no answer twice.
+fn chance() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    if let Err(error) = getrandom::fill(&mut bytes) {
+        tracing::error!(%error, "no random numbers: probes can be forged");
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests;
