@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::Span;
-use crate::bytes::{find, find_of_3, is_lws, quoted_end, run_end, skip_lws, trim};
+use crate::bytes::{find, find_by, find_of_3, is_lws, quoted_end, run_end, skip_lws, trim};
 use crate::param::{Next, Parameter, Parameters};
 
 /// A `"name" <uri>;params` or a bare `uri;params`, taken apart. All spans are into `bytes`.
@@ -159,7 +159,8 @@ fn bracketed(bytes: &[u8], start: usize, bracket: usize) -> Result<NameAddr<'_>,
     if uri.is_empty() {
         return Err(NameAddrFault::NoUri);
     }
-    if uri.of(bytes).iter().any(|&byte| is_lws(byte) || matches!(byte, b'<' | b'"')) {
+    let is_stray = |byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b'<' | b'"');
+    if find_by(uri.of(bytes), 0, is_stray).is_some() {
         return Err(NameAddrFault::BadUri);
     }
     let (display_start, display_end) = trim(bytes, start, bracket);

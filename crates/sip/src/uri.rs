@@ -207,9 +207,9 @@ fn sip(scheme: Scheme, bytes: &[u8], start: usize) -> Result<Uri<'_>, UriFault> 
     let mut uri = opaque(scheme, bytes, bytes.len());
     let mut host_start = start;
     // The user part may hold `;`, `?` and `/`, so it ends at the first `@` and nowhere else.
-    let at = find(bytes, start, |byte| byte == b'@');
+    let at = crate::bytes::find(b'@', bytes, start).unwrap_or(bytes.len());
     if at < bytes.len() {
-        let colon = find(bytes, start, |byte| byte == b':').min(at);
+        let colon = crate::bytes::find(b':', bytes, start).map_or(at, |colon| colon.min(at));
         if colon == start {
             return Err(UriFault::NoUser);
         }
