@@ -65,6 +65,13 @@ fn run(spread: Spread, dids: u64, repeats: u64) {
     println!("  bytes per DID, which row it is         {:.1}", share(memory.identity as u64, dids));
     println!("  bytes per DID, index of rows           {:.1}", share(memory.index as u64, dids));
 
+    for (what, bytes) in
+        [("lookups read", memory.lookup), ("everything", memory.lookup + memory.identity + memory.index)]
+    {
+        let lines = Lines::new(bytes);
+        let floor = Figure::of((0..repeats).map(|_| lines.walk()));
+        println!("  one random cache line of what {what}, ns  {floor}  ({:.1} MB)", bytes as f64 / 1e6);
+    }
     let order = shuffled(&numbers);
     let times = |run: &dyn Fn() -> f64| Figure::of((0..repeats).map(|_| run()));
     println!("  did(), ns, median of batches           {}", times(&|| lookups(&directory, &order)));
@@ -246,6 +253,50 @@ fn timed(run: impl FnOnce()) -> f64 {
     let started = Instant::now();
     run();
     milliseconds(started)
+}
+
+/// Cache lines in one round: each holds the place of the next, so that a walk waits for one line after the other. What a
+/// walk takes is the least that a lookup of one line can take on this machine.
+struct Lines(Vec<Line>);
+
+#[repr(align(64))]
+struct Line {
+    next: usize,
+}
+
+impl Lines {
+    fn new(bytes: usize) -> Lines {
+        let count = (bytes / size_of::<Line>()).max(1);
+        let mut lines: Vec<Line> = (0..count).map(|next| Line { next }).collect();
+        let mut chance = Chance::new(11);
+        // Sattolo's shuffle leaves one round and no shorter ones.
+        for at in (1..count).rev() {
+            let other = usize::try_from(chance.below(at as u64)).unwrap_or(0);
+            let next = lines.get(other).map_or(0, |line| line.next);
+            let Some(line) = lines.get_mut(at) else { continue };
+            let taken = std::mem::replace(&mut line.next, next);
+            if let Some(line) = lines.get_mut(other) {
+                line.next = taken;
+            }
+        }
+        Lines(lines)
+    }
+
+    /// Nanoseconds of one step.
+    fn walk(&self) -> f64 {
+        let mut at = 0;
+        let samples: Vec<f64> = (0..20_000)
+            .map(|_| {
+                let started = Instant::now();
+                for _ in 0..BATCH_LOOKUPS {
+                    at = self.0.get(at).map_or(0, |line| line.next);
+                }
+                started.elapsed().as_nanos() as f64 / BATCH_LOOKUPS as f64
+            })
+            .collect();
+        black_box(at);
+        Figure::of(samples).median()
+    }
 }
 
 fn milliseconds(started: Instant) -> f64 {

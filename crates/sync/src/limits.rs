@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const REQUESTS_WAITING_MAX: usize = 64;
 /// The longest name of a table or a column, in bytes: what the engines allow.
 pub const NAME_BYTES_MAX: usize = 64;
+/// The longest reading of everything, however steadily its rows come.
+pub const READ_TIME_MAX: Duration = Duration::from_secs(1_800);
 /// Stretches of the change log that may still become visible and are asked for.
 pub const GAPS_MAX: usize = 256;
 /// Generations whose time, cause and difference are kept.

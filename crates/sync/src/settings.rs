@@ -38,9 +38,11 @@ pub struct Settings {
     /// Time between two looks that cost next to nothing: into a change log that has to be polled, and at the state of
     /// an SQLite file. Default 25 ms.
     pub log_poll_interval: Duration,
-    /// The longest time between two readings of everything. Default 60 s.
+    /// The longest time between two readings of everything, or twenty times as long as one takes, where that is more.
+    /// Default 60 s.
     pub reconcile_interval: Duration,
-    /// Time after which a look or a reading is given up. Default 10 s.
+    /// Time after which a look or a reading is given up in which no answer and no further row has come. Default 10 s.
+    /// A whole reading may take [`crate::limits::READ_TIME_MAX`].
     pub query_timeout: Duration,
     /// How much may be lost or moved unseen; `None` for no guard.
     pub guard: Option<GuardPolicy>,

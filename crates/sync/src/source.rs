@@ -10,6 +10,7 @@ mod images;
 mod mariadb;
 mod overlay_rows;
 mod postgres;
+mod progress;
 mod record;
 mod sqlite;
 
@@ -40,6 +41,9 @@ use record::Record;
 /// Rows asked for by their ids in one statement.
 const IDS_ASKED_MAX: usize = 500;
 
+/// Readings of everything are this many times their own length apart, so that they take 5 percent of the time at most.
+const RECONCILE_REST: u32 = 20;
+
 /// A database, and what is known of its state.
 pub(crate) struct Source {
     engine: Engine,
@@ -56,6 +60,8 @@ pub(crate) struct Source {
     mark: Option<Vec<u8>>,
     /// When everything was last read.
     read_at: Option<Instant>,
+    /// How long that took.
+    reading_took: Duration,
 }
 
 /// How sure a look has to be.
@@ -94,6 +100,7 @@ impl Source {
             own: HashSet::new(),
             mark: None,
             read_at: None,
+            reading_took: Duration::ZERO,
         })
     }
 
@@ -105,7 +112,7 @@ impl Source {
         if depth == Depth::Whole {
             return Ok(Found::Everything);
         }
-        let is_due = self.read_at.is_none_or(|at| at.elapsed() >= self.reconcile_interval);
+        let is_due = self.is_reconcile_due();
         if !is_due && let Some(position) = self.position.take() {
             return self.look_into_log(position, policy).await;
         }
@@ -125,6 +132,7 @@ impl Source {
 
     /// Reads everything as it stood at one moment; returns the overlays, where there are any tables of them.
     pub(crate) async fn read(&mut self, builder: &mut Builder<'_>, policy: &Policy) -> Result<Overlays, SyncFault> {
+        let begun = Instant::now();
         let mark = self.engine.mark().await?;
         self.engine.execute(self.engine.dialect().begin()).await?;
         self.survey().await?;
@@ -152,6 +160,7 @@ impl Source {
         self.position = position.map(|position| position.with_notes_of(kept));
         self.mark = mark;
         self.read_at = Some(Instant::now());
+        self.reading_took = begun.elapsed();
         self.listen().await?;
         Ok(overlays)
     }
@@ -209,6 +218,13 @@ impl Source {
         self.position = None;
     }
 
+    /// Whether it is time to read everything, whatever the engine says of changes. A reading that takes long is done
+    /// less often, as changes wait for its end.
+    fn is_reconcile_due(&self) -> bool {
+        let interval = self.reconcile_interval.max(self.reading_took * RECONCILE_REST);
+        self.read_at.is_none_or(|at| at.elapsed() >= interval)
+    }
+
     /// Whether changes come from the change log.
     fn logs(&self) -> bool {
         self.detection != Detection::Compare && self.own.contains(&OwnTable::Changes)
@@ -231,7 +247,7 @@ impl Source {
     /// Takes note that everything was compared as it stood at this mark or later.
     async fn compared(&mut self, mark: Option<Vec<u8>>) -> Result<(), SyncFault> {
         self.mark = mark;
-        if self.read_at.is_none_or(|at| at.elapsed() >= self.reconcile_interval) {
+        if self.is_reconcile_due() {
             // Someone may have made or dropped our own tables.
             self.survey().await?;
             self.read_at = Some(Instant::now());

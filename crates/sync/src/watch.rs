@@ -25,13 +25,14 @@ const OWN_MOVES_MAX: usize = 100_000;
 const FIRST_LOOK_WAIT: Duration = Duration::from_millis(500);
 
 /// Starts the writer on a thread of its own. With [`Settings::snapshot_dir`] the last snapshot is in effect when this
-/// returns, and the first look is waited for no longer than half a second. Without, the first look is waited for, which
-/// may well fail: a database that is not there, or cannot be read, is looked for again and again, and meanwhile the
+/// returns, and the first look is waited for no longer than half a second. Without, the first look is waited for, but
+/// no longer than [`Settings::query_timeout`]. It may well fail: a database that is not there, or cannot be read, is looked for again and again, and meanwhile the
 /// directory is empty and not loaded.
 ///
 /// Fails only on settings that can never work.
 pub async fn start(settings: Settings) -> Result<Watcher, SyncFault> {
     let bell = Arc::new(Notify::new());
+    let stopping = Arc::new(Notify::new());
     let source = Source::new(&settings, Arc::clone(&bell))?;
     let not_running = |detail: String| SyncFault::NotRunning { detail };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -44,11 +45,12 @@ pub async fn start(settings: Settings) -> Result<Watcher, SyncFault> {
     let (loaded, snapshot_loaded) = oneshot::channel();
     let (looked, first_look) = oneshot::channel();
     let shown_url = masked_url(&settings.url);
-    let has_snapshots = settings.snapshot_dir.is_some();
+    let first_look_wait = if settings.snapshot_dir.is_some() { FIRST_LOOK_WAIT } else { settings.query_timeout };
+    let bells = (bell, Arc::clone(&stopping));
     let shared = (Arc::clone(&looks), Arc::clone(&own_moves));
     let run = move || {
         runtime.block_on(async {
-            let writer = Writer::new(settings, source, bell, publisher, shared);
+            let writer = Writer::new(settings, source, bells, publisher, shared);
             let _ = loaded.send(());
             writer.run(waiting, looked).await;
         });
@@ -59,12 +61,8 @@ pub async fn start(settings: Settings) -> Result<Watcher, SyncFault> {
     thread.map_err(|error| not_running(error.to_string()))?;
     // A writer that is gone before its first look shows as such with the first request.
     let _ = snapshot_loaded.await;
-    if has_snapshots {
-        let _ = tokio::time::timeout(FIRST_LOOK_WAIT, first_look).await;
-    } else {
-        let _ = first_look.await;
-    }
-    Ok(Watcher { published, looks, own_moves, requests, source: shown_url.into() })
+    let _ = tokio::time::timeout(first_look_wait, first_look).await;
+    Ok(Watcher { published, looks, own_moves, requests, stopping, source: shown_url.into() })
 }
 
 /// The writer's other end. Clones lead to the same writer; when the last is dropped, it stops.
@@ -74,6 +72,7 @@ pub struct Watcher {
     looks: Arc<Mutex<Looks>>,
     own_moves: OwnMoves,
     requests: mpsc::Sender<Request>,
+    stopping: Arc<Notify>,
     source: Arc<str>,
 }
 
@@ -174,6 +173,7 @@ impl Watcher {
 
     /// Stops the writer. The last directory stays published, and is on disk where snapshots are kept.
     pub async fn stop(&self) {
+        self.stopping.notify_one();
         let (stopped, wait) = oneshot::channel();
         // An error on either says that the writer is gone already.
         let _ = self.requests.send(Request::Stop(stopped)).await;

@@ -10,6 +10,7 @@ use crate::backoff::Backoff;
 use crate::clock::now_ms;
 use crate::fault::SyncFault;
 use crate::generations::{Cause, GenerationNote};
+use crate::limits::READ_TIME_MAX;
 use crate::published::Publisher;
 use crate::saver::Saver;
 use crate::settings::Settings;
@@ -26,6 +27,8 @@ pub(crate) struct Writer {
     source: Source,
     /// Rings when a look is worth while before its time.
     bell: Arc<Notify>,
+    /// Rings when a look need not be finished.
+    stopping: Arc<Notify>,
     publisher: Publisher,
     looks: Arc<Mutex<Looks>>,
     own_moves: OwnMoves,
@@ -57,7 +60,7 @@ impl Writer {
     pub(crate) fn new(
         settings: Settings,
         source: Source,
-        bell: Arc<Notify>,
+        (bell, stopping): (Arc<Notify>, Arc<Notify>),
         publisher: Publisher,
         (looks, own_moves): (Arc<Mutex<Looks>>, OwnMoves),
     ) -> Writer {
@@ -74,6 +77,7 @@ impl Writer {
             settings,
             source,
             bell,
+            stopping,
             publisher,
             looks,
             own_moves,
@@ -159,9 +163,16 @@ impl Writer {
     async fn look(&mut self, depth: Depth) -> Result<(), SyncFault> {
         let begun = Instant::now();
         let depth = if self.is_policy_new || self.is_reading_due { Depth::Whole } else { depth };
-        let timeout = self.settings.query_timeout;
-        let looked = tokio::time::timeout(timeout, self.read(depth)).await;
-        let outcome = looked.unwrap_or(Err(SyncFault::TimedOut(timeout)));
+        let stopping = Arc::clone(&self.stopping);
+        let looked = tokio::select! {
+            looked = tokio::time::timeout(READ_TIME_MAX, self.read(depth)) => looked,
+            () = stopping.notified() => {
+                // Whatever look comes before the request to stop ends as well.
+                stopping.notify_one();
+                Ok(Err(SyncFault::NotRunning { detail: "it was stopped".to_owned() }))
+            }
+        };
+        let outcome = looked.unwrap_or(Err(SyncFault::TimedOut(READ_TIME_MAX)));
         if outcome.is_err() {
             self.source.disconnect();
         }

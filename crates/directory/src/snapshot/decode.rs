@@ -287,6 +287,12 @@ impl<'b> Bytes<'b> {
         Ok(trunks)
     }
 
+    /// A text that is shown as it stands. What we write has been escaped.
+    fn shown(&mut self) -> Result<&'b str, SnapshotFault> {
+        let text = self.string()?;
+        if text.chars().any(char::is_control) { Err(malformed("fault")) } else { Ok(text) }
+    }
+
     fn faults(&mut self) -> Result<RowFaults, SnapshotFault> {
         let mut faults = RowFaults::default();
         for _ in 0..self.count()? {
@@ -300,8 +306,8 @@ impl<'b> Bytes<'b> {
             };
             let text = match self.boolean()? {
                 true => {
-                    let (id, found) = (self.string()?.into(), self.string()?.into());
-                    Some(FaultText { id, found, expected: self.string()?.into() })
+                    let (id, found) = (self.shown()?.into(), self.shown()?.into());
+                    Some(FaultText { id, found, expected: self.shown()?.into() })
                 }
                 false => None,
             };

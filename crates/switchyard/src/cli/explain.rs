@@ -131,10 +131,11 @@ pub(super) fn directory_of(configuration: &Configuration, patience: Duration) ->
     runtime.block_on(async {
         let told = |fault: sync::SyncFault| format!("{shown_url}: {fault}");
         let watcher = sync::start(database).await.map_err(told)?;
-        // Without a snapshot the start has waited for the first look.
+        // Without a snapshot the start has waited for the first look, as long as for any answer.
         let (status, directory) = (watcher.status(), watcher.published().load());
         watcher.stop().await;
-        status.fault.map_or(Ok(directory), |fault| Err(told(fault)))
+        let unread = (!directory.is_loaded()).then_some(sync::SyncFault::TimedOut(query_timeout));
+        status.fault.or(unread).map_or(Ok(directory), |fault| Err(told(fault)))
     })
 }
 

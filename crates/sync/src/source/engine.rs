@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::dialect::Dialect;
+use super::progress::{Patience, Stopped};
 use super::record::Record;
 use super::{detail, mariadb, postgres, sqlite};
 use crate::fault::SyncFault;
@@ -35,19 +36,23 @@ impl Dialect {
 impl Engine {
     /// The engine that a URL names. Nothing is opened yet.
     pub(crate) fn new(settings: &Settings) -> Result<Engine, SyncFault> {
-        Ok(match Dialect::of_url(&settings.url)? {
-            Dialect::MariaDb => Engine::MariaDb(Box::new(mariadb::MariaDb::new(settings)?)),
-            Dialect::Postgres => Engine::Postgres(Box::new(postgres::Postgres::new(settings)?)),
-            Dialect::Sqlite => Engine::Sqlite(Box::new(sqlite::Sqlite::new(settings)?)),
-        })
+        Engine::patient(settings, Patience::with_readings(settings.query_timeout))
     }
 
     /// The same with a file that may be written. Servers decide by the account.
     pub(crate) fn for_writes(settings: &Settings) -> Result<Engine, SyncFault> {
-        match Engine::new(settings)? {
+        match Engine::patient(settings, Patience::with_writes(settings.query_timeout))? {
             Engine::Sqlite(sqlite) => Ok(Engine::Sqlite(Box::new(sqlite.writable()))),
             engine => Ok(engine),
         }
+    }
+
+    fn patient(settings: &Settings, patience: Patience) -> Result<Engine, SyncFault> {
+        Ok(match Dialect::of_url(&settings.url)? {
+            Dialect::MariaDb => Engine::MariaDb(Box::new(mariadb::MariaDb::new(settings, patience)?)),
+            Dialect::Postgres => Engine::Postgres(Box::new(postgres::Postgres::new(settings, patience)?)),
+            Dialect::Sqlite => Engine::Sqlite(Box::new(sqlite::Sqlite::new(settings, patience)?)),
+        })
     }
 
     pub(crate) fn dialect(&self) -> Dialect {
@@ -65,7 +70,7 @@ impl Engine {
             Engine::Postgres(postgres) => postgres.connect().await,
             Engine::Sqlite(sqlite) => return sqlite.connect().await,
         };
-        connected.map_err(|error| SyncFault::Connect { detail: detail(&error) })
+        connected.map_err(|stopped| fault(stopped, |detail| SyncFault::Connect { detail }))
     }
 
     /// Lets go of the connection: the next look begins with a new one.
@@ -94,7 +99,9 @@ impl Engine {
         match self {
             Engine::Postgres(postgres) => {
                 let listening = postgres.listen(bell).await;
-                listening.map_err(|error| SyncFault::Connect { detail: format!("LISTEN: {}", detail(&error)) })
+                listening.map_err(|stopped| {
+                    fault(stopped, |detail| SyncFault::Connect { detail: format!("LISTEN: {detail}") })
+                })
             }
             Engine::MariaDb(_) | Engine::Sqlite(_) => Ok(()),
         }
@@ -112,7 +119,7 @@ impl Engine {
             Engine::Postgres(postgres) => postgres.rows(statement, take).await,
             Engine::Sqlite(sqlite) => sqlite.rows(statement, take).await,
         };
-        done.map_err(|error| SyncFault::Query { what: what.to_owned(), detail: detail(&error) })
+        done.map_err(|stopped| fault(stopped, |detail| SyncFault::Query { what: what.to_owned(), detail }))
     }
 
     /// Runs a statement that has no rows; returns how many it touched.
@@ -122,6 +129,14 @@ impl Engine {
             Engine::Postgres(postgres) => postgres.execute(statement.to_owned()).await,
             Engine::Sqlite(sqlite) => sqlite.execute(statement.to_owned()).await,
         };
-        done.map_err(|error| SyncFault::Query { what: statement.to_owned(), detail: detail(&error) })
+        done.map_err(|stopped| fault(stopped, |detail| SyncFault::Query { what: statement.to_owned(), detail }))
+    }
+}
+
+/// The fault of an engine that stopped; `said` makes it of what the engine says.
+pub(super) fn fault(stopped: Stopped, said: impl FnOnce(String) -> SyncFault) -> SyncFault {
+    match stopped {
+        Stopped::Engine(error) => said(detail(&error)),
+        Stopped::TimedOut(limit) => SyncFault::TimedOut(limit),
     }
 }

@@ -2,14 +2,13 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures_util::TryStreamExt;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgListener, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Row, ValueRef};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
+use super::progress::{Patience, Stopped};
 use super::record::Record;
 use crate::fault::SyncFault;
 use crate::settings::{Settings, masked_url};
@@ -24,11 +23,16 @@ pub(crate) const VISIBLE: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN NULL
 const TAKE_BYTES_AS_THEY_ARE: &str = "SELECT set_config('client_encoding', 'SQL_ASCII', false) \
                                       WHERE current_setting('server_encoding') = 'SQL_ASCII'";
 
+/// The server's process of this connection, and when it began.
+const WHO_WE_ARE: &str = "SELECT pid::text, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()";
+
 /// A PostgreSQL server.
 pub(crate) struct Postgres {
     options: PgConnectOptions,
-    query_timeout: Duration,
+    patience: Patience,
     connection: Option<PgConnection>,
+    /// Which process of the server the last connection is: its number, and when it began.
+    last: Option<(String, String)>,
     listening: Option<JoinHandle<()>>,
 }
 
@@ -43,27 +47,45 @@ pub(crate) fn options(url: &str) -> Result<PgConnectOptions, SyncFault> {
 }
 
 impl Postgres {
-    pub(crate) fn new(settings: &Settings) -> Result<Postgres, SyncFault> {
+    pub(crate) fn new(settings: &Settings, patience: Patience) -> Result<Postgres, SyncFault> {
         let options = options(&settings.url)?;
-        Ok(Postgres { options, query_timeout: settings.query_timeout, connection: None, listening: None })
+        Ok(Postgres { options, patience, connection: None, last: None, listening: None })
     }
 
     /// Connects if there is no connection; true when it is a new one.
-    pub(crate) async fn connect(&mut self) -> Result<bool, sqlx::Error> {
+    pub(crate) async fn connect(&mut self) -> Result<bool, Stopped> {
         if self.connection.is_some() {
             return Ok(false);
         }
-        let connection = self.options.connect().await?;
+        let connection = self.patience.answer(self.options.connect()).await?;
         self.connection = Some(connection);
-        // The server itself gives up what nobody waits for any more. Values are printed in one way everywhere.
-        let timeout_ms = self.query_timeout.as_millis();
+        // Values are printed in one way everywhere.
+        // To the server a transaction is idle while a slow way still carries the rows of its last statement.
+        let statement_ms = self.patience.statement.as_millis();
+        let lock_ms = self.patience.lock().map_or(0, |lock| lock.as_millis());
         let session = format!(
-            "SET statement_timeout = {timeout_ms}; SET idle_in_transaction_session_timeout = {timeout_ms}; \
+            "SET statement_timeout = {statement_ms}; SET lock_timeout = {lock_ms}; \
+             SET idle_in_transaction_session_timeout = {statement_ms}; \
              SET datestyle = 'ISO'; SET timezone = 'UTC'; SET standard_conforming_strings = on; SET bytea_output = 'hex'"
         );
         self.execute(session).await?;
         self.execute(TAKE_BYTES_AS_THEY_ARE.to_owned()).await?;
+        self.end_last().await?;
         Ok(true)
+    }
+
+    /// Ends what the last connection may have left running, as the server does not see that nobody waits for it.
+    async fn end_last(&mut self) -> Result<(), Stopped> {
+        let mut present = None;
+        self.rows(WHO_WE_ARE.to_owned(), |record| present = Some((record.text(0), record.text(1)))).await?;
+        if let Some((process, began)) = std::mem::replace(&mut self.last, present) {
+            self.execute(format!(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                 WHERE pid = {process} AND backend_start = '{began}'"
+            ))
+            .await?;
+        }
+        Ok(())
     }
 
     pub(crate) fn disconnect(&mut self) {
@@ -73,13 +95,13 @@ impl Postgres {
 
     /// Listens on a connection of its own, unless it does already: `bell` rings after every commit that a trigger tells
     /// of, and whenever something may have been missed.
-    pub(crate) async fn listen(&mut self, bell: &Arc<Notify>) -> Result<(), sqlx::Error> {
+    pub(crate) async fn listen(&mut self, bell: &Arc<Notify>) -> Result<(), Stopped> {
         if self.listening.as_ref().is_some_and(|task| !task.is_finished()) {
             return Ok(());
         }
         let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.options.clone());
-        let mut listener = PgListener::connect_with(&pool).await?;
-        listener.listen(CHANNEL).await?;
+        let mut listener = self.patience.answer(PgListener::connect_with(&pool)).await?;
+        self.patience.answer(listener.listen(CHANNEL)).await?;
         let bell = Arc::clone(bell);
         self.listening = Some(tokio::spawn(async move {
             // A lost connection ends the task: the next look makes another, and reads what was missed.
@@ -97,15 +119,11 @@ impl Postgres {
         }
     }
 
-    pub(crate) async fn rows(
-        &mut self,
-        statement: String,
-        mut take: impl FnMut(&mut Record),
-    ) -> Result<(), sqlx::Error> {
+    pub(crate) async fn rows(&mut self, statement: String, mut take: impl FnMut(&mut Record)) -> Result<(), Stopped> {
         let mut record = Record::default();
         let connection = self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)?;
         let mut found = sqlx::raw_sql(AssertSqlSafe(statement)).fetch(connection);
-        while let Some(row) = found.try_next().await? {
+        while let Some(row) = self.patience.next(&mut found).await? {
             for place in 0..row.len() {
                 let value = row.try_get_raw(place)?;
                 let bytes = if value.is_null() { None } else { Some(value.as_bytes().map_err(sqlx::Error::Decode)?) };
@@ -116,9 +134,10 @@ impl Postgres {
         Ok(())
     }
 
-    pub(crate) async fn execute(&mut self, statement: String) -> Result<u64, sqlx::Error> {
+    pub(crate) async fn execute(&mut self, statement: String) -> Result<u64, Stopped> {
         let connection = self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)?;
-        sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await.map(|done| done.rows_affected())
+        let done = self.patience.answer(sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection)).await?;
+        Ok(done.rows_affected())
     }
 }
 

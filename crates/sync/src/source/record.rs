@@ -38,6 +38,11 @@ impl Record {
         self.cells.get(place).and_then(|cell| cell.as_deref())
     }
 
+    /// A cell as text; empty for NULL.
+    pub(crate) fn text(&self, place: usize) -> String {
+        String::from_utf8_lossy(self.cell(place).unwrap_or_default()).into_owned()
+    }
+
     /// The row's `id`.
     pub(crate) fn id(&self, table: Table) -> Option<&[u8]> {
         let place = columns(table).iter().position(|column| column.name == "id")?;

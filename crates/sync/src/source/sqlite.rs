@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 
+use super::engine::fault;
+use super::progress::{Patience, Stopped};
 use super::record::Record;
 use crate::fault::SyncFault;
 use crate::settings::{Settings, masked_url};
@@ -26,6 +27,7 @@ const ROWS_UNDER_WAY_MAX: usize = 1_024;
 pub(crate) struct Sqlite {
     options: SqliteConnectOptions,
     path: PathBuf,
+    patience: Patience,
     open: Option<(SqliteConnection, FileIdentity)>,
 }
 
@@ -54,15 +56,15 @@ pub(crate) fn options(url: &str) -> Result<SqliteConnectOptions, SyncFault> {
 }
 
 impl Sqlite {
-    pub(crate) fn new(settings: &Settings) -> Result<Sqlite, SyncFault> {
+    pub(crate) fn new(settings: &Settings, patience: Patience) -> Result<Sqlite, SyncFault> {
         let options = options(&settings.url)?.read_only(true);
         let path = options.get_filename().to_path_buf();
-        Ok(Sqlite { options, path, open: None })
+        Ok(Sqlite { options, path, patience, open: None })
     }
 
     /// The same file, to be written.
     pub(crate) fn writable(self) -> Sqlite {
-        Sqlite { options: self.options.read_only(false), path: self.path, open: None }
+        Sqlite { options: self.options.read_only(false), open: None, ..self }
     }
 
     /// Connects if there is no connection, or the file is another; true when it is a new one.
@@ -72,8 +74,8 @@ impl Sqlite {
             return Ok(false);
         }
         self.open = None;
-        let connect = self.options.connect().await;
-        let connection = connect.map_err(|error| SyncFault::Connect { detail: super::detail(&error) })?;
+        let connect = self.patience.answer(self.options.connect()).await;
+        let connection = connect.map_err(|stopped| fault(stopped, |detail| SyncFault::Connect { detail }))?;
         self.open = Some((connection, file));
         Ok(true)
     }
@@ -83,15 +85,11 @@ impl Sqlite {
     }
 
     /// Hands every row to `take`, its columns as bytes that say the value as text.
-    pub(crate) async fn rows(
-        &mut self,
-        statement: String,
-        mut take: impl FnMut(&mut Record),
-    ) -> Result<(), sqlx::Error> {
+    pub(crate) async fn rows(&mut self, statement: String, mut take: impl FnMut(&mut Record)) -> Result<(), Stopped> {
         let mut record = Record::default();
         let (connection, _) = self.open.as_mut().ok_or(sqlx::Error::PoolClosed)?;
         let mut found = sqlx::query(AssertSqlSafe(statement)).fetch(connection);
-        while let Some(row) = found.try_next().await? {
+        while let Some(row) = self.patience.next(&mut found).await? {
             for place in 0..row.len() {
                 record.set(place, row.try_get_unchecked(place)?);
             }
@@ -100,9 +98,10 @@ impl Sqlite {
         Ok(())
     }
 
-    pub(crate) async fn execute(&mut self, statement: String) -> Result<u64, sqlx::Error> {
+    pub(crate) async fn execute(&mut self, statement: String) -> Result<u64, Stopped> {
         let (connection, _) = self.open.as_mut().ok_or(sqlx::Error::PoolClosed)?;
-        sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await.map(|done| done.rows_affected())
+        let done = self.patience.answer(sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection)).await?;
+        Ok(done.rows_affected())
     }
 
     fn file(&mut self) -> Result<FileIdentity, SyncFault> {

@@ -18,17 +18,23 @@ use crate::server::Engine;
 on_each_engine! {
     d4_a_half_open_connection_is_given_up_and_tried_again_ever_later,
     d4_a_way_that_is_cut_loses_nothing,
+    d4_a_slow_way_is_waited_for_as_long_as_rows_come,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Mode {
     /// Everything is carried.
     Pass,
+    /// Everything is carried, [`TRICKLE_BYTES`] at a time with a pause behind each.
+    Trickle,
     /// Connections are taken and stay, and nothing is carried: what a host that is gone looks like.
     Swallow,
     /// Connections are closed as soon as they are made, and those that stand as well.
     Cut,
 }
+
+const TRICKLE_BYTES: usize = 128;
+const TRICKLE_PAUSE: Duration = Duration::from_millis(25);
 
 /// A way to the server that can be spoiled.
 struct Relay {
@@ -95,8 +101,16 @@ async fn carry(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + 
     let mut bytes = [0; 16_384];
     while let Ok(len @ 1..) = from.read(&mut bytes).await {
         let mode = *modes.borrow();
-        if mode == Mode::Pass && to.write_all(&bytes[..len]).await.is_err() {
-            return;
+        let (piece_bytes, pause) = match mode {
+            Mode::Pass => (len, Duration::ZERO),
+            Mode::Trickle => (TRICKLE_BYTES, TRICKLE_PAUSE),
+            Mode::Swallow | Mode::Cut => continue,
+        };
+        for piece in bytes[..len].chunks(piece_bytes) {
+            if to.write_all(piece).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(pause).await;
         }
     }
 }
@@ -104,8 +118,14 @@ async fn carry(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + 
 /// A bench whose writer comes by way of a relay.
 async fn relayed(engine: Engine, timeout: Duration) -> (Bench, Relay) {
     let bench = Bench::start(engine).await;
-    bench.watcher.stop().await;
     let relay = Relay::to(bench.server.port).await;
+    let bench = by_way_of(&relay, bench, timeout).await;
+    (bench, relay)
+}
+
+/// The bench with another writer, which has read everything by way of the relay.
+async fn by_way_of(relay: &Relay, bench: Bench, timeout: Duration) -> Bench {
+    bench.watcher.stop().await;
     let url = bench.server.url("switchyard:s3cret", relay.port, &bench.database);
     let mut bench = bench
         .again(|settings| {
@@ -116,7 +136,7 @@ async fn relayed(engine: Engine, timeout: Duration) -> (Bench, Relay) {
         })
         .await;
     bench.until(Directory::is_loaded).await;
-    (bench, relay)
+    bench
 }
 
 async fn until(what: &str, is_so: impl Fn() -> bool) {
@@ -153,6 +173,24 @@ async fn d4_a_half_open_connection_is_given_up_and_tried_again_ever_later(engine
     bench.write("UPDATE did_numbers SET routing_environment = 'oss' WHERE number = '08065978002'").await;
     relay.is(Mode::Pass);
     bench.until(|directory| environment(directory, "08065978002") == Some(Environment::Oss)).await;
+    bench.recovered().await;
+}
+
+/// Row D4: the limit is for the next row. A reading that takes several times as long is finished, and one whose rows
+/// stop coming is given up.
+async fn d4_a_slow_way_is_waited_for_as_long_as_rows_come(engine: Engine) {
+    let timeout = Duration::from_secs(1);
+    let (bench, relay) = relayed(engine, timeout).await;
+    relay.is(Mode::Trickle);
+    let begun = Instant::now();
+    let bench = by_way_of(&relay, bench, timeout).await;
+    let took = begun.elapsed();
+    assert!(took > timeout * 2, "read in {took:?}, expected the way to be slower");
+    assert_eq!(bench.directory().did_count(), 55);
+    assert_eq!(bench.watcher.status().fault, None);
+    relay.is(Mode::Swallow);
+    assert_eq!(bench.fault().await, SyncFault::TimedOut(timeout));
+    relay.is(Mode::Pass);
     bench.recovered().await;
 }
 
