@@ -9,8 +9,8 @@ use futures_util::{Stream, StreamExt, TryStreamExt};
 
 use crate::limits::READ_TIME_MAX;
 
-/// How much later than the server we give up a statement of a write, so that the server says why.
-const SERVER_FIRST: Duration = Duration::from_secs(5);
+/// How much later one side gives up than the other, so that it is always the same one that says why.
+const APART: Duration = Duration::from_secs(5);
 
 /// How long to wait for a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,12 +44,14 @@ impl Patience {
 
     /// With a write: each statement is short, and the server gives it up first.
     pub(crate) fn with_writes(query_timeout: Duration) -> Patience {
-        Patience { answer: query_timeout + SERVER_FIRST, statement: query_timeout }
+        Patience { answer: query_timeout + APART, statement: query_timeout }
     }
 
-    /// How long the server lets a statement wait for a lock, where that is less than it lets it run.
+    /// How long the server lets a statement wait for a lock, where that is less than it lets it run: longer than we
+    /// wait, and what is left of it then is ended by the next connection.
     pub(crate) fn lock(self) -> Option<Duration> {
-        (self.answer < self.statement).then_some(self.answer)
+        let limit = self.answer + APART;
+        (limit < self.statement).then_some(limit)
     }
 
     /// Waits for one answer.
@@ -85,6 +87,6 @@ mod tests {
         let limit = Duration::from_secs(10);
         let (reading, write) = (Patience::with_readings(limit), Patience::with_writes(limit));
         assert!(reading.statement > reading.answer && write.statement < write.answer);
-        assert_eq!((reading.answer, reading.lock(), write.lock()), (limit, Some(limit), None));
+        assert_eq!((reading.answer, reading.lock(), write.lock()), (limit, Some(limit + APART), None));
     }
 }
