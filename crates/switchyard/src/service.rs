@@ -209,6 +209,8 @@ impl Service {
 
     /// Ends at once, or clears up after the worker has ended.
     pub async fn stop(mut self) -> Ended {
+        // With its answer the worker has counted what its last turn opened.
+        let _has_ended = !self.is_alive().await;
         let open = self.told.counters.value(&catalogue::OPEN_TRANSACTIONS, "");
         // A worker that has ended takes no command, and has nothing left to wait for.
         if self.commands.send(Command::Stop).await.is_ok() && !self.ended.is_terminated() {
