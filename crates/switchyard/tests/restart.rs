@@ -43,6 +43,19 @@ impl Program {
         Program::spawn(Command::new("sh").args(["-c", &run, env!("CARGO_BIN_EXE_switchyard")]).arg(config))
     }
 
+    /// A process whose time of day is what this file says: an offset in seconds, which may change while it runs. Its
+    /// monotonic clock goes on, as it does when somebody sets the time of a host.
+    fn at_time_of(config: &Path, offset: &Path) -> Program {
+        let folders = std::fs::read_dir("/usr/lib").unwrap().filter_map(Result::ok);
+        let mut libraries = folders.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
+        let library = libraries.find(|library| library.exists());
+        let library = library.expect("libfaketime comes with the package faketime, `cargo xtask test` installs it");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_switchyard"));
+        command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", offset);
+        command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("FAKETIME_NO_CACHE", "1");
+        Program::spawn(command.args(["run", "--config"]).arg(config))
+    }
+
     fn spawn(command: &mut Command) -> Program {
         let mut child = command
             .env_remove("RUST_LOG")
@@ -57,12 +70,14 @@ impl Program {
         program
     }
 
-    fn said(&mut self, text: &str) {
+    /// The next line of the log with this text.
+    fn said(&mut self, text: &str) -> String {
         let mut line = String::new();
         while !line.contains(text) {
             line.clear();
             assert!(self.log.read_line(&mut line).unwrap() > 0, "the log ended without {text:?}");
         }
+        line
     }
 
     fn signal(&self, signal: Signal) {
@@ -129,6 +144,12 @@ impl Bench {
         self.program = Program::start(&self.config);
         self.until_ready();
         begun.elapsed()
+    }
+
+    /// Has it read its configuration again; what the log says of it.
+    fn told_again(&mut self) -> String {
+        self.program.signal(Signal::SIGHUP);
+        self.program.said("the configuration was read again and is in force")
     }
 
     /// The same configuration with a TCP listener, and few descriptors.
@@ -234,6 +255,12 @@ impl Bench {
         self.gateway.send_to(reply(&bye, "200 OK", own).as_bytes(), self.proxy).unwrap();
         heard(&self.pbx, "SIP/2.0 200", call);
     }
+}
+
+/// The second of the day of a line of the log: it begins with `2026-01-31T23:59:58.`.
+fn second_of_day(line: &str) -> u32 {
+    let time = line.split_once('T').expect("a time of day").1;
+    time[..8].split(':').map(|part| part.parse::<u32>().unwrap()).fold(0, |sum, part| sum * 60 + part)
 }
 
 /// The next message of this call that begins so; others, retransmissions among them, are passed over.
@@ -414,4 +441,63 @@ fn sx10_without_descriptors_calls_go_on_and_tcp_recovers() {
         }
     }
     assert!(answer.starts_with(b"SIP/2.0 200"), "{:?}", answer.escape_ascii().to_string());
+}
+
+/// Row H6: the time of day of the real program is set an hour forward and two back, with calls up and in setup. The log has
+/// the new time; every call goes on, no timer fires, keys and tokens hold, and new calls are put through.
+#[test]
+fn h6_the_time_of_day_jumps_by_an_hour_and_no_call_notices() {
+    let mut bench = Bench::new(66, "adopt_for = \"0s\"");
+    let offset = bench.folder.path().join("offset");
+    let set = |seconds: &str| {
+        // Renamed into place: the program reads it at any moment.
+        let next = offset.with_extension("next");
+        std::fs::write(&next, format!("{seconds}\n")).unwrap();
+        std::fs::rename(&next, &offset).unwrap();
+    };
+    set("+0");
+    bench.program.signal(Signal::SIGKILL);
+    bench.program.child.wait().unwrap();
+    bench.program = Program::at_time_of(&bench.config, &offset);
+    bench.until_ready();
+
+    let before: Vec<(String, (String, String))> =
+        (0..6).map(|n| format!("before{n}")).map(|call| (call.clone(), bench.establish(&call))).collect();
+    let ringing: Vec<(String, String)> =
+        (0..4).map(|n| format!("ringing{n}")).map(|call| (call.clone(), bench.ring(&call))).collect();
+    let zero = second_of_day(&bench.told_again());
+    for (jump, (seconds, later)) in [("+3600", 3_600), ("-3600", 86_400 - 3_600)].into_iter().enumerate() {
+        set(seconds);
+        let seen = (second_of_day(&bench.told_again()) + 86_400 - zero) % 86_400;
+        assert!((later..later + 60).contains(&seen), "the program has not seen the jump by {seconds}: {seen} s");
+        // Calls of before: ended from either side, and set up to their end.
+        let (call, (success, _)) = &before[jump * 2];
+        bench.caller_ends(call, success);
+        let (call, (_, invite)) = &before[jump * 2 + 1];
+        bench.callee_ends(call, invite);
+        let (call, invite) = &ringing[jump];
+        bench.answer(invite, "200 OK");
+        let answered = heard(&bench.gateway, "SIP/2.0 200", call);
+        bench.confirm(call, &answered);
+        let fresh = format!("fresh{jump}");
+        let (success, _) = bench.establish(&fresh);
+        bench.caller_ends(&fresh, &success);
+        bench.caller_ends(call, &answered);
+    }
+
+    set("+0");
+    for (call, (success, _)) in &before[4..] {
+        bench.caller_ends(call, success);
+    }
+    for (call, invite) in &ringing[2..] {
+        bench.answer(invite, "486 Busy Here");
+        heard(&bench.gateway, "SIP/2.0 486", call);
+    }
+    // Nobody was sent a final that no PBX gave: no timer has fired.
+    bench.gateway.set_nonblocking(true).unwrap();
+    let mut slot = [0; 8_192];
+    while let Ok((len, _)) = bench.gateway.recv_from(&mut slot) {
+        let text = String::from_utf8_lossy(&slot[..len]).into_owned();
+        assert!(!text.starts_with("SIP/2.0 408") && !text.starts_with("SIP/2.0 5"), "{text}");
+    }
 }

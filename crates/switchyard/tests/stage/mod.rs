@@ -18,7 +18,7 @@ use std::path::Path;
 pub(crate) struct Stage {
     network: u8,
     place: Place,
-    _program: Program,
+    program: Program,
     /// Last: the program ends before its folder goes.
     _folder: tempfile::TempDir,
 }
@@ -36,7 +36,13 @@ impl Stage {
         let place = Place::here(folder.path());
         let configuration = config_text(network, transport, trunk);
         let program = Program::start(&place, Path::new(env!("CARGO_BIN_EXE_switchyard")), &configuration);
-        Stage { network, place, _program: program, _folder: folder }
+        Stage { network, place, program, _folder: folder }
+    }
+
+    /// kill -9, and a new process at once; returns when it serves.
+    #[allow(dead_code, reason = "not every test that shares the stage kills")]
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.program.kill_and_restart();
     }
 
     /// An address of this stage's network; from 6 on nobody has it yet.
