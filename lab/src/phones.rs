@@ -219,11 +219,17 @@ pub struct Answered {
 impl Callees {
     /// Begins to answer at `socket`.
     pub fn start(socket: UdpSocket) -> Callees {
+        Callees::ringing(socket, Duration::ZERO)
+    }
+
+    /// The same, with each call ringing for so long before it is answered.
+    pub fn ringing(socket: UdpSocket, ring: Duration) -> Callees {
         let ends = Arc::new(AtomicBool::new(false));
         let end = Arc::clone(&ends);
         socket.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
         let thread = std::thread::spawn(move || {
-            let mut callees = Answering { socket, answered: Answered::default(), unacknowledged: BTreeMap::new() };
+            let mut callees =
+                Answering { socket, ring, answered: Answered::default(), unacknowledged: BTreeMap::new() };
             while !end.load(Ordering::Relaxed) {
                 callees.turn();
             }
@@ -241,6 +247,7 @@ impl Callees {
 
 struct Answering {
     socket: UdpSocket,
+    ring: Duration,
     answered: Answered,
     /// The 200 of each call that has not been acknowledged yet, and where it goes.
     unacknowledged: BTreeMap<String, (Pending, SocketAddr)>,
@@ -273,10 +280,12 @@ impl Answering {
                 }
                 if !known {
                     self.send(&response("180 Ringing", text), from);
-                    let answer = Pending::new(response("200 OK", text), Instant::now(), T2);
+                    let answer = Pending::new(response("200 OK", text), Instant::now() + self.ring, T2);
                     self.unacknowledged.insert(id, (answer, from));
                 } else if let Some((pending, to)) = self.unacknowledged.get(&id) {
-                    self.send(&pending.bytes, *to);
+                    let rings = Instant::now() < pending.since;
+                    let again = if rings { response("180 Ringing", text) } else { pending.bytes.clone() };
+                    self.send(&again, *to);
                 }
             }
             Some("ACK") => drop(self.unacknowledged.remove(&id)),

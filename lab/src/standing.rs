@@ -5,8 +5,9 @@ use anyhow::{Context, Result, bail};
 use lab::program::{CONFIGURATION, Program};
 use lab::tap::Tap;
 use lab::{Impairment, Lab, Node};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::net::Shutdown;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,10 @@ pub(crate) fn up(binary: &Path, seed: u64) -> Result<String> {
     let mut holder = Command::new(std::env::current_exe()?);
     holder.arg("hold").arg("--binary").arg(binary).args(["--seed", &seed.to_string()]);
     // In a group of its own, so that it outlives the terminal's interrupts.
-    holder.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).process_group(0);
+    holder.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
+    // Nor does it keep a pipe open that somebody reads to its end: its complaints go to a file without a name.
+    let mut complaints = tempfile::tempfile()?;
+    holder.stderr(complaints.try_clone()?);
     let mut holder = holder.spawn().context("cannot start the holder")?;
     let told = BufReader::new(holder.stdout.take().context("the holder has no output")?);
     let mut text = String::new();
@@ -35,7 +39,11 @@ pub(crate) fn up(binary: &Path, seed: u64) -> Result<String> {
         text += &line;
         text.push('\n');
     }
-    bail!("the lab did not come up: the holder ended with {}", holder.wait()?)
+    let ended = holder.wait()?;
+    let mut complaint = String::new();
+    complaints.rewind()?;
+    complaints.read_to_string(&mut complaint)?;
+    bail!("the lab did not come up: the holder ended with {ended}\n{complaint}")
 }
 
 /// Holds a lab up until it is told to go.
@@ -45,7 +53,7 @@ pub(crate) fn hold(binary: &Path, seed: u64) -> Result<()> {
     let tap = Tap::start(&lab, Node::Prod, "any");
     let _program = Program::start(&lab.place(Node::Prod)?, binary, CONFIGURATION);
     // The last line tells whoever started this that it may go.
-    println!("{}{STANDS}", how_to_enter(&lab, &tap));
+    println!("{}{STANDS}", how_to_enter(&lab, &tap)?);
     for stream in listener.incoming() {
         let mut stream = stream?;
         let mut line = String::new();
@@ -120,23 +128,40 @@ fn standing() -> Result<Vec<PathBuf>> {
     Ok(folders.filter(|folder| UnixStream::connect(folder.join(SOCKET)).is_ok()).collect())
 }
 
-fn how_to_enter(lab: &Lab, tap: &Tap) -> String {
-    let name = |node| lab.namespace(node);
-    let (nuc, prod, staging, oss) = (name(Node::Nuc), name(Node::Prod), name(Node::Staging), name(Node::Oss));
+fn how_to_enter(lab: &Lab, tap: &Tap) -> Result<String> {
+    let enter = enter(lab)?;
+    let enter = enter.display();
     let folder = lab.folder().display();
     let capture = tap.path().display();
-    format!(
-        "The lab stands. To enter a node:\n\
-         \x20 gateway  10.10.10.2  ip netns exec {nuc} bash\n\
-         \x20 prod     10.10.10.1  ip netns exec {prod} bash\n\
-         \x20 staging  10.10.10.3  ip netns exec {staging} bash\n\
-         \x20 oss      10.10.10.4  ip netns exec {oss} bash\n\
+    Ok(format!(
+        "The lab stands. To enter a node, or run a command there:\n\
+         \x20 gateway  10.10.10.2  {enter} nuc\n\
+         \x20 prod     10.10.10.1  {enter} prod\n\
+         \x20 staging  10.10.10.3  {enter} staging\n\
+         \x20 oss      10.10.10.4  {enter} oss\n\
+         \x20 for example          {enter} prod wg show\n\
          The proxy's configuration, log and directory: {folder}\n\
          All that prod sees: sngrep -I {capture}\n\
          A call, in two terminals:\n\
-         \x20 ip netns exec {staging} sipp -sf fixtures/sipp/call.callee.xml -i 10.10.10.3 -p 5080 -m 1\n\
-         \x20 ip netns exec {nuc} sipp 10.10.10.1:5060 -sf fixtures/sipp/call.caller.xml -i 10.10.10.2 -p 5060 -s +918065978021 -m 1\n\
+         \x20 {enter} staging sipp -sf fixtures/sipp/call.callee.xml -i 10.10.10.3 -p 5080 -m 1\n\
+         \x20 {enter} nuc sipp 10.10.10.1:5060 -sf fixtures/sipp/call.caller.xml -i 10.10.10.2 -p 5060 -s +918065978021 -m 1\n\
          The paths: cargo xtask lab --impair \"loss=10 jitter=50ms\", cargo xtask lab --impair \"staging cut\"\n\
          To take it away: cargo xtask lab --down\n"
-    )
+    ))
+}
+
+/// A script that runs a command, or a shell, on a node. `ip netns exec` alone does not do: `wg` finds an interface by a
+/// socket under the `/run` of its node.
+fn enter(lab: &Lab) -> Result<PathBuf> {
+    let mut script = "#!/bin/sh\n# NODE [COMMAND...]: runs it on that node of the lab, or a shell.\n".to_owned();
+    script += "node=$1\nshift\n[ $# -gt 0 ] || set -- bash\ncase $node in\n";
+    for node in Node::ALL {
+        let words: String = lab.entry(node)?.iter().map(|word| format!("'{word}' ")).collect();
+        script += &format!("{}) exec {words}\"$@\" ;;\n", node.name());
+    }
+    script += "*) echo \"found '$node', expected nuc, prod, staging or oss\" >&2; exit 2 ;;\nesac\n";
+    let path = lab.path("enter");
+    std::fs::write(&path, script)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+    Ok(path)
 }

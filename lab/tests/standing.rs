@@ -90,3 +90,53 @@ fn what_a_guardian_could_not_take_away_the_next_run_does() {
     lab::sweep().unwrap();
     assert_eq!(left(&run), [""; 0]);
 }
+
+/// The program that a standing lab runs: beside this test, if it has been built, else built now.
+fn switchyard() -> std::path::PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let binary = own.ancestors().nth(2).unwrap().join("switchyard");
+    if !binary.exists() {
+        let built = Command::new(env!("CARGO")).args(["build", "--quiet", "--package", "switchyard"]).status().unwrap();
+        assert!(built.success() && binary.exists(), "{} was not built", binary.display());
+    }
+    binary
+}
+
+/// Runs the lab's own program to the end of all it prints; so it must leave no pipe open. It knows of labs in `home` alone, not
+/// of one that somebody looks at.
+fn told(home: &Path, arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_lab")).args(arguments).env("TMPDIR", home).output().unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {complaint}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What `cargo xtask lab --shell` starts: it stands, is entered as it says, and goes when it is told to.
+#[test]
+fn a_lab_to_look_at_stands_is_entered_and_goes() {
+    let home = tempfile::tempdir().unwrap();
+    let told = |arguments: &[&str]| told(home.path(), arguments);
+    let shown = told(&["up", "--seed", "7", "--binary", switchyard().to_str().unwrap()]);
+    let enter = shown.lines().find_map(|line| line.split_once("10.10.10.1  ")?.1.strip_suffix(" prod")).unwrap();
+    let folder = Path::new(enter).parent().unwrap();
+    let run = folder.file_name().unwrap().to_str().unwrap().to_owned();
+    assert!(left(&run).len() == 5 && !processes(&run).is_empty(), "five namespaces: {:?}", left(&run));
+
+    let entered = |words: &[&str]| {
+        let output = Command::new(enter).args(words).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (_, shown) = entered(&["prod", "wg", "show"]);
+    assert!(shown.starts_with("interface: wg0") && shown.matches("latest handshake:").count() == 3, "{shown}");
+    assert!(!entered(&["elsewhere", "true"]).0);
+
+    told(&["impair", "staging", "cut"]);
+    assert!(told(&["counts"]).contains(" cut: 0,"));
+    assert!(entered(&["staging", "bash", "-c", "echo lost > /dev/udp/10.10.10.1/9"]).0);
+    until(|| "a datagram to be cut".to_owned(), PATIENCE, || !told(&["counts"]).contains(" cut: 0,"));
+    assert!(told(&["impair", "clean"]).contains("down=0ms"));
+
+    told(&["down"]);
+    assert!(left(&run).is_empty() && !folder.exists(), "{:?}", left(&run));
+    until(|| format!("processes {:?} to go", processes(&run)), PATIENCE, || processes(&run).is_empty());
+}
