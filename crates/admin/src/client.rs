@@ -1,6 +1,6 @@
 //! The command line's side of the API.
 
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 use crate::server::SOCKET_NAME;
 use crate::status::Status;
 use bytes::Bytes;
@@ -117,7 +117,12 @@ impl Client {
             Some(body) => request.header(CONTENT_TYPE, "application/json").body(Full::new(Bytes::from(body))),
             None => request.body(Full::default()),
         };
-        let request = request.map_err(|error| self.unexpected(error.to_string()))?;
+        // What does not fit into a request never reaches the process.
+        let too_long = |error: axum::http::Error| {
+            let detail = format!("found {error}, expected a request that can be sent");
+            AskFault::Refused(Box::new(Problem::new(Kind::Invalid, detail)))
+        };
+        let request = request.map_err(too_long)?;
         let (status, answer) = match tokio::time::timeout(PATIENCE, exchange(stream, request)).await {
             Ok(answered) => answered.map_err(|found| self.unexpected(found))?,
             Err(_) => return Err(AskFault::Silent(self.path.clone())),

@@ -365,6 +365,8 @@ async fn wrong_requests_are_told_what_is_wrong_with_them() {
             "end: expected a time from now",
         ),
         (json!({ "environment": "oss", "reason": "x", "for_s": -1 }), Kind::Invalid, "invalid value"),
+        // A lease that is misspelled must not become a move for good.
+        (json!({ "environment": "oss", "reason": "x", "for": "2h" }), Kind::Invalid, "unknown field `for`"),
         (json!([]), Kind::Invalid, "invalid"),
         (json!({ "environment": "oss", "reason": "x".repeat(70_000) }), Kind::Invalid, "length limit exceeded"),
     ];

@@ -22,6 +22,7 @@ mod mapping;
 mod migrate;
 mod own_tables;
 mod published;
+mod reading;
 mod saver;
 pub mod schema;
 mod settings;

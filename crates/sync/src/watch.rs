@@ -50,9 +50,9 @@ pub async fn start(settings: Settings) -> Result<Watcher, SyncFault> {
     let shared = (Arc::clone(&looks), Arc::clone(&own_moves));
     let run = move || {
         runtime.block_on(async {
-            let writer = Writer::new(settings, source, bells, publisher, shared);
+            let writer = Writer::new(settings, bells, publisher, shared);
             let _ = loaded.send(());
-            writer.run(waiting, looked).await;
+            writer.run(source, waiting, looked).await;
         });
         // A reading or a snapshot that hangs must not hold up the end.
         runtime.shutdown_background();

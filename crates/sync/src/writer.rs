@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use directory::{Builder, Directory, Generation, Guard, Overlays, OwnMove, Verdict};
+use directory::{Directory, Generation, Guard, Overlays, OwnMove, Verdict};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::backoff::Backoff;
@@ -12,10 +12,11 @@ use crate::fault::SyncFault;
 use crate::generations::{Cause, GenerationNote};
 use crate::limits::READ_TIME_MAX;
 use crate::published::Publisher;
+use crate::reading::{Read, read};
 use crate::saver::Saver;
 use crate::settings::Settings;
 use crate::snapshot_files::SnapshotFiles;
-use crate::source::{Depth, Found, Source};
+use crate::source::{Depth, Source};
 use crate::status::{Held, Looks};
 use crate::watch::{Answer, OwnMoves, Request, lock};
 
@@ -24,7 +25,6 @@ const LOOKS_APART: Duration = Duration::from_millis(4);
 
 pub(crate) struct Writer {
     settings: Settings,
-    source: Source,
     /// Rings when a look is worth while before its time.
     bell: Arc<Notify>,
     /// Rings when a look need not be finished.
@@ -59,7 +59,6 @@ impl Writer {
     /// A writer that has taken over the last snapshot, if there is one.
     pub(crate) fn new(
         settings: Settings,
-        source: Source,
         (bell, stopping): (Arc<Notify>, Arc<Notify>),
         publisher: Publisher,
         (looks, own_moves): (Arc<Mutex<Looks>>, OwnMoves),
@@ -75,7 +74,6 @@ impl Writer {
             retired: Vec::new(),
             next_look: Instant::now(),
             settings,
-            source,
             bell,
             stopping,
             publisher,
@@ -86,8 +84,13 @@ impl Writer {
         writer
     }
 
-    pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Request>, looked: oneshot::Sender<()>) {
-        self.look(Depth::Glance).await.ok();
+    pub(crate) async fn run(
+        mut self,
+        mut source: Source,
+        mut requests: mpsc::Receiver<Request>,
+        looked: oneshot::Sender<()>,
+    ) {
+        self.look(&mut source, Depth::Glance).await.ok();
         let _ = looked.send(());
         loop {
             self.keep_up().await;
@@ -116,7 +119,7 @@ impl Writer {
                         asked.push(Asked::Generation(answer));
                     }
                     Request::Settings(settings, answer) => {
-                        self.adopt(*settings);
+                        self.adopt(&mut source, *settings);
                         asked.push(Asked::Generation(answer));
                     }
                     Request::Accept(reason, version, answer) => asked.push(Asked::Accept(reason, version, answer)),
@@ -130,16 +133,16 @@ impl Writer {
                 request = requests.try_recv().ok();
             }
             if is_asked {
-                let outcome = self.look(Depth::Sure).await;
+                let outcome = self.look(&mut source, Depth::Sure).await;
                 self.answer(asked, &outcome);
             } else if Instant::now() >= self.next_look {
-                self.look(Depth::Glance).await.ok();
+                self.look(&mut source, Depth::Glance).await.ok();
             }
         }
     }
 
     /// Takes over what can change while it runs.
-    fn adopt(&mut self, new: Settings) {
+    fn adopt(&mut self, source: &mut Source, new: Settings) {
         let Settings { url, mapping, snapshot_dir, .. } = self.settings.clone();
         let old = std::mem::replace(&mut self.settings, Settings { url, mapping, snapshot_dir, ..new });
         let new = &self.settings;
@@ -152,51 +155,49 @@ impl Writer {
         let is_read_otherwise = old.detection != new.detection
             || old.query_timeout != new.query_timeout
             || old.reconcile_interval != new.reconcile_interval;
-        if is_read_otherwise && let Ok(source) = Source::new(new, Arc::clone(&self.bell)) {
-            self.source = source;
+        if is_read_otherwise && let Ok(new) = Source::new(new, Arc::clone(&self.bell)) {
+            *source = new;
         }
         self.is_policy_new |= old.policy != new.policy;
         self.is_reading_due |= is_guard_new || self.is_policy_new;
     }
 
     /// One look at the database, with all that follows from it.
-    async fn look(&mut self, depth: Depth) -> Result<(), SyncFault> {
+    async fn look(&mut self, source: &mut Source, depth: Depth) -> Result<(), SyncFault> {
         let begun = Instant::now();
         let depth = if self.is_policy_new || self.is_reading_due { Depth::Whole } else { depth };
-        let stopping = Arc::clone(&self.stopping);
-        let looked = tokio::select! {
-            looked = tokio::time::timeout(READ_TIME_MAX, self.read(depth)) => looked,
-            () = stopping.notified() => {
-                // Whatever look comes before the request to stop ends as well.
-                stopping.notify_one();
-                Ok(Err(SyncFault::NotRunning { detail: "it was stopped".to_owned() }))
-            }
-        };
-        let outcome = looked.unwrap_or(Err(SyncFault::TimedOut(READ_TIME_MAX)));
+        let outcome = self.read_in_time(source, depth).await.map(|read| self.take(read));
         if outcome.is_err() {
-            self.source.disconnect();
+            source.disconnect();
         }
-        self.note(&outcome);
-        self.plan(begun, &outcome);
+        self.note(source, &outcome);
+        self.plan(source, begun, &outcome);
         outcome
     }
 
-    async fn read(&mut self, depth: Depth) -> Result<(), SyncFault> {
-        let policy = self.settings.policy.clone();
-        let generation = self.publisher.load().generation();
-        let (rows, overlays) = match self.source.look(depth, &policy).await? {
-            Found::Nothing => return Ok(()),
-            Found::Changes(changes, overlays) => {
-                ((!changes.is_empty()).then(|| self.truth.apply(generation, &changes)), overlays)
+    /// Reads, within the time for it. Overlays end meanwhile as they say, however long the database takes.
+    async fn read_in_time(&mut self, source: &mut Source, depth: Depth) -> Result<Option<Read>, SyncFault> {
+        let (stopping, policy) = (Arc::clone(&self.stopping), self.settings.policy.clone());
+        let (truth, generation) = (Arc::clone(&self.truth), self.publisher.load().generation());
+        let reading = tokio::time::timeout(READ_TIME_MAX, read(source, depth, &policy, &truth, generation));
+        tokio::pin!(reading);
+        loop {
+            let end = self.next_end().unwrap_or_else(|| Instant::now() + READ_TIME_MAX);
+            tokio::select! {
+                outcome = &mut reading => return outcome.unwrap_or(Err(SyncFault::TimedOut(READ_TIME_MAX))),
+                () = stopping.notified() => {
+                    // Whatever look comes before the request to stop ends as well.
+                    stopping.notify_one();
+                    return Err(SyncFault::NotRunning { detail: "it was stopped".to_owned() });
+                }
+                () = tokio::time::sleep_until(end.into()) => self.end_overlays(),
             }
-            Found::Everything => {
-                let previous = Arc::clone(&self.truth);
-                let mut builder = Builder::new(&policy, Some(&previous));
-                let overlays = self.source.read(&mut builder, &policy).await?;
-                self.tidy().await;
-                (Some(builder.finish(generation)), Some(overlays))
-            }
-        };
+        }
+    }
+
+    /// Takes over what was read.
+    fn take(&mut self, read: Option<Read>) {
+        let Some(Read { rows, overlays }) = read else { return };
         let cause = if self.is_policy_new { Cause::Policy } else { Cause::Rows };
         (self.is_policy_new, self.is_reading_due) = (false, false);
         lock(&self.looks).is_read = true;
@@ -205,7 +206,7 @@ impl Writer {
         }
         let changed = rows.filter(|rows| {
             // Overlays are settled apart from the rows.
-            let rows = rows.with_overlays(generation, self.truth.overlays().clone());
+            let rows = rows.with_overlays(rows.generation(), self.truth.overlays().clone());
             !rows.says_the_same(&self.truth)
         });
         let is_changed = changed.is_some();
@@ -214,7 +215,6 @@ impl Writer {
             self.retired.push(last);
         }
         self.settle(&cause, is_changed);
-        Ok(())
     }
 
     /// Brings what is published in step with what the database says, as far as the guard lets it in.
@@ -347,10 +347,7 @@ impl Writer {
     /// What has to be done whether or not the database says anything: overlays end, snapshots are written, old
     /// directories are dropped.
     async fn keep_up(&mut self) {
-        let overlays_ended = self.publisher.load().overlays().next_end().is_some_and(|end_ms| end_ms <= now_ms());
-        if overlays_ended {
-            self.settle(&Cause::Overlays, false);
-        }
+        self.end_overlays();
         let published = self.publisher.load();
         if let Some(saver) = &mut self.saver {
             let is_confirmed = lock(&self.looks).fault.is_none();
@@ -361,27 +358,39 @@ impl Writer {
         self.retired.retain(|directory| Arc::strong_count(directory) > 1);
     }
 
+    /// Publishes without the overlays whose end has come.
+    fn end_overlays(&mut self) {
+        let overlays_ended = self.publisher.load().overlays().next_end().is_some_and(|end_ms| end_ms <= now_ms());
+        if overlays_ended {
+            self.settle(&Cause::Overlays, false);
+        }
+    }
+
+    /// When to see whether an overlay has ended.
+    fn next_end(&self) -> Option<Instant> {
+        let end = self.publisher.load().overlays().next_end();
+        // A clock that is set while we sleep makes an end late by no more than this look.
+        end.map(|end_ms| Instant::now() + Duration::from_millis(end_ms.saturating_sub(now_ms()).min(1_000)))
+    }
+
     fn wake_at(&self) -> Instant {
         let published = self.publisher.load();
-        let end = published.overlays().next_end();
-        // A clock that is set while we sleep makes an end late by no more than this look.
-        let end = end.map(|end_ms| Instant::now() + Duration::from_millis(end_ms.saturating_sub(now_ms()).min(1_000)));
         let save = self.saver.as_ref().and_then(|saver| saver.next_turn(&published));
-        [end, save].into_iter().flatten().fold(self.next_look, Instant::min)
+        [self.next_end(), save].into_iter().flatten().fold(self.next_look, Instant::min)
     }
 
     /// Plans the next look. Where every look reads everything it is given at least its own time of rest.
-    fn plan(&mut self, begun: Instant, outcome: &Result<(), SyncFault>) {
+    fn plan(&mut self, source: &Source, begun: Instant, outcome: &Result<(), SyncFault>) {
         let now = Instant::now();
         self.next_look = match outcome {
             Ok(()) => {
                 self.backoff.reset();
-                let interval = match self.source.is_cheap_to_poll() {
+                let interval = match source.is_cheap_to_poll() {
                     true => self.settings.log_poll_interval.min(self.settings.poll_interval),
                     false => self.settings.poll_interval,
                 };
                 // What follows on a log costs next to nothing, and changes are waiting after a long reading.
-                let rest = match self.source.has_log() {
+                let rest = match source.has_log() {
                     true => LOOKS_APART,
                     false => now.saturating_duration_since(begun).max(LOOKS_APART),
                 };
@@ -397,7 +406,7 @@ impl Writer {
     }
 
     /// Keeps the outcome for the status, and tells the log when it is another than before.
-    fn note(&self, outcome: &Result<(), SyncFault>) {
+    fn note(&self, source: &Source, outcome: &Result<(), SyncFault>) {
         let mut looks = lock(&self.looks);
         let fault = outcome.as_ref().err();
         match fault {
@@ -409,7 +418,7 @@ impl Writer {
         }
         looks.fault = fault.cloned();
         if fault.is_none() {
-            looks.detection = self.source.way();
+            looks.detection = source.way();
             looks.confirmed = Some((Instant::now(), Duration::ZERO));
         }
     }
@@ -449,13 +458,6 @@ impl Writer {
         let difference = published.difference(&next);
         self.publish(&published, next, difference, Cause::Snapshot, now_ms);
         self.truth = self.publisher.load();
-    }
-
-    async fn tidy(&mut self) {
-        if let Err(fault) = self.source.tidy().await {
-            tracing::warn!(%fault, "old entries of the change log could not be deleted");
-            self.source.disconnect();
-        }
     }
 
     async fn stop(mut self) {

@@ -114,6 +114,7 @@ pub struct DidsQuestion {
 
 /// Where a DID's calls are to land: for good in its row, or as a lease until an end.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EnvironmentChange {
     /// `prod`, `staging` or `oss`.
     pub environment: String,

@@ -38,6 +38,7 @@ pub struct PanicInEffect {
 
 /// A panic to be declared.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NewPanic {
     /// When it ends by itself; neither field: when it is released.
     #[serde(flatten)]

@@ -49,6 +49,7 @@ pub struct TesterInEffect {
 
 /// A tester override to be made: for one DID, or for every DID of an organisation.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NewTester {
     /// The number that calls, in any spelling.
     pub caller: String,

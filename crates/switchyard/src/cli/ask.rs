@@ -99,7 +99,7 @@ pub(super) fn ask(
     let told = client(way).and_then(|client| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| (format!("no runtime: {error}"), 1))?;
-        runtime.block_on(work(client)).map_err(|fault| (explained(&fault), code_of(&fault)))
+        runtime.block_on(work(client)).map_err(|fault| (fault.to_string(), code_of(&fault)))
     });
     match told {
         Ok(Told { text, json, code }) => {
@@ -120,17 +120,6 @@ fn client(way: &Way) -> Result<Client, (String, u8)> {
     }
     let configuration = config::load(&way.config.config).map_err(|faults| (faults.to_string(), 1))?;
     Ok(Client::new(&configuration.state_dir))
-}
-
-/// A refusal, with what to do about it where there is one thing to do.
-fn explained(fault: &AskFault) -> String {
-    match fault {
-        AskFault::Refused(problem) => match (problem.kind, &problem.id) {
-            (Kind::Exists, Some(id)) => format!("{problem} (--replace {id} takes its place)"),
-            _ => problem.to_string(),
-        },
-        fault => fault.to_string(),
-    }
 }
 
 fn code_of(fault: &AskFault) -> u8 {

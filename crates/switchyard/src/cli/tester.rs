@@ -78,7 +78,7 @@ pub(super) fn tester(options: Options, out: &mut impl Write, faults: &mut impl W
                 replaces: add.replace.clone(),
                 reason: add.reason.clone(),
             };
-            let live: Live = client.write(Method::POST, "testers", None, &new).await?;
+            let live: Live = client.write(Method::POST, "testers", None, &new).await.map_err(replaceable)?;
             let whom = add.did.as_ref().or(add.organisation.as_ref()).map_or("", String::as_str);
             let what = format!("{} to {whom}: -> {}{} ({})", add.caller, add.environment, add.end.told(), live.id);
             Ok(Told::live(&what, &live))
@@ -86,6 +86,19 @@ pub(super) fn tester(options: Options, out: &mut impl Write, faults: &mut impl W
         Verb::Remove { way, tester, reason } => {
             ask(&way, out, faults, async |client| remove(&client, &tester, &reason).await)
         }
+    }
+}
+
+/// A refusal because there is one already, with what to do about it.
+fn replaceable(fault: AskFault) -> AskFault {
+    match fault {
+        AskFault::Refused(mut problem) => {
+            if let (Kind::Exists, Some(id)) = (problem.kind, &problem.id) {
+                problem.detail.push_str(&format!(" (--replace {id} takes its place)"));
+            }
+            AskFault::Refused(problem)
+        }
+        fault => fault,
     }
 }
 

@@ -14,6 +14,7 @@ mod bench;
 #[allow(dead_code, reason = "shared with the tests of sync, which use all of it")]
 mod server;
 mod stage;
+mod verbs;
 
 use bench::Bench;
 use nix::sys::signal::Signal;
@@ -30,14 +31,15 @@ macro_rules! on_each_engine {
     ($($(#[$doc:meta])* $name:ident: $mariadb_network:literal, $postgres_network:literal;)+) => {
         mod mariadb_server {
             $($(#[$doc])* #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { super::$name(super::Engine::MariaDb, $mariadb_network).await })+
+            async fn $name() { super::$name(crate::Engine::MariaDb, $mariadb_network).await })+
         }
         mod postgres_server {
             $($(#[$doc])* #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() { super::$name(super::Engine::Postgres, $postgres_network).await })+
+            async fn $name() { super::$name(crate::Engine::Postgres, $postgres_network).await })+
         }
     };
 }
+use on_each_engine;
 
 on_each_engine! {
     a_committed_row_sends_the_next_call_elsewhere: 101, 102;

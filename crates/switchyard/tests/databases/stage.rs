@@ -104,7 +104,12 @@ impl Stage {
 
     /// Places a call, and says how it ended: the status, and which PBX gave it, or `retry` where it had a Retry-After.
     pub(crate) fn call(&mut self, did: &str) -> String {
-        let head = self.ask("INVITE", &format!("{did}@127.7.{}.1", self.network));
+        self.call_from("+447700900123", did)
+    }
+
+    /// The same for another caller.
+    pub(crate) fn call_from(&mut self, caller: &str, did: &str) -> String {
+        let head = self.ask("INVITE", caller, &format!("{did}@127.7.{}.1", self.network));
         let status = head.split(' ').nth(1).unwrap_or_default();
         let who = value_of(&head, "X-Who").unwrap_or("nobody");
         let who = if value_of(&head, "Retry-After").is_some() { "retry" } else { who };
@@ -113,17 +118,17 @@ impl Stage {
 
     /// Asks whether the proxy is ready.
     pub(crate) fn options(&mut self) -> String {
-        self.ask("OPTIONS", &format!("127.7.{}.1", self.network))
+        self.ask("OPTIONS", "+447700900123", &format!("127.7.{}.1", self.network))
     }
 
-    fn ask(&mut self, method: &str, target: &str) -> String {
+    fn ask(&mut self, method: &str, caller: &str, target: &str) -> String {
         self.calls += 1;
         let (network, id) = (self.network, format!("{}-{}", self.calls, std::process::id()));
         let proxy = format!("127.7.{network}.1:5060");
         let request = |method: &str, to_tag: &str| {
             format!(
                 "{method} sip:{target} SIP/2.0\r\nVia: SIP/2.0/UDP 127.7.{network}.2:5060;branch=z9hG4bK{id}\r\n\
-                 Max-Forwards: 70\r\nFrom: <sip:+447700900123@127.7.{network}.2>;tag=1\r\n\
+                 Max-Forwards: 70\r\nFrom: <sip:{caller}@127.7.{network}.2>;tag=1\r\n\
                  To: <sip:{target}>{to_tag}\r\nCall-ID: {id}\r\nCSeq: 1 {method}\r\n\
                  Contact: <sip:127.7.{network}.2>\r\nContent-Length: 0\r\n\r\n"
             )
@@ -170,6 +175,27 @@ impl Stage {
             }
             assert!(begun.elapsed() < PATIENCE, "{status}");
         }
+    }
+
+    /// Runs a verb that asks the running process; answers with its exit code and all that it printed.
+    pub(crate) fn verb(&self, arguments: &[&str]) -> (i32, String) {
+        let (verb, rest) = arguments.split_first().unwrap();
+        let output = self.program(verb).args(rest).output().unwrap();
+        let printed = [output.stdout, output.stderr].concat();
+        (output.status.code().unwrap(), String::from_utf8(printed).unwrap())
+    }
+
+    /// What a verb that must go well prints.
+    pub(crate) fn done(&self, arguments: &[&str]) -> String {
+        let (code, told) = self.verb(arguments);
+        assert_eq!(code, 0, "{arguments:?}: {told}\n{}", self.log());
+        told
+    }
+
+    /// The same for programs.
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
+        let told = self.done(&[arguments, &["-o", "json"]].concat());
+        serde_json::from_str(&told).unwrap_or_else(|fault| panic!("{arguments:?}: {fault}\n{told}"))
     }
 
     /// Runs `switchyard db VERB`; answers with its exit code and all that it printed.

@@ -43,17 +43,18 @@ impl Order<'_> {
             }
             Order::Lease { id, lease, before, replaces } => {
                 let key = written(lease.number);
-                transaction.free(OwnTable::Leases, &key, replaces).await?;
+                let replaced = transaction.free(OwnTable::Leases, &key, replaces).await?;
                 transaction.insert_lease(id, &lease, by).await?;
                 let after = format!("{} until {}", lease.environment, lease.ends_at_ms);
-                transaction.audit("lease", &key, Some(before.as_str()), Some(&after), by).await
+                let before = replaced.as_deref().unwrap_or(before.as_str());
+                transaction.audit("lease", &key, Some(before), Some(&after), by).await
             }
             Order::Tester { id, tester, replaces } => {
                 let key = tester_key(tester);
-                transaction.free(OwnTable::Testers, &key, replaces).await?;
+                let replaced = transaction.free(OwnTable::Testers, &key, replaces).await?;
                 transaction.insert_tester(id, tester, by).await?;
                 let after = format!("{} until {}", tester.environment, tester.ends_at_ms);
-                transaction.audit("set_tester", &key, replaces, Some(&after), by).await
+                transaction.audit("set_tester", &key, replaced.as_deref(), Some(&after), by).await
             }
             Order::Panic { id, ends_at_ms } => {
                 transaction.free(OwnTable::Panic, PANIC_KEY, None).await?;

@@ -71,10 +71,28 @@ impl<'e> Transaction<'e> {
         Ok(found.into_iter().next().map(|row| row.into_iter().next().flatten().unwrap_or_else(|| "NULL".to_owned())))
     }
 
-    /// Makes room for a new one: what has ended by itself gives up its key, what is replaced ends now. A fault when
-    /// another is in effect.
-    pub(super) async fn free(&mut self, table: OwnTable, key: &str, replaces: Option<&str>) -> Result<(), WriteFault> {
+    /// Makes room for a new one: what has ended by itself gives up its key, what is replaced ends now. Answers with what
+    /// that said. A fault when another is in effect, or when what is to be replaced is about something else.
+    pub(super) async fn free(
+        &mut self,
+        table: OwnTable,
+        key: &str,
+        replaces: Option<&str>,
+    ) -> Result<Option<String>, WriteFault> {
         self.check_is_there(table).await?;
+        let replaced = match replaces {
+            Some(id) => match self.present(table, id).await? {
+                Some((of, _)) if of != key => {
+                    return Err(WriteFault::Invalid {
+                        what: "replaces",
+                        expected: format!("one of {key}, found one of {of}"),
+                    });
+                }
+                Some((_, before)) => Some(before),
+                None => return Err(WriteFault::Ended { id: id.to_owned() }),
+            },
+            None => None,
+        };
         let (name, now_ms, key) = (table.name(), self.now_ms, self.engine.dialect().literal(key.as_bytes()));
         let over = format!("UPDATE {name} SET active_key = NULL WHERE active_key = {key} AND ends_at_ms <= {now_ms}");
         self.engine.execute(&over).await?;
@@ -89,7 +107,7 @@ impl<'e> Transaction<'e> {
                 let [id, by, reason] = texts(row);
                 Err(WriteFault::Exists { id, found: format!("by {by}: {reason}") })
             }
-            None => Ok(()),
+            None => Ok(replaced),
         }
     }
 

@@ -149,6 +149,11 @@ pub(crate) async fn testers_and_panic_have_their_order(writes: &Writes, watcher:
     assert_eq!(route(watcher, "+918065978000", Some(caller)), (Environment::Staging, RoutedBy::Tester));
     assert_eq!(route(watcher, "+918065978001", Some(caller)), (Environment::Oss, RoutedBy::Tester));
     assert_eq!(route(watcher, "+918065978000", Some("+447700900002")), (Environment::Prod, RoutedBy::Row));
+    // What is about someone else is not ended by the way.
+    let other = override_of(Subject::Did(number("+918065978001")), Environment::Staging);
+    let astray = writes.set_tester(other, Some(&made.id), &by("Ravi")).await;
+    assert!(matches!(astray, Err(WriteFault::Invalid { what: "replaces", .. })), "{astray:?}");
+    assert_eq!(route(watcher, "+918065978001", Some(caller)), (Environment::Oss, RoutedBy::Tester));
     let unknown =
         writes.set_tester(override_of(Subject::Organisation("x".into()), Environment::Oss), None, &by("x")).await;
     assert_eq!(unknown.err(), Some(WriteFault::NoSuchOrganisation { id: "x".to_owned() }));
