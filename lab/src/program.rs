@@ -72,7 +72,11 @@ fn started(place: &Place, binary: &Path, start: u32) -> Process {
     until(
         || format!("switchyard to serve\n{}", text_of(&log)),
         PATIENCE,
-        || text_of(&log).contains("switchyard serves"),
+        || {
+            // The first look at the database may end after the start.
+            let text = text_of(&log);
+            text.contains("switchyard serves") && text.contains("directory published")
+        },
     );
     process
 }

@@ -142,7 +142,7 @@ proptest! {
         prop_assert_eq!(ours.port, theirs.port().map(|port| *port.value()));
         let theirs_params: String = theirs.params.iter().map(ToString::to_string).collect();
         let ours_params = String::from_utf8(ours.params.of(ours.bytes).to_vec()).unwrap();
-        prop_assert_eq!(ours_params.replace("tcp", "TCP"), theirs_params);
+        prop_assert_eq!(ours_params.replace(";transport=tcp", ";transport=TCP"), theirs_params);
         prop_assert_eq!(ours.param("lr").is_some(), theirs.params.contains(&rsip::common::uri::Param::Lr));
     }
 

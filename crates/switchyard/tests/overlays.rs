@@ -78,10 +78,10 @@ impl Town {
             .spawn()
             .unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.contains("switchyard serves") {
-            line.clear();
-            assert!(log.read_line(&mut line).unwrap() > 0, "it did not start");
+        // The first look at the database may end after the start.
+        let mut text = String::new();
+        while !["switchyard serves", "directory published"].iter().all(|awaited| text.contains(awaited)) {
+            assert!(log.read_line(&mut text).unwrap() > 0, "it did not start");
         }
         // A full pipe would hold nobody up, and loses lines: nobody reads on.
         self.running = Some((child, log));

@@ -61,8 +61,17 @@ impl Running {
             .unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         let mut running = Running { child, log, proxy, gateway, pbx, config, folder };
-        running.said("switchyard serves");
+        running.began();
         running
+    }
+
+    /// Reads the log until it serves, with a directory: the first look at the database may end after the start.
+    fn began(&mut self) {
+        let mut awaited = vec!["switchyard serves", "directory published"];
+        while !awaited.is_empty() {
+            let line = self.said("");
+            awaited.retain(|text| !line.contains(text));
+        }
     }
 
     /// Reads the log until a line has `text`, and returns that line.
