@@ -36,8 +36,8 @@ pub(crate) fn cable(run: &Run) -> Result<()> {
     Ok(())
 }
 
-/// Brings `wg0` up on every node with `wg-quick` and the files of `deploy/wireguard`, and waits until each spoke has
-/// shaken hands with the hub.
+/// Brings `wg0` up on every node with `wg-quick` and the files of `deploy/wireguard`, its packet filter among them, and
+/// waits until each spoke has shaken hands with the hub.
 pub(crate) fn tunnel(run: &Run) -> Result<()> {
     let keys = Keys::generate()?;
     for node in Node::ALL {
@@ -52,8 +52,20 @@ pub(crate) fn tunnel(run: &Run) -> Result<()> {
         std::io::Write::write_all(&mut file?, keys.configuration(node, endpoint)?.as_bytes())?;
         let mut up = command(&entry_of(run, node)?, "wg-quick");
         succeeds(up.arg("up").arg(&path)).context("wg-quick and wireguard-go come with the packages of these names")?;
+        let rules = folder.join("switchyard.nft");
+        std::fs::write(&rules, rules_of(node))?;
+        let mut load = command(&entry_of(run, node)?, "nft");
+        succeeds(load.arg("-f").arg(&rules)).context("nft comes with the package nftables")?;
     }
     handshakes(run)
+}
+
+/// What may reach the node's address in the tunnel.
+fn rules_of(node: Node) -> &'static str {
+    match node {
+        Node::Prod => include_str!("../../deploy/wireguard/prod.nft"),
+        Node::Nuc | Node::Staging | Node::Oss => include_str!("../../deploy/wireguard/spoke.nft"),
+    }
 }
 
 /// The words before a program that runs on `node`.

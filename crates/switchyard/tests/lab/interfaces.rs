@@ -7,6 +7,17 @@ use lab::sipp::Calls;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::time::{Duration, Instant};
 
+/// Gives the strangers' side the gateway's address, and a way to the proxy past the tunnel.
+pub(crate) fn claim_the_gateways_address(site: &Site) {
+    let wan = site.lab.wan();
+    let ip = |arguments: &[&str]| {
+        let status = std::process::Command::new("ip").args(["-n", &wan]).args(arguments).status().unwrap();
+        assert!(status.success(), "ip {arguments:?}");
+    };
+    ip(&["address", "add", "10.10.10.2/32", "dev", "lo"]);
+    ip(&["route", "add", "10.10.10.1/32", "via", &Node::Prod.outer_address().to_string(), "src", "10.10.10.2"]);
+}
+
 /// A message of a call that a test writes by hand.
 fn request(method: &str, uri: &str, from: SocketAddrV4, more: &str) -> String {
     let number = if method == "BYE" { 2 } else { 1 };
@@ -18,22 +29,17 @@ fn request(method: &str, uri: &str, from: SocketAddrV4, more: &str) -> String {
 }
 
 /// A packet from the outer interface that claims to be the gateway. Only its interface tells: the kernel is told to
-/// let it in.
+/// let it in, and the node's packet filter is taken away.
 #[test]
 fn a_packet_from_outside_that_claims_to_be_the_gateway_gets_silence() {
     let site = Site::up(30);
+    site.lab.ran(Node::Prod, "nft", &["delete", "table", "inet", "switchyard"]).unwrap();
     for interface in ["all", "eth0", "wg0"] {
         site.lab.ran(Node::Prod, "sysctl", &["-q", "-w", &format!("net.ipv4.conf.{interface}.rp_filter=0")]).unwrap();
     }
     let pbx = site.silence(Node::Prod);
     let gateway = site.silence(Node::Nuc);
-    let wan = site.lab.wan();
-    let ip = |arguments: &[&str]| {
-        let status = std::process::Command::new("ip").args(["-n", &wan]).args(arguments).status().unwrap();
-        assert!(status.success(), "ip {arguments:?}");
-    };
-    ip(&["address", "add", "10.10.10.2/32", "dev", "lo"]);
-    ip(&["route", "add", "10.10.10.1/32", "via", &Node::Prod.outer_address().to_string(), "src", "10.10.10.2"]);
+    claim_the_gateways_address(&site);
     let tap = site.capture(Node::Prod, "eth0");
     let claimed = SocketAddrV4::new(Node::Nuc.address(), 5060);
     let impostor = site.lab.inside(None, move || UdpSocket::bind(claimed)).unwrap().unwrap();

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "the lint's leave for tests does not reach the functions they share")]
 
 mod calls;
+mod filter;
 mod impaired;
 mod interfaces;
 mod media;
