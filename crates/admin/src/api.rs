@@ -10,7 +10,7 @@ pub mod generations;
 pub mod guard;
 pub mod leases;
 pub mod panic;
-mod request;
+pub(crate) mod request;
 pub mod testers;
 pub mod times;
 mod written;
@@ -54,7 +54,7 @@ pub struct Api {
 }
 
 impl Api {
-    fn directory(&self) -> Arc<Directory> {
+    pub(crate) fn directory(&self) -> Arc<Directory> {
         self.watcher.published().load()
     }
 

@@ -6,6 +6,7 @@
 //!   the same whatever serves it.
 //! - [`serve`]: the router on the Unix socket in the state folder, which root, the process's user and its group may
 //!   open. The kernel says who asks.
+//! - [`page`]: the pages under `/admin`, on the API's own values.
 //! - [`Caller`], [`Role`]: who asks, and what they may.
 //! - [`Problem`]: every answer that is no success.
 //! - [`Client`]: the command line's side.
@@ -14,6 +15,7 @@ mod access;
 pub mod api;
 mod client;
 mod observe;
+pub mod page;
 mod problem;
 mod server;
 mod status;

@@ -52,7 +52,7 @@ pub(super) fn router() -> Router<Arc<Api>> {
     Router::new().route("/audit", get(list))
 }
 
-async fn list(
+pub(crate) async fn list(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
     Query(question): Query<AuditQuestion>,

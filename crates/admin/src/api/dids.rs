@@ -132,7 +132,7 @@ pub(super) fn router() -> Router<Arc<Api>> {
         .route("/dids/{number}/environment", put(change))
 }
 
-async fn list(
+pub(crate) async fn list(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
     Query(question): Query<DidsQuestion>,

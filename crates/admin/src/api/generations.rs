@@ -160,7 +160,10 @@ pub(super) fn router() -> Router<Arc<Api>> {
     Router::new().route("/generations", get(list)).route("/generations/diff", get(diff))
 }
 
-async fn list(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Result<Json<Generations>, Problem> {
+pub(crate) async fn list(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<Generations>, Problem> {
     caller.may(Role::Viewer)?;
     let entries = api.watcher.generations().into_iter().rev().map(|note| GenerationEntry {
         generation: note.generation.0,
@@ -172,7 +175,7 @@ async fn list(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>)
     Ok(Json(Generations { generations: entries.collect() }))
 }
 
-async fn diff(
+pub(crate) async fn diff(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
     Query(DiffQuestion { from, to }): Query<DiffQuestion>,

@@ -51,7 +51,10 @@ pub(super) fn router() -> Router<Arc<Api>> {
     Router::new().route("/panic", get(show).put(declare).delete(release))
 }
 
-async fn show(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Result<Json<PanicState>, Problem> {
+pub(crate) async fn show(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<PanicState>, Problem> {
     caller.may(Role::Viewer)?;
     let is_on = api.directory().overlays().panic.is_some();
     let panic = match api.writes.present_panic().await {

@@ -75,7 +75,10 @@ pub(super) fn router() -> Router<Arc<Api>> {
     Router::new().route("/testers", get(list).post(add)).route("/testers/{id}", delete(end))
 }
 
-async fn list(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Result<Json<Testers>, Problem> {
+pub(crate) async fn list(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Json<Testers>, Problem> {
     caller.may(Role::Viewer)?;
     let notes = api.writes.testers().await?;
     let directory = api.directory();

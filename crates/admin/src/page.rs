@@ -1,0 +1,68 @@
+//! What people see: server-rendered pages under `/admin`, on the values that the API answers with.
+//!
+//! A page reads through the API's own functions and writes through the API itself (`assets/page.js`), so that page, command
+//! line and scripts say and do the same. Everything is in the binary: templates are compiled in, and so are the style
+//! and the one script, under names that change with their content.
+
+mod assets;
+mod dids;
+mod events;
+mod frame;
+mod overview;
+mod tables;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::get;
+
+use crate::api::Api;
+use crate::problem::{Kind, Problem};
+pub use frame::Session;
+use frame::{Frame, Looker};
+
+/// Every page. Whatever serves it puts a [`crate::Caller`] into each request's extensions first, and a [`Session`] where
+/// there is one.
+pub fn router(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/admin", get(overview::show))
+        .route("/admin/", get(async || Redirect::permanent("/admin")))
+        .route("/admin/dids", get(dids::show))
+        .route("/admin/peers", get(tables::peers))
+        .route("/admin/generations", get(tables::generations))
+        .route("/admin/faults", get(tables::faults))
+        .route("/admin/testers", get(tables::testers))
+        .route("/admin/audit", get(tables::audit))
+        .route("/admin/events", get(events::stream))
+        .route("/admin/assets/{name}", get(assets::asset))
+        .fallback(async |looker: Looker| not_found(&looker))
+        .with_state(api)
+}
+
+fn not_found(looker: &Looker) -> Response {
+    shown_problem(looker, &Problem::new(Kind::NotFound, "found no such page"))
+}
+
+/// A page from its template.
+fn page<T: askama::Template>(template: &T) -> Response {
+    match template.render() {
+        Ok(text) => Html(text).into_response(),
+        Err(fault) => Problem::new(Kind::Internal, fault.to_string()).into_response(),
+    }
+}
+
+#[derive(askama::Template)]
+#[template(path = "problem.html")]
+struct ProblemPage {
+    frame: Frame,
+    title: String,
+    detail: String,
+}
+
+/// The page of a request that cannot be answered as asked.
+fn shown_problem(looker: &Looker, problem: &Problem) -> Response {
+    let Problem { title, detail, .. } = problem.clone();
+    let shown = page(&ProblemPage { frame: looker.frame(""), title, detail });
+    (problem.kind.status(), shown).into_response()
+}
