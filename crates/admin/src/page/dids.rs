@@ -1,8 +1,6 @@
 //! `/admin/dids`: every number, where its calls land and why, and the way to move it.
 
 use askama::Template;
-use axum::Extension;
-use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 
@@ -97,7 +95,7 @@ struct Row {
 }
 
 pub(super) async fn show(looker: Looker, Query(form): Query<Form>) -> Response {
-    let (state, caller) = (State(looker.api.clone()), Extension(looker.caller.clone()));
+    let (state, caller) = (looker.state(), looker.extension());
     let found = match dids::list(state, caller, Query(form.question())).await {
         Ok(found) => found.0,
         Err(problem) => return shown_problem(&looker, &problem),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use axum::extract::{Extension, FromRequestParts};
+use axum::extract::{Extension, FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::response::Response;
 
@@ -40,6 +40,16 @@ impl FromRequestParts<Arc<Api>> for Looker {
 }
 
 impl Looker {
+    /// What the API's own functions take: what it is about.
+    pub(super) fn state(&self) -> State<Arc<Api>> {
+        State(Arc::clone(&self.api))
+    }
+
+    /// What they take, too: who asks.
+    pub(super) fn extension(&self) -> Extension<Caller> {
+        Extension(self.caller.clone())
+    }
+
     /// The frame of a page of this section.
     pub(super) fn frame(&self, section: &'static str) -> Frame {
         self.frame_of(section, &(self.api.status)())

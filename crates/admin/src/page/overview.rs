@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use askama::Template;
-use axum::Extension;
-use axum::extract::State;
 use axum::response::Response;
 
 use super::frame::{Frame, Looker, Moment};
@@ -59,7 +57,7 @@ struct HeldShown {
 pub(super) async fn show(looker: Looker) -> Response {
     let status = (looker.api.status)();
     let frame = looker.frame_of("Overview", &status);
-    let asked = panic::show(State(looker.api.clone()), Extension(looker.caller.clone())).await;
+    let asked = panic::show(looker.state(), looker.extension()).await;
     // Without our tables there is no panic, and nobody to ask who made it.
     let asked = asked.map(|answer| answer.0).ok();
     let in_effect = asked.as_ref().and_then(|panic| panic.panic.as_ref());

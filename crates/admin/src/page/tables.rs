@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use askama::Template;
-use axum::Extension;
-use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 
@@ -96,7 +94,7 @@ pub(super) struct DiffLine {
 }
 
 pub(super) async fn generations(looker: Looker, Query(between): Query<Between>) -> Response {
-    let (state, caller) = (State(looker.api.clone()), Extension(looker.caller.clone()));
+    let (state, caller) = (looker.state(), looker.extension());
     let listed = match generations::list(state.clone(), caller.clone()).await {
         Ok(listed) => listed.0.generations,
         Err(problem) => return shown_problem(&looker, &problem),
@@ -162,7 +160,7 @@ struct FaultsPage {
 
 pub(super) async fn faults(looker: Looker, Query(form): Query<FaultsForm>) -> Response {
     let question = FaultsQuestion { reason: form.reason.clone(), skip: Some(form.skip), limit: Some(ROWS) };
-    let asked = faults::list(State(looker.api.clone()), Extension(looker.caller.clone()), Query(question)).await;
+    let asked = faults::list(looker.state(), looker.extension(), Query(question)).await;
     let found = match asked {
         Ok(found) => found.0,
         Err(problem) => return shown_problem(&looker, &problem),
@@ -196,7 +194,7 @@ struct TesterLine {
 }
 
 pub(super) async fn testers(looker: Looker) -> Response {
-    let asked = testers::list(State(looker.api.clone()), Extension(looker.caller.clone())).await;
+    let asked = testers::list(looker.state(), looker.extension()).await;
     let frame = looker.frame("Testers");
     let (testers, trouble) = match asked {
         Ok(found) => (found.0.testers, None),
@@ -239,7 +237,7 @@ struct ChangeLine {
 
 pub(super) async fn audit(looker: Looker) -> Response {
     let question = AuditQuestion { limit: Some(ROWS) };
-    let asked = audit::list(State(looker.api.clone()), Extension(looker.caller.clone()), Query(question)).await;
+    let asked = audit::list(looker.state(), looker.extension(), Query(question)).await;
     let (changes, trouble) = match asked {
         Ok(found) => (found.0.changes, None),
         Err(problem) => (Vec::new(), Some(problem.detail)),
