@@ -68,6 +68,8 @@ pub struct Verified {
     pub token: Token,
     /// Which side the request comes from.
     pub side: Side,
+    /// The id of the key that signed it.
+    pub key_id: u8,
     /// The caller's two names, where we changed the caller ID.
     pub names: Option<Names>,
 }
@@ -116,7 +118,7 @@ impl Token {
         for (tag, side) in [(from_tag, Side::Caller), (to_tag, Side::Callee)] {
             let wanted = keys.sign_with(key_id, Use::Token, &[signed, call_id, tag])?;
             if same_mac(&wanted, mac) {
-                return Some(Verified { token, side, names });
+                return Some(Verified { token, side, key_id, names });
             }
         }
         None
@@ -379,7 +381,7 @@ mod tests {
     }
 
     fn verified(token: Token, side: Side, names: Option<Names>) -> Option<Verified> {
-        Some(Verified { token, side, names })
+        Some(Verified { token, side, key_id: 1, names })
     }
 
     #[test]

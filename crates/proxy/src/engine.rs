@@ -8,6 +8,7 @@ mod answer;
 mod attempt;
 mod availability;
 mod by_size;
+mod calls;
 mod names;
 mod reload;
 mod response;
@@ -16,6 +17,7 @@ mod time;
 
 use crate::admission;
 use crate::caller_id::{Presented, Shown};
+use crate::calls::{CallKey, Calls};
 use crate::dialog_token::{Hop, Token, Verified};
 use crate::dispatch::{self, Decision, Direction, Outcome, Question, Step};
 use crate::flow::{Flow, ListenerId, PartyId, Time, Transport};
@@ -25,13 +27,14 @@ use crate::outbox::{Absorbed, DropReason, Event, Outbox, Warning};
 use crate::refusal::Refusal;
 use crate::rewrite::{Record, Routes, UriOut};
 use crate::route::{self, Way};
-use crate::settings::{Listener, Peer, Role, Settings};
+use crate::settings::{Listener, Peer, Settings};
 use crate::targets::{States, Strains};
 use crate::timers::{TimerId, Timers};
 use crate::transaction::Context;
 use crate::transaction::key::{Identity, Key};
 use crate::transaction::table::Table;
 use attempt::Plan;
+use calls::{Begins, Customer};
 use directory::Directory;
 use sip::{Index, Method, Parsed, Request, Rport};
 use std::net::SocketAddr;
@@ -46,6 +49,7 @@ pub struct Engine {
     former_keys: Vec<FormerKey>,
     former_peers: Vec<reload::FormerPeer>,
     table: Table,
+    calls: Calls,
     timers: Timers,
     /// Peers that asked for a pause (503 with Retry-After), and until when.
     paused: Vec<(SocketAddr, Time)>,
@@ -121,6 +125,7 @@ impl Engine {
             former_keys: Vec::new(),
             former_peers: Vec::new(),
             table: Table::new(),
+            calls: Calls::default(),
             timers: Timers::new(),
             paused: Vec::new(),
             states: Arc::default(),
@@ -269,11 +274,15 @@ impl Engine {
             Some(text) if way.verified.is_some() && makes_dialog(arrival.request.method()) => Record::Copy(text),
             _ => Record::None,
         };
+        let call = self.call_in_dialog(arrival.request, arrival.party, way.verified.as_ref());
+        if let Some(verified) = way.verified.as_ref().filter(|_| arrival.request.method() == Method::Bye) {
+            self.note_bye(turn, arrival.request, call, verified.side);
+        }
         let (uri, routes) = in_dialog_uri(&arrival.way);
         let settings = Arc::clone(&self.settings);
         let shown = names::shown_in_dialog(&settings, arrival, toward, way.verified.as_ref());
         let identity = names::edits_in_dialog(&settings, arrival, toward, way.verified.as_ref(), shown.as_ref());
-        self.open(turn, arrival, Plan { toward, peer, untried: &[], fallback: None, uri, routes, record, identity });
+        self.open(turn, arrival, Plan { call, uri, routes, record, identity, ..Plan::to(toward, peer, arrival) });
     }
 
     /// The next hop of an in-dialog request (decision on F6): the token's peer; without a token, the local PBX for calls
@@ -330,10 +339,11 @@ impl Engine {
         let caller = names::tester_of(&self.settings, turn, arrival);
         let question = Question { from: arrival.party, method: request.method(), user, caller };
         let decision = self.decide(turn.directory, &question);
-        self.tell(turn, arrival, user, &decision);
+        let call = self.call_key(decision.direction, request);
+        self.tell(turn, arrival, user, call, &decision);
         match decision.outcome {
             Outcome::Refuse(refusal) => self.refuse(turn, arrival, refusal),
-            Outcome::Forward(toward) => self.dispatch(turn, arrival, toward, user, &decision),
+            Outcome::Forward(toward) => self.dispatch(turn, arrival, toward, (user, call), &decision),
         }
     }
 
@@ -344,7 +354,7 @@ impl Engine {
         turn: &mut Turn<'_>,
         arrival: &Arrival<'_>,
         toward: PartyId,
-        user: &[u8],
+        (user, call): (&[u8], CallKey),
         decision: &Decision,
     ) {
         let settings = Arc::clone(&self.settings);
@@ -382,10 +392,14 @@ impl Engine {
         let uri = UriOut::Peer { uri: arrival.way.uri, user };
         let routes = Routes { skip_first: arrival.way.skip_first, skip_last: arrival.way.skip_last, append: None };
         let fallback = self.fallback_for(toward, decision);
-        self.open(turn, arrival, Plan { toward, peer: *peer, untried, fallback, uri, routes, record, identity });
+        let party = Customer::of(turn.directory, decision, presented.as_ref());
+        let begins = Begins { key: call, direction: decision.direction, toward, party };
+        let sets_up = self.begin_call(turn, arrival, &begins);
+        let plan = Plan { call, sets_up, untried, fallback, uri, routes, record, identity, toward, peer: *peer };
+        self.open(turn, arrival, plan);
     }
 
-    fn tell(&self, turn: &mut Turn<'_>, arrival: &Arrival<'_>, user: &[u8], decision: &Decision) {
+    fn tell(&self, turn: &mut Turn<'_>, arrival: &Arrival<'_>, user: &[u8], key: CallKey, decision: &Decision) {
         let trace = &decision.trace;
         let told = [
             (trace.has(|step| matches!(step, Step::StaysHere { .. })), Warning::StaysHere),
@@ -401,22 +415,8 @@ impl Engine {
         let call_id = turn.outbox.keep(arrival.request.call_id());
         let called = turn.outbox.keep(user);
         let method = arrival.request.method();
-        turn.outbox.event(Event::Decided { call_id, from: arrival.party, called, method, decision: *decision });
-    }
-
-    /// The token of a new dialog: its two peers, as they are configured.
-    fn token_for(&self, from: PartyId, flow: Flow, toward: PartyId, peer: &Peer) -> Option<Token> {
-        let caller = self.settings.party(from)?.peer_at(flow.remote)?;
-        let roles = [self.settings.party(from)?.role, self.settings.party(toward)?.role];
-        let environment = roles.into_iter().find_map(|role| match role {
-            Role::Environment(environment) => Some(environment),
-            Role::Trunk => None,
-        });
-        let direction = match roles {
-            [Role::Trunk, _] => Direction::Inbound,
-            _ => Direction::Outbound,
-        };
-        Some(Token { direction, environment, caller: caller.hop(), callee: peer.hop() })
+        let from = arrival.party;
+        turn.outbox.event(Event::Decided { call_id, key, from, called, method, decision: *decision });
     }
 
     /// The peer that a token's hop names; one that is not configured any more is reached from the first listener of

@@ -31,6 +31,7 @@ struct Derived {
     branch: [u8; 32],
     token: [u8; 32],
     tag: [u8; 32],
+    call: [u8; 32],
 }
 
 impl fmt::Debug for Derived {
@@ -45,6 +46,7 @@ pub(crate) enum Use {
     Branch,
     Token,
     Tag,
+    Call,
 }
 
 impl KeyRing {
@@ -77,6 +79,7 @@ impl Derived {
             branch: blake3::derive_key("switchyard 2026 via branch", &key.secret),
             token: blake3::derive_key("switchyard 2026 dialog token", &key.secret),
             tag: blake3::derive_key("switchyard 2026 local tag", &key.secret),
+            call: blake3::derive_key("switchyard 2026 call", &key.secret),
         }
     }
 
@@ -85,6 +88,7 @@ impl Derived {
             Use::Branch => &self.branch,
             Use::Token => &self.token,
             Use::Tag => &self.tag,
+            Use::Call => &self.call,
         }
     }
 }

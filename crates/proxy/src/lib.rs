@@ -10,6 +10,7 @@
 
 pub mod admission;
 pub mod caller_id;
+pub mod calls;
 pub mod dialog_token;
 pub mod dispatch;
 pub mod engine;
@@ -28,6 +29,7 @@ mod transaction;
 pub mod untagged;
 
 pub use caller_id::{Claims, Presented, Rule, Shown, present};
+pub use calls::{Call, CallKey, EndedBy};
 pub use dispatch::{Decision, Outcome, Question, decide};
 pub use engine::Engine;
 pub use flow::{Flow, InterfaceId, ListenerId, PartyId, Time, Transport};

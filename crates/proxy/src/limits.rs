@@ -27,3 +27,7 @@ pub const NAME_BYTES: usize = 200;
 pub const IDENTITY_STEPS: usize = 16;
 /// Keys that signed before, whose transactions may still be open: changes of the ring within a transaction's life.
 pub const FORMER_KEYS: usize = 8;
+/// Bytes of each text that a call in progress keeps: its Call-ID, the two numbers and the organisation's id.
+pub const CALL_TEXT_BYTES: usize = 256;
+/// How long a call is counted that nobody ends, in seconds, unless the configuration says otherwise.
+pub const CALL_AGE_SECS: u32 = 14_400;

@@ -1,6 +1,7 @@
 //! What leaves the core: bytes to send, and facts to count. The caller owns one [`Outbox`] and reuses it.
 
 use crate::caller_id::Rule;
+use crate::calls::{CallKey, EndedBy};
 use crate::dispatch::Decision;
 use crate::flow::{Flow, PartyId};
 use crate::refusal::Refusal;
@@ -43,6 +44,8 @@ pub enum Event {
     Decided {
         /// The Call-ID, as it arrived.
         call_id: Span,
+        /// The call, from here to its end.
+        key: CallKey,
         /// Who sent it.
         from: PartyId,
         /// The request-URI's user part, as it arrived.
@@ -67,6 +70,8 @@ pub enum Event {
     Final {
         /// The Call-ID, as it arrived.
         call_id: Span,
+        /// The call.
+        key: CallKey,
         /// Who sent the INVITE.
         from: PartyId,
         /// Where it went.
@@ -77,6 +82,19 @@ pub enum Event {
         status: u16,
         /// Microseconds from the INVITE to this response.
         after_us: u64,
+    },
+    /// A call that was answered is over. Once for each; a call that was not answered is over with its [`Event::Final`].
+    Ended {
+        /// The Call-ID, as it arrived.
+        call_id: Span,
+        /// The call.
+        key: CallKey,
+        /// Who or what ended it.
+        by: EndedBy,
+        /// Microseconds from its INVITE to its end.
+        after_us: u64,
+        /// Microseconds from its answer to its end.
+        talked_us: u64,
     },
     /// The first response from 180 to 189 of a call was passed on.
     Ringing {

@@ -291,11 +291,14 @@ pub struct LimitSettings {
     pub transactions: usize,
     /// Retry-After of the 503s that we send, in seconds.
     pub retry_after_secs: u32,
+    /// How long a call is counted that nobody ends, in seconds.
+    pub call_age_secs: u32,
 }
 
 impl Default for LimitSettings {
     fn default() -> Self {
-        LimitSettings { transactions: crate::limits::TRANSACTIONS, retry_after_secs: 5 }
+        let (transactions, call_age_secs) = (crate::limits::TRANSACTIONS, crate::limits::CALL_AGE_SECS);
+        LimitSettings { transactions, retry_after_secs: 5, call_age_secs }
     }
 }
 

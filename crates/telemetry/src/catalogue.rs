@@ -1,5 +1,9 @@
 //! Everything that is measured: name, help, label and the label's values. docs/reference/metrics.md says the same.
 
+mod calls;
+
+pub use calls::{CALLS_ENDED, CALLS_IN_PROGRESS};
+
 /// One thing that is measured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Family {
@@ -451,7 +455,7 @@ pub static READINGS: [&Family; 15] = [
 pub static HISTOGRAMS: [&Family; 2] = [&SETUP_SECONDS, &POST_DIAL_DELAY_SECONDS];
 
 /// How many counted families there are.
-pub const FAMILY_COUNT: usize = 34;
+pub const FAMILY_COUNT: usize = 36;
 
 /// Every counted family, in the order in which they are shown.
 pub static FAMILIES: [&Family; FAMILY_COUNT] = [
@@ -473,6 +477,8 @@ pub static FAMILIES: [&Family; FAMILY_COUNT] = [
     &ABSORBED,
     &RETRANSMITTED,
     &DROPPED,
+    &CALLS_ENDED,
+    &CALLS_IN_PROGRESS,
     &OPEN_TRANSACTIONS,
     &LIMITS,
     &RECEIVED,

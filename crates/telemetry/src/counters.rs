@@ -34,6 +34,8 @@ pub struct Counters {
     absorbed: Cells,
     retransmitted: Cells,
     dropped: Cells,
+    calls_ended: Cells,
+    calls_in_progress: Cells,
     open_transactions: Cells,
     limits: Cells,
     received: Cells,
@@ -102,6 +104,8 @@ pub enum Fact {
     Unreachable,
     /// The core panicked on a message, and was kept from ending the service.
     Panicked,
+    /// How many calls are in progress now.
+    CallsInProgress(u64),
     /// How many transactions are open now.
     OpenTransactions(u64),
 }
@@ -128,6 +132,8 @@ impl Counters {
             absorbed: Cells::new(&catalogue::ABSORBED),
             retransmitted: Cells::new(&catalogue::RETRANSMITTED),
             dropped: Cells::new(&catalogue::DROPPED),
+            calls_ended: Cells::new(&catalogue::CALLS_ENDED),
+            calls_in_progress: Cells::new(&catalogue::CALLS_IN_PROGRESS),
             open_transactions: Cells::new(&catalogue::OPEN_TRANSACTIONS),
             limits: Cells::new(&catalogue::LIMITS),
             received: Cells::new(&catalogue::RECEIVED),
@@ -182,6 +188,7 @@ impl Counters {
                     }
                 }
             }
+            Event::Ended { by, .. } => self.calls_ended.add(by.name(), 1),
             Event::Ringing { from, after_us, .. } => self.time(&self.post_dial_delay_seconds, *from, *after_us),
             Event::InDialog(_, method) => self.in_dialog.add(method_label(*method), 1),
             Event::Absorbed(absorbed) => self.absorbed.add(absorbed.name(), 1),
@@ -219,6 +226,7 @@ impl Counters {
             Fact::OpenStreams(open) => self.open_streams.set(open),
             Fact::Unreachable => self.icmp.add("", 1),
             Fact::Panicked => self.panics.add("", 1),
+            Fact::CallsInProgress(calls) => self.calls_in_progress.set(calls),
             Fact::OpenTransactions(open) => self.open_transactions.set(open),
         }
     }
@@ -295,6 +303,8 @@ impl Counters {
             &self.absorbed,
             &self.retransmitted,
             &self.dropped,
+            &self.calls_ended,
+            &self.calls_in_progress,
             &self.open_transactions,
             &self.limits,
             &self.received,

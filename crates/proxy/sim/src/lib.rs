@@ -14,6 +14,7 @@ mod callee;
 mod caller;
 mod chance;
 mod invariants;
+mod ledger;
 mod links;
 mod phones;
 mod sabotage;

@@ -2,6 +2,7 @@
 
 use crate::chance::Chance;
 use crate::invariants::{Arrival, Broken, Cause, Invariants, Left, Step};
+use crate::ledger::Ledger;
 use crate::links::Links;
 use crate::phones::Phones;
 use crate::sabotage::Sabotage;
@@ -116,6 +117,7 @@ pub struct World {
     pub(crate) links: Links,
     pub(crate) phones: Phones,
     invariants: Invariants,
+    ledger: Ledger,
     pub(crate) told: Told,
     /// What passed lately, for forgers.
     seen: VecDeque<Rc<str>>,
@@ -154,6 +156,7 @@ impl World {
             seed,
             chance,
             invariants: Invariants::new(sites.clone(), numbers, weather.rewrites),
+            ledger: Ledger::default(),
             links: Links::new(sites.len()),
             sites,
             weather,
@@ -250,12 +253,18 @@ impl World {
 
     /// Nobody sends anything any more but the engine, and what that causes.
     fn come_to_rest(&mut self) -> Result<(), Broken> {
+        while self.middle.engine.open_transactions() > 0 && self.run_timer(u64::MAX / 2_000)? {
+            self.run_queue()?;
+        }
+        // Calls that stand with nobody at their ends age: that may take its time, and sends nothing.
+        let rest_ms = self.now_ms;
         while self.run_timer(u64::MAX / 2_000)? {
             self.run_queue()?;
         }
+        self.ledger.check_rest(&self.middle.engine)?;
         let (open, next) = (self.middle.engine.open_transactions(), self.middle.engine.poll_timeout());
         let open = open + self.sabotage.map_or(0, Sabotage::left_open);
-        self.invariants.check_rest(self.now_ms, open, next)
+        self.invariants.check_rest(rest_ms, open, next)
     }
 
     fn happens(&mut self, due: Due) -> Result<(), Broken> {
@@ -297,7 +306,10 @@ impl World {
 
     fn restarts(&mut self) {
         let ring = Arc::new(stage::ring(self.middle.newest_key));
-        self.middle.engine = Engine::new(Arc::clone(&self.middle.settings), ring);
+        let mut engine = Engine::new(Arc::clone(&self.middle.settings), ring);
+        let is_kept = self.chance.percent(75);
+        self.ledger.hand_over(Time::from_millis(self.now_ms), &self.middle.engine, &mut engine, is_kept);
+        self.middle.engine = engine;
         self.links.connections.clear();
         self.invariants.restarted();
         self.told.restarts += 1;
@@ -364,6 +376,7 @@ impl World {
         let middle = &mut self.middle;
         let mut stateless = false;
         for event in middle.outbox.events() {
+            self.ledger.book(event)?;
             match event {
                 Event::Impossible(what) => return Err(format!("impossible: {what}")),
                 Event::Warned(Warning::Stateless) => stateless = true,

@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn retry_after_is_plain_decimal() {
         for (secs, text) in [(0, "0"), (5, "5"), (3_600, "3600"), (u32::MAX, "4294967295")] {
-            let limits = LimitSettings { transactions: 1, retry_after_secs: secs };
+            let limits = LimitSettings { retry_after_secs: secs, ..LimitSettings::default() };
             assert_eq!(RetryAfter::of(&limits).text(), text.as_bytes());
         }
     }

@@ -1,13 +1,15 @@
 //! What happens at a peer: a request goes there, goes to the next one when that fails, and is cancelled.
 
 use super::{Arrival, Engine, Turn};
-use crate::dialog_token::Names;
+use crate::calls::CallKey;
+use crate::dialog_token::{Names, Token};
+use crate::dispatch::Direction;
 use crate::flow::{Flow, PartyId, Time, Transport};
 use crate::identity::IdentityEdits;
 use crate::limits::ATTEMPTS;
 use crate::outbox::{Event, FailoverReason};
 use crate::rewrite::{Forward, HopByHop, NextAttempt, Record, Routes, Stamp, UriOut, write_next_attempt};
-use crate::settings::{Listener, Peer};
+use crate::settings::{Listener, Peer, Role};
 use crate::transaction::invite_client::InviteClient;
 use crate::transaction::invite_server::InviteServer;
 use crate::transaction::key::{Branch, Identity, Key};
@@ -25,6 +27,10 @@ const ELSEWHERE: &[u8] = b"Reason: SIP;cause=200;text=\"Call completed elsewhere
 /// How a request goes out.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan<'a> {
+    /// The call that the request belongs to.
+    pub(super) call: CallKey,
+    /// Its final response says whether that call stands.
+    pub(super) sets_up: bool,
     pub(super) toward: PartyId,
     pub(super) peer: Peer,
     /// Who is tried when `peer` fails, in order.
@@ -35,6 +41,24 @@ pub(super) struct Plan<'a> {
     pub(super) routes: Routes<'a>,
     pub(super) record: Record<'a>,
     pub(super) identity: IdentityEdits<'a>,
+}
+
+impl<'a> Plan<'a> {
+    /// Straight to one peer, and nobody else is tried.
+    pub(super) fn to(toward: PartyId, peer: Peer, arrival: &Arrival<'a>) -> Plan<'a> {
+        Plan {
+            call: CallKey::default(),
+            sets_up: false,
+            toward,
+            peer,
+            untried: &[],
+            fallback: None,
+            uri: UriOut::Keep(arrival.way.uri),
+            routes: Routes { skip_first: 0, skip_last: 0, append: None },
+            record: Record::None,
+            identity: IdentityEdits::default(),
+        }
+    }
 }
 
 impl Engine {
@@ -50,6 +74,8 @@ impl Engine {
         context.remember_names(arrival.request, &plan.identity);
         context.untried.extend(plan.untried.iter().take(ATTEMPTS - 1).rev());
         context.fallback = plan.fallback;
+        context.call = plan.call;
+        context.sets_up = plan.sets_up;
         if arrival.request.method() == Method::Invite {
             self.answer_trying(turn, &mut context, arrival.flow, arrival.request);
         }
@@ -73,6 +99,7 @@ impl Engine {
         let start = turn.outbox.bytes.len();
         let Some(stamp) = forward.write(&mut turn.outbox.bytes) else {
             turn.outbox.event(Event::Impossible("a request's spans contradict each other"));
+            self.note_failed(&mut context);
             return self.table.remove(slot, context);
         };
         context.stamp = stamp;
@@ -123,6 +150,8 @@ impl Engine {
             best: Vec::new(),
             best_status: None,
             toward,
+            call: CallKey::default(),
+            sets_up: false,
             in_dialog: arrival.request.to_tag().is_some(),
             has_rung: false,
             cancelled: false,
@@ -237,6 +266,9 @@ impl Engine {
         if context.method == Method::Invite {
             self.tell_final(turn, context, status);
         }
+        if status >= 300 {
+            self.note_failed(context);
+        }
         context.untried.clear();
         context.fallback = None;
         if context.method != Method::Invite {
@@ -254,7 +286,8 @@ impl Engine {
             let call_id = turn.outbox.keep(sent.call_id());
             let after_us = turn.now.0.saturating_sub(context.opened.0);
             let (from, toward, in_dialog) = (context.party, context.toward, context.in_dialog);
-            turn.outbox.event(Event::Final { call_id, from, toward, in_dialog, status, after_us });
+            let key = context.call;
+            turn.outbox.event(Event::Final { call_id, key, from, toward, in_dialog, status, after_us });
         }
         self.own_index = Some(index);
     }
@@ -286,6 +319,21 @@ impl Engine {
         self.table.add_key(key, context.slot);
         self.push_attempt(turn.now, context, number, key, peer);
         Some(())
+    }
+
+    /// The token of a new dialog: its two peers, as they are configured.
+    pub(super) fn token_for(&self, from: PartyId, flow: Flow, toward: PartyId, peer: &Peer) -> Option<Token> {
+        let caller = self.settings.party(from)?.peer_at(flow.remote)?;
+        let roles = [self.settings.party(from)?.role, self.settings.party(toward)?.role];
+        let environment = roles.into_iter().find_map(|role| match role {
+            Role::Environment(environment) => Some(environment),
+            Role::Trunk => None,
+        });
+        let direction = match roles {
+            [Role::Trunk, _] => Direction::Inbound,
+            _ => Direction::Outbound,
+        };
+        Some(Token { direction, environment, caller: caller.hop(), callee: peer.hop() })
     }
 
     /// The key of a further attempt, from the sender's own Via in the request as we forwarded it.

@@ -38,6 +38,7 @@ impl Engine {
             context.party = moved(context.party);
             context.toward = moved(context.toward);
         }
+        self.carry_calls_over(moved);
     }
 
     /// A peer that is not configured may answer what goes there at `now`; with no time, from its next message on.

@@ -126,6 +126,7 @@ impl Engine {
     fn on_success(&mut self, turn: &mut Turn<'_>, context: &mut Context, response: &Response<'_>) {
         self.pass_up(turn, context, response, false);
         self.note_final(turn, context, response.status());
+        self.note_success(turn.now, context, response);
         if let Server::Invite(server) = &mut context.server
             && server.on_late_success()
         {
@@ -169,6 +170,9 @@ impl Engine {
         }
         self.pass_up(turn, context, response, status >= 300 || context.method != Method::Invite);
         self.note_final(turn, context, status);
+        if status < 300 {
+            self.note_refreshed(turn.now, context, response);
+        }
     }
 
     /// Sends a response on to the one who asked, less our Via. `kept`: it may have to be sent again.

@@ -73,7 +73,7 @@ impl Engine {
             return self.pass(
                 turn,
                 arrival,
-                &Plan { toward, peer, untried: &[], fallback: None, uri, routes, record, identity },
+                &Plan { uri, routes, record, identity, ..Plan::to(toward, peer, arrival) },
             );
         }
         let is_for_us = arrival.way.token.is_none() && arrival.way.next.is_none();
@@ -134,7 +134,7 @@ impl Engine {
         let uri = UriOut::Peer { uri: arrival.way.uri, user };
         let routes = Routes { skip_first: arrival.way.skip_first, skip_last: arrival.way.skip_last, append: None };
         let record = Record::None;
-        self.pass(turn, arrival, &Plan { toward, peer, untried: &[], fallback: None, uri, routes, record, identity });
+        self.pass(turn, arrival, &Plan { uri, routes, record, identity, ..Plan::to(toward, peer, arrival) });
         true
     }
 
@@ -210,6 +210,7 @@ impl Engine {
             Some(()) => {
                 turn.outbox.transmit_since(upstream, start);
                 turn.outbox.event(Event::Warned(Warning::Stateless));
+                self.note_stateless(turn, self.settings.party_of(&flow), response, branch.key_id);
             }
             None => turn.outbox.event(Event::Impossible("a response's spans contradict each other")),
         }

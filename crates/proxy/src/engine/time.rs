@@ -1,6 +1,7 @@
 //! What time alone brings, and what the network says of what we sent.
 
 use super::{Engine, Turn};
+use crate::calls::CALL_TIMER;
 use crate::flow::{Flow, Time};
 use crate::outbox::{Event, FailoverReason, Outbox};
 use crate::targets::PROBE_BRANCH;
@@ -23,7 +24,9 @@ impl Engine {
         let mut due = std::mem::take(&mut self.due);
         self.timers.expire(now, &mut due);
         for id in due.drain(..) {
-            if let Some(mut context) = self.table.take_due(id) {
+            if id.slot & CALL_TIMER != 0 {
+                self.on_call_time(&mut turn, id);
+            } else if let Some(mut context) = self.table.take_due(id) {
                 context.armed = None;
                 self.on_time(&mut turn, &mut context);
                 self.settle(id.slot, context);

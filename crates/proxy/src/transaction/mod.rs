@@ -8,6 +8,7 @@ pub(crate) mod plain_client;
 pub(crate) mod plain_server;
 pub(crate) mod table;
 
+use crate::calls::CallKey;
 use crate::flow::{Flow, PartyId, Time, Transport};
 use crate::identity::IdentityEdits;
 use crate::rewrite::Stamp;
@@ -60,6 +61,10 @@ pub(crate) struct Context {
     pub(crate) best_status: Option<u16>,
     /// Where the attempts go.
     pub(crate) toward: PartyId,
+    /// The call that the request belongs to.
+    pub(crate) call: CallKey,
+    /// The call is in setup by this request: its final response says whether it stands.
+    pub(crate) sets_up: bool,
     /// The request had a To tag: a re-INVITE is no new call.
     pub(crate) in_dialog: bool,
     /// A response from 180 to 189 was passed on.

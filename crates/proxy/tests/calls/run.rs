@@ -9,7 +9,8 @@ use crate::scene::{Endpoint, Scene};
 use crate::text::{Message, Step, Text, What};
 use crate::wire::{Wire, latin1};
 use directory::Directory;
-use proxy::{Engine, Event, Flow, InterfaceId, Key, KeyRing, Listener, ListenerId, Outbox, Time, Transport};
+use proxy::calls::RestoredCall;
+use proxy::{Call, Engine, Event, Flow, InterfaceId, Key, KeyRing, Listener, ListenerId, Outbox, Time, Transport};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -111,11 +112,11 @@ impl Run {
                 self.skips_again = *on;
                 Ok(())
             }
-            What::Restart => {
-                self.settled()?;
-                self.engine = Engine::new(Arc::new(self.scene.settings.clone()), Arc::clone(&self.keys));
-                Ok(())
-            }
+            What::Restart { with_calls } => self.restart(*with_calls),
+            What::Calls(expected) => match self.engine.call_count() {
+                count if count == *expected => Ok(()),
+                count => Err(format!("{count} calls are in progress, expected {expected}")),
+            },
             What::Peer(name, word) => {
                 self.settled()?;
                 self.scene.set_state(name, word)?;
@@ -148,6 +149,17 @@ impl Run {
             }
             What::NothingMore => self.nothing_more(),
         }
+    }
+
+    /// A new process, which gets back from its journal the calls that the old one had in progress, or nothing.
+    fn restart(&mut self, with_calls: bool) -> Result<(), String> {
+        self.settled()?;
+        let before: Vec<RestoredCall> = self.engine.calls().map(|call| restored(call, self.now)).collect();
+        self.engine = Engine::new(Arc::new(self.scene.settings.clone()), Arc::clone(&self.keys));
+        for call in before.iter().filter(|_| with_calls) {
+            self.engine.restore(self.now, call);
+        }
+        Ok(())
     }
 
     /// Steps through the engine's timeouts up to a time. What leaves on the way must be asked for at its own time.
@@ -253,7 +265,8 @@ impl Run {
     fn nothing_more(&mut self) -> Result<(), String> {
         self.settled()?;
         let end = self.now + REST_MAX;
-        while let Some(next) = self.engine.poll_timeout() {
+        // A call that is up is still looked at, and that sends nothing.
+        while let Some(next) = self.engine.poll_timeout().filter(|_| self.engine.open_transactions() > 0) {
             if next > end {
                 return Err(format!("a timeout stands at {} ms, expected rest within an hour", next.as_millis()));
             }
@@ -363,6 +376,24 @@ fn take_as(words: &mut Vec<String>) -> Option<String> {
     None
 }
 
+/// What a journal keeps of a call.
+fn restored(call: &Call, now: Time) -> RestoredCall {
+    let ago = |then: i64| Duration::from_micros(now.0.saturating_add_signed(-then));
+    RestoredCall {
+        key: call.key(),
+        direction: call.direction(),
+        from: call.from(),
+        toward: call.toward(),
+        did: call.did(),
+        call_id: call.call_id().into(),
+        called: call.called().into(),
+        caller: call.caller().into(),
+        organisation: call.organisation().into(),
+        began_ago: ago(call.began_us()),
+        answered_ago: call.answered_us().map(ago),
+    }
+}
+
 fn told_message(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).split("\r\n").map(|line| format!("      | {}\n", line.escape_debug())).collect()
 }
@@ -380,6 +411,9 @@ fn told_event(scene: &Scene, event: &Event) -> String {
             format!("decided {}", rules.join(" "))
         }
         Event::Final { status, after_us, .. } => format!("final {status} after {} ms", after_us / 1_000),
+        Event::Ended { by, after_us, talked_us, .. } => {
+            format!("ended by {} after {} ms, talked {} ms", by.name(), after_us / 1_000, talked_us / 1_000)
+        }
         Event::Ringing { status, after_us, .. } => format!("ringing {status} after {} ms", after_us / 1_000),
         Event::InDialog(from, method) => format!("in_dialog {} {}", party(*from), method.as_str()),
         Event::Absorbed(what) => format!("absorbed {}", what.name()),

@@ -116,6 +116,10 @@ impl Scene {
             "hop_timeout" => self.settings.timers.hop_timeout = duration(value)?,
             "timer_c" => self.settings.timers.timer_c = duration(value)?,
             "transactions" => self.settings.limits.transactions = number(value)?,
+            "call_age" => {
+                let seconds = duration(value)?.as_secs();
+                self.settings.limits.call_age_secs = u32::try_from(seconds).map_err(|fault| fault.to_string())?;
+            }
             "own_names" => self.settings.own_names = value.split_whitespace().map(Box::from).collect(),
             _ => return self.apply_pair(key, value),
         }

@@ -44,8 +44,10 @@ pub(crate) enum What {
     Event(String),
     /// From here on, what has left before may leave again unasked; or no longer.
     SkipAgain(bool),
-    /// The engine is thrown away; a new one has the same keys.
-    Restart,
+    /// The engine is thrown away; a new one has the same keys, and the calls in progress where its journal kept them.
+    Restart { with_calls: bool },
+    /// So many calls are in progress.
+    Calls(usize),
     /// A party cannot be reached: ICMP for what was sent last.
     Unreachable(String),
     /// What people or probes say of a peer.
@@ -209,7 +211,9 @@ fn keyword(number: usize, line: &str) -> Result<What, String> {
         ("event", told) if !told.is_empty() => What::Event(told.into()),
         ("skip", "again") => What::SkipAgain(true),
         ("count", "again") => What::SkipAgain(false),
-        ("restart", "") => What::Restart,
+        ("restart", "") => What::Restart { with_calls: false },
+        ("restart", "with its calls") => What::Restart { with_calls: true },
+        ("calls", count) => What::Calls(count.parse().map_err(|_| format!("found {count:?}, expected a number"))?),
         ("unreachable", party) if !party.is_empty() => What::Unreachable(party.into()),
         ("table", row) if !row.is_empty() => What::Table(row.into()),
         ("overlay", line) if !line.is_empty() => What::Overlay(line.into()),

@@ -40,6 +40,9 @@ impl Log {
             Event::Final { call_id, status, after_us, .. } => {
                 tracing::debug!(call_id = %text(*call_id), status, after_us, "ended");
             }
+            Event::Ended { call_id, by, talked_us, .. } => {
+                tracing::debug!(call_id = %text(*call_id), by = by.name(), talked_us, "the call is over");
+            }
             Event::Refused(party, refusal) if self.has_breath(now, refusal.name()) => {
                 let (status, reason) = (refusal.status(), refusal.name());
                 tracing::info!(party = name(settings, *party), status, reason, "refused: {}", refusal.phrase());

@@ -164,8 +164,9 @@ impl Turns {
             }
         }
         self.failed.clear();
-        let open = u64::try_from(self.engine.open_transactions()).unwrap_or(u64::MAX);
-        self.counters.note(Fact::OpenTransactions(open));
+        let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        self.counters.note(Fact::OpenTransactions(count(self.engine.open_transactions())));
+        self.counters.note(Fact::CallsInProgress(count(self.engine.call_count())));
     }
 
     fn send(&mut self, now: Time, transports: &mut Transports, good: Good) {

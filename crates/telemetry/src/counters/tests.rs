@@ -181,10 +181,11 @@ fn a_decision_counts_by_its_deciding_rule_and_an_invite_as_a_call() {
     let question = Question { from: PartyId(0), method: Method::Invite, user: b"918065978000", caller: None };
     let decision = decide(&settings, &Directory::empty(), &question);
     let span = sip::Span::default();
+    let key = proxy::CallKey::default();
     let counters = Counters::new();
     counters.set_parties(&settings.parties);
     for method in [Method::Invite, Method::Message] {
-        counters.record(&Event::Decided { call_id: span, from: PartyId(0), called: span, method, decision });
+        counters.record(&Event::Decided { call_id: span, key, from: PartyId(0), called: span, method, decision });
     }
     assert_eq!(counters.value(&catalogue::DECISIONS, "no_table"), 2);
     assert_eq!(counters.value(&catalogue::CALLS, "inbound"), 1);
@@ -205,6 +206,7 @@ fn a_setup_counts_under_its_environment_and_a_reload_keeps_what_was_counted() {
     let call_id = sip::Span::default();
     let ended = |from, toward, in_dialog, status| Event::Final {
         call_id,
+        key: proxy::CallKey::default(),
         from: PartyId(from),
         toward: PartyId(toward),
         in_dialog,

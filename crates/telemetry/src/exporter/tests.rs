@@ -8,10 +8,10 @@ fn a_scrape_shows_counters_gauges_readings_and_histograms() {
     let counters = exporter.counters();
     counters.note(Fact::Received { datagrams: 3, bytes: 900 });
     counters.note(Fact::OpenTransactions(7));
-    let call_id = sip::Span::default();
+    let (call_id, key) = (sip::Span::default(), proxy::CallKey::default());
     let (from, toward) = (PartyId(0), PartyId(1));
     for after_us in [20_000, 700_000] {
-        counters.record(&Event::Final { call_id, from, toward, in_dialog: false, status: 200, after_us });
+        counters.record(&Event::Final { call_id, key, from, toward, in_dialog: false, status: 200, after_us });
     }
     let readings = [Reading::new(&catalogue::GENERATION, 812.0)];
     let text = exporter.render(&counters.samples(), &readings);

@@ -303,7 +303,11 @@ impl Resolver<'_, '_> {
             self.refuse(&table.name("transactions"), &settings.limits.transactions.to_string(), expected);
         }
         let retry_after_secs = u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX);
-        LimitSettings { transactions: transactions.unwrap_or(limits::TRANSACTIONS_MIN), retry_after_secs }
+        LimitSettings {
+            transactions: transactions.unwrap_or(limits::TRANSACTIONS_MIN),
+            retry_after_secs,
+            ..LimitSettings::default()
+        }
     }
 
     fn state_dir(&mut self, settings: &Settings) -> PathBuf {
