@@ -1,8 +1,10 @@
 //! Everything that is measured: name, help, label and the label's values. docs/reference/metrics.md says the same.
 
 mod calls;
+mod readings;
 
 pub use calls::{CALLS_ENDED, CALLS_IN_PROGRESS};
+pub use readings::*;
 
 /// One thing that is measured.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -380,76 +382,6 @@ pub static STREAM_RECEIVED_BYTES: Family =
 /// Stream bytes out.
 pub static STREAM_SENT_BYTES: Family =
     counter("switchyard_tcp_sent_bytes_total", "", &[], "Bytes that left on TCP connections.");
-
-/// The process and what it is made of.
-pub static BUILD: Family = Family {
-    label: "version",
-    values: &[env!("CARGO_PKG_VERSION")],
-    ..gauge("switchyard_build_info", "1, under the version that runs.")
-};
-/// Seconds since the start.
-pub static UPTIME_SECONDS: Family = gauge("switchyard_uptime_seconds", "Seconds since the process began to serve.");
-/// Whether we drain.
-pub static DRAINING: Family =
-    gauge("switchyard_draining", "1 while new calls are refused because the process is to end.");
-/// Whether there is a table.
-pub static READY: Family = gauge("switchyard_ready", "1 when calls are served: a table is there, and nothing drains.");
-/// The table's generation.
-pub static GENERATION: Family =
-    gauge("switchyard_directory_generation", "The version of the directory that calls are decided by.");
-/// DIDs.
-pub static DIDS: Family = gauge("switchyard_directory_dids", "DIDs in the directory.");
-/// Faulty values.
-pub static FAULTS: Family =
-    gauge("switchyard_directory_faults", "Values of rows that are wrong; `switchyard directory faults` lists them.");
-/// The table's age.
-pub static AGE_SECONDS: Family = gauge(
-    "switchyard_directory_age_seconds",
-    "Seconds since the database was last read without a fault; absent before the first time.",
-);
-/// Whether the last reading failed.
-pub static DATABASE_DOWN: Family =
-    gauge("switchyard_directory_trouble", "1 while the last attempt to read the database has failed.");
-/// Whether the guard holds a table back.
-pub static GUARD_HOLDS: Family =
-    gauge("switchyard_guard_holding", "1 while the guard holds a table back that lost or moved too much.");
-/// Whether the table comes from the disk.
-pub static FROM_SNAPSHOT: Family =
-    gauge("switchyard_directory_from_snapshot", "1 while calls are served from the copy on disk.");
-/// Snapshots that failed.
-pub static SNAPSHOTS_FAILED: Family = Family {
-    kind: Kind::Counter,
-    ..gauge("switchyard_snapshots_failed_total", "Copies of the directory that could not be written to disk.")
-};
-/// Resident memory.
-pub static RESIDENT_BYTES: Family =
-    gauge("switchyard_resident_memory_bytes", "Memory of the process that is resident.");
-/// Open files.
-pub static OPEN_FILES: Family = gauge("switchyard_open_files", "File descriptors that the process holds.");
-/// CPU time.
-pub static CPU_SECONDS: Family = Family {
-    kind: Kind::Counter,
-    ..gauge("switchyard_cpu_seconds_total", "CPU time of the process, user and system, in whole seconds.")
-};
-
-/// What is read when somebody asks, and counted by nobody.
-pub static READINGS: [&Family; 15] = [
-    &BUILD,
-    &UPTIME_SECONDS,
-    &READY,
-    &DRAINING,
-    &GENERATION,
-    &DIDS,
-    &FAULTS,
-    &AGE_SECONDS,
-    &DATABASE_DOWN,
-    &GUARD_HOLDS,
-    &FROM_SNAPSHOT,
-    &SNAPSHOTS_FAILED,
-    &RESIDENT_BYTES,
-    &OPEN_FILES,
-    &CPU_SECONDS,
-];
 
 /// The histograms.
 pub static HISTOGRAMS: [&Family; 2] = [&SETUP_SECONDS, &POST_DIAL_DELAY_SECONDS];
