@@ -10,6 +10,7 @@
 //! Two labs never meet: names hold the process and its run. Nothing stays behind, however the process ends. One lab
 //! stands at a time on a machine, others wait: the tests measure time.
 
+pub mod browser;
 mod capture;
 mod impairment;
 mod namespace;
