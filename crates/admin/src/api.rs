@@ -4,17 +4,20 @@
 
 pub mod audit;
 pub mod dids;
+pub mod drain;
 pub mod explain;
 pub mod faults;
 pub mod generations;
 pub mod guard;
 pub mod leases;
 pub mod panic;
+pub mod peers;
 pub(crate) mod request;
 pub mod testers;
 pub mod times;
 mod written;
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::extract::{DefaultBodyLimit, State};
@@ -41,6 +44,9 @@ pub const PAGE: u32 = 100;
 /// Asks the decision function; the error says what is wrong with the question.
 pub type Explain = dyn Fn(&Directory, &explain::Question) -> Result<serde_json::Value, String> + Send + Sync;
 
+/// What somebody waits for.
+pub type Done<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
 /// What the API is about: the running process.
 pub struct Api {
     /// The directory's writer.
@@ -51,6 +57,10 @@ pub struct Api {
     pub status: Box<dyn Fn() -> Status + Send + Sync>,
     /// Where a call would go.
     pub explain: Box<Explain>,
+    /// Decides about a peer.
+    pub set_peer: Box<peers::SetPeer>,
+    /// Refuses new calls, and takes them again.
+    pub drain: Box<drain::Drain>,
 }
 
 impl Api {
@@ -71,6 +81,13 @@ impl Api {
         Writes::check(&by)?;
         Ok(by)
     }
+
+    /// Records in the database what was done without it; why not, where that is not to be had. What was done stays done.
+    async fn record(&self, action: &'static str, subject: &str, after: &str, by: &By) -> Option<String> {
+        let fault = self.writes.record(action, subject, after, by).await.err()?;
+        tracing::warn!(action, subject, after, who = by.who, reason = by.reason, %fault, "not in the audit table");
+        Some(fault.to_string())
+    }
 }
 
 /// Every route. A request without a [`Caller`] in its extensions is refused.
@@ -81,6 +98,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .merge(leases::router())
         .merge(testers::router())
         .merge(panic::router())
+        .merge(peers::router())
+        .merge(drain::router())
         .merge(faults::router())
         .merge(generations::router())
         .merge(guard::router())

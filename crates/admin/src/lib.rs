@@ -26,4 +26,4 @@ pub use client::{AskFault, Client, fetch_status};
 pub use observe::{Observed, Readiness, serve_observed};
 pub use problem::{Kind, Problem};
 pub use server::{BindFault, SOCKET_NAME, bind, serve};
-pub use status::{Count, DirectoryStatus, ListenerStatus, PartyStatus, PeerStatus, Status};
+pub use status::{Count, DirectoryStatus, DrainStatus, ListenerStatus, PartyStatus, PeerStatus, Status};

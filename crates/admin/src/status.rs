@@ -13,8 +13,11 @@ pub struct Status {
     pub environment: String,
     /// Whole seconds since the start.
     pub uptime_s: u64,
-    /// True once new calls are refused because the process is to end.
+    /// True while new calls are refused: somebody drains, or the process is to end.
     pub draining: bool,
+    /// Who drains; none when nobody does, or when the process is to end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<DrainStatus>,
     /// Open transactions.
     pub open_transactions: u64,
     /// The table of numbers.
@@ -28,6 +31,20 @@ pub struct Status {
     pub peers: Vec<PeerStatus>,
     /// Everything that is counted, zeros included, in the catalogue's order.
     pub counters: Vec<Count>,
+}
+
+/// A drain that somebody asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DrainStatus {
+    /// Who asked for it.
+    pub who: String,
+    /// Why.
+    pub reason: String,
+    /// Seconds since then.
+    pub since_s: u64,
+    /// Seconds until new calls are taken again; none: when somebody says so, or after a restart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_in_s: Option<u64>,
 }
 
 /// The table of numbers, and how fresh it is.
@@ -82,7 +99,7 @@ pub struct PartyStatus {
 }
 
 /// One gateway or target. docs/reference/peer-states.md explains the words.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct PeerStatus {
     /// The trunk or environment.
     pub party: String,
@@ -96,6 +113,9 @@ pub struct PeerStatus {
     pub standing: String,
     /// Why people set `admin`; empty when nobody did.
     pub reason: String,
+    /// Who set it; empty when nobody did.
+    #[serde(default)]
+    pub set_by: String,
     /// What was seen when `health` changed last; empty when it never did.
     pub evidence: String,
     /// Seconds since then.
@@ -127,6 +147,9 @@ impl fmt::Display for Status {
         let state = if self.draining { "draining: new calls are refused" } else { "serving" };
         writeln!(f, "switchyard {}  {}  {state}", self.version, self.environment)?;
         writeln!(f, "  up                 {}", duration(self.uptime_s))?;
+        if let Some(drain) = &self.drain {
+            writeln!(f, "  drained            {drain}")?;
+        }
         writeln!(f, "  open transactions  {}", self.open_transactions)?;
         self.directory.fmt(f)?;
         writeln!(f, "\nlisteners")?;
@@ -161,14 +184,28 @@ impl fmt::Display for Status {
     }
 }
 
+impl fmt::Display for DrainStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let DrainStatus { who, reason, since_s, ends_in_s } = self;
+        write!(f, "for {} by {who}: {reason}", duration(*since_s))?;
+        match ends_in_s {
+            Some(left) => write!(f, "; new calls are taken again in {}", duration(*left)),
+            None => f.write_str("; new calls are taken again when somebody says so"),
+        }
+    }
+}
+
 impl fmt::Display for PeerStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let PeerStatus { party, peer, admin, health, reason, evidence, since_s, .. } = self;
+        let PeerStatus { party, peer, admin, health, reason, set_by, evidence, since_s, .. } = self;
         write!(f, "{party:12} {peer:28} {admin:8} {health:8} for {}", duration(*since_s))?;
         for (told, why) in [("seen", evidence), ("set because", reason)] {
             if !why.is_empty() {
                 write!(f, "; {told}: {why}")?;
             }
+        }
+        if !set_by.is_empty() {
+            write!(f, " (by {set_by})")?;
         }
         Ok(())
     }

@@ -9,12 +9,14 @@ mod stage;
 
 use admin::api::audit::{Audit, AuditQuestion};
 use admin::api::dids::{Did, Dids, DidsQuestion, EnvironmentChange};
+use admin::api::drain::{DrainState, NewDrain};
 use admin::api::explain::Question;
 use admin::api::faults::{Faults, FaultsQuestion};
 use admin::api::generations::{Diff, DiffQuestion, Generations};
 use admin::api::guard::{GuardState, Judgement};
 use admin::api::leases::Leases;
 use admin::api::panic::{NewPanic, PanicState};
+use admin::api::peers::{Decided, NewAdmin};
 use admin::api::testers::{NewTester, Testers};
 use admin::api::times::{End, now_ms};
 use admin::api::{Live, PAGE_MAX};
@@ -421,4 +423,62 @@ async fn without_our_tables_each_verb_says_so_and_the_directory_is_shown() {
         client.write(Method::PUT, "panic", None, &NewPanic { end: End::default(), reason: "x".into() }).await;
     assert_eq!(problem(panic).kind, Kind::NotMigrated);
     assert_eq!(did(&client).await.environment, "prod");
+}
+
+const PEER: &str = "peers/udp:10.10.10.3:5080";
+
+#[tokio::test]
+async fn a_peer_is_set_by_an_operator_and_recorded_where_there_is_a_table() {
+    let new = NewAdmin { admin: "drain".into(), reason: "new kernel".into() };
+    let set = async |client: &Client, peer: &str, new: &NewAdmin| -> Result<Decided, AskFault> {
+        client.write(Method::PUT, peer, None, new).await
+    };
+    let mut stage = Stage::migrated().await;
+    let operator = stage.client("asha", Role::Operator);
+    let decided = set(&operator, PEER, &new).await.unwrap();
+    let peer = &decided.peers[0];
+    assert_eq!((&*peer.admin, &*peer.reason, &*peer.set_by), ("drain", "new kernel", "asha"));
+    assert_eq!(decided.not_recorded, None);
+    let audit: Audit = operator.find("audit", &AuditQuestion { limit: Some(1) }).await.unwrap();
+    let entry = &audit.changes[0];
+    let told = (&*entry.action, &*entry.subject, entry.after.as_deref(), &*entry.made.made_by);
+    assert_eq!(told, ("set_peer", "udp:10.10.10.3:5080", Some("drain"), "asha"));
+
+    assert_eq!(problem(set(&operator, "peers/udp:10.10.10.9:5080", &new).await).kind, Kind::NotFound);
+    let unsaid = NewAdmin { reason: " ".into(), ..new.clone() };
+    assert_eq!(problem(set(&operator, PEER, &unsaid).await).kind, Kind::Invalid);
+    let viewer = stage.client("viewer", Role::Viewer);
+    assert_eq!(problem(set(&viewer, PEER, &new).await).kind, Kind::Forbidden);
+}
+
+/// Calls come first: without the database a peer is drained all the same, and the answer says what is missing.
+#[tokio::test]
+async fn a_peer_is_set_without_an_audit_table_and_the_answer_says_so() {
+    let mut stage = Stage::new(&[]).await;
+    let operator = stage.client("asha", Role::Operator);
+    let new = NewAdmin { admin: "disabled".into(), reason: "on fire".into() };
+    let decided: Decided = operator.write(Method::PUT, PEER, None, &new).await.unwrap();
+    assert_eq!(decided.peers[0].admin, "disabled");
+    assert!(decided.not_recorded.is_some_and(|why| why.contains("switchyard_audit")));
+}
+
+#[tokio::test]
+async fn an_admin_drains_and_a_limit_has_its_bounds() {
+    let mut stage = Stage::migrated().await;
+    let drain = async |client: &Client, limit_s: Option<u64>| -> Result<DrainState, AskFault> {
+        client.write(Method::PUT, "drain", None, &NewDrain { limit_s, reason: "upgrade".into() }).await
+    };
+    let admin = stage.client("root", Role::Admin);
+    let state = drain(&admin, Some(600)).await.unwrap();
+    assert!(state.draining && state.not_recorded.is_none());
+    let ended: DrainState = admin.end("drain", "done").await.unwrap();
+    assert_eq!(ended.not_recorded, None);
+    let audit: Audit = admin.find("audit", &AuditQuestion { limit: Some(2) }).await.unwrap();
+    let afters: Vec<_> = audit.changes.iter().map(|entry| entry.after.as_deref()).collect();
+    assert_eq!(afters, [Some("off"), Some("on for 600 s")]);
+    for limit_s in [0, 86_401] {
+        assert_eq!(problem(drain(&admin, Some(limit_s)).await).kind, Kind::Invalid);
+    }
+    let operator = stage.client("asha", Role::Operator);
+    assert_eq!(problem(drain(&operator, None).await).kind, Kind::Forbidden);
 }

@@ -9,8 +9,9 @@ mod rounds;
 use crate::clock::Clock;
 use crate::config::Probe;
 use crate::worker::{Command, Heard};
-use admin::PeerStatus;
-use admins::Admins;
+use admin::api::peers::AdminOrder;
+use admin::{Kind, PeerStatus, Problem};
+use admins::{Admins, Decided};
 use arc_swap::ArcSwap;
 use proxy::targets::{Admin, Evidence, Health, Signal, States};
 use proxy::{Settings, Time};
@@ -19,6 +20,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use sync::changes::By;
 use tokio::sync::{mpsc, oneshot};
 
 /// Facts that may wait to be looked at; more are left out, and measured again.
@@ -53,7 +55,7 @@ pub struct Peers {
 #[derive(Debug, thiserror::Error)]
 pub enum SetFault {
     /// No such peer.
-    #[error("found {0:?}, expected a peer of the configuration, as udp:10.10.10.1:5070")]
+    #[error("found {0:?}, expected a peer of the configuration, as udp:10.10.10.1:5070, or a trunk or environment")]
     Unknown(String),
     /// It holds until the next restart only.
     #[error("it is so now, and will not be so after a restart: {0}")]
@@ -63,9 +65,12 @@ pub enum SetFault {
     Ending,
 }
 
+/// The peers that a decision was about.
+type Answer = oneshot::Sender<Result<Vec<PeerStatus>, SetFault>>;
+
 #[derive(Debug)]
 enum Order {
-    Set { peer: String, admin: Admin, reason: String, answer: oneshot::Sender<Result<(), SetFault>> },
+    Set { peer: String, decided: Decided, answer: Answer },
     Probe(Probe),
 }
 
@@ -77,6 +82,8 @@ struct Prober {
     rounds: Rounds,
     admins: Admins,
     told: States,
+    /// Decisions that are answered once the worker is told.
+    decided: Vec<(String, Answer)>,
 }
 
 /// Begins to measure. Decisions are read from and kept in `state_dir`. The future ends with the worker.
@@ -91,6 +98,7 @@ pub fn start(parts: Parts, state_dir: &Path) -> (Peers, impl Future<Output = ()>
         known: Arc::clone(&known),
         admins: Admins::read(state_dir),
         told: States::default(),
+        decided: Vec::new(),
     };
     (Peers { orders, known }, prober.run())
 }
@@ -101,12 +109,30 @@ impl Peers {
         self.known.load().to_vec()
     }
 
-    /// Decides about a peer; `peer` as the configuration writes it. It holds from now on and after a restart.
-    pub async fn set(&self, peer: &str, admin: Admin, reason: &str) -> Result<(), SetFault> {
+    /// Decides about a peer, as the configuration writes it, or about all of a trunk's or an environment's. It holds from
+    /// now on and after a restart. The peers that it was about, as they are then.
+    pub async fn set(&self, peer: &str, admin: Admin, by: &By) -> Result<Vec<PeerStatus>, SetFault> {
         let (answer, answered) = oneshot::channel();
-        let order = Order::Set { peer: peer.to_owned(), admin, reason: reason.to_owned(), answer };
+        let decided = Decided::new(admin, &by.who, &by.reason);
+        let order = Order::Set { peer: peer.to_owned(), decided, answer };
         self.orders.send(order).await.map_err(|_| SetFault::Ending)?;
         answered.await.map_err(|_| SetFault::Ending)?
+    }
+
+    /// The same for an order that came over the API.
+    pub(crate) async fn obey(&self, order: AdminOrder) -> Result<Vec<PeerStatus>, Problem> {
+        let admin = Admin::from_word(&order.admin).ok_or_else(|| {
+            let detail =
+                format!("admin: found {:?}, expected {}", order.admin, Admin::ALL.map(Admin::as_str).join(", "));
+            Problem::new(Kind::Invalid, detail)
+        })?;
+        self.set(&order.peer, admin, &order.by).await.map_err(|fault| {
+            let kind = match fault {
+                SetFault::Unknown(_) => Kind::NotFound,
+                SetFault::NotKept(_) | SetFault::Ending => Kind::Internal,
+            };
+            Problem::new(kind, fault.to_string())
+        })
     }
 
     /// Takes other rules of measuring.
@@ -166,17 +192,24 @@ impl Prober {
     fn obey(&mut self, order: Order) {
         match order {
             Order::Probe(probe) => self.rounds.set_probe(probe),
-            Order::Set { peer, admin, reason, answer } => {
-                let result = if self.rounds.set_admin(&peer, admin, &reason) {
-                    tracing::warn!(peer, admin = admin.as_str(), reason, "a peer was set");
-                    self.admins.set(&peer, admin, &reason).map_err(SetFault::from)
-                } else {
-                    Err(SetFault::Unknown(peer))
-                };
+            Order::Set { peer, decided, answer } => match self.decide(&peer, &decided) {
+                Ok(()) => self.decided.push((peer, answer)),
                 // Who asked may be gone; it is done all the same.
-                let _sent = answer.send(result);
-            }
+                Err(fault) => drop(answer.send(Err(fault))),
+            },
         }
+    }
+
+    fn decide(&mut self, peer: &str, decided: &Decided) -> Result<(), SetFault> {
+        let places = self.rounds.set_admin(peer, decided);
+        if places.is_empty() {
+            return Err(SetFault::Unknown(peer.to_owned()));
+        }
+        let Decided { admin, by, reason } = decided;
+        for place in &places {
+            tracing::warn!(peer = place, admin, who = by, reason, "a peer was set");
+        }
+        Ok(self.admins.set(&places, decided)?)
     }
 
     fn follow(&mut self) {
@@ -202,11 +235,18 @@ impl Prober {
         let peers = self.rounds.watched().iter().map(|watched| status(watched, now)).collect();
         self.known.store(Arc::new(peers));
         let states = self.rounds.states();
-        if states == self.told {
-            return true;
+        if states != self.told {
+            self.told = states.clone();
+            if self.parts.commands.send(Command::States(Arc::new(states))).await.is_err() {
+                return false;
+            }
         }
-        self.told = states.clone();
-        self.parts.commands.send(Command::States(Arc::new(states))).await.is_ok()
+        for (name, answer) in self.decided.drain(..) {
+            let about = self.rounds.watched().iter().filter(|watched| watched.is_named(&name));
+            // Who asked may be gone; it is done all the same.
+            drop(answer.send(Ok(about.map(|watched| status(watched, now)).collect())));
+        }
+        true
     }
 }
 
@@ -214,10 +254,11 @@ fn status(watched: &Watched, now: Time) -> PeerStatus {
     PeerStatus {
         party: watched.party.to_string(),
         peer: watched.place(),
-        admin: watched.admin.as_str().to_owned(),
+        admin: watched.decided.admin().as_str().to_owned(),
         health: watched.health().as_str().to_owned(),
         standing: watched.state().standing().as_str().to_owned(),
-        reason: watched.reason.clone(),
+        reason: watched.decided.reason.clone(),
+        set_by: watched.decided.by.clone(),
         evidence: watched.evidence.map(told).unwrap_or_default(),
         since_s: now.since(watched.since).as_secs(),
     }

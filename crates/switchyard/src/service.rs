@@ -1,6 +1,7 @@
 //! The running proxy as one value: sockets, one worker on its thread, the directory's writer, the status socket.
 //! `run` keeps one alive between signals, `demo` puts one between simulated neighbours.
 
+mod drain;
 mod readings;
 
 use crate::cli::explain;
@@ -11,7 +12,7 @@ use crate::tcp::{self, Streams};
 use crate::udp::{self, Interfaces, OpenFault};
 use crate::worker::{self, Command, Parts, Seen};
 use admin::{Api, BindFault, Count, DirectoryStatus, ListenerStatus, PartyStatus, Status};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use proxy::settings::BySize;
 use proxy::{KeyRing, Listener, ListenerId, Party, Peer, Role, Settings, Transport};
 use std::io;
@@ -64,6 +65,9 @@ struct Told {
     listeners: Vec<Listener>,
     counters: Arc<Counters>,
     draining: AtomicBool,
+    /// True from [`Service::drain`] on: nothing takes new calls again.
+    ending: AtomicBool,
+    drain: ArcSwapOption<drain::Ordered>,
 }
 
 /// Why it does not start.
@@ -117,6 +121,8 @@ impl Service {
             listeners: settings.listeners.clone(),
             counters: Arc::new(exporter.counters()),
             draining: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+            drain: ArcSwapOption::empty(),
         });
         let interfaces = Arc::new(ArcSwap::from_pointee(Interfaces::resolve(&settings.interfaces)));
         let streams = start_streams(tcp, &told, &interfaces).map_err(StartFault::Worker)?;
@@ -138,7 +144,7 @@ impl Service {
             settings,
         };
         let ended = spawn_worker(parts, orders).map_err(StartFault::Worker)?;
-        let answer = admin::serve(api, Arc::new(api_of(&told, &access, &peers)), std::future::pending());
+        let answer = admin::serve(api, Arc::new(api_of(&told, &access, &peers, &commands)), std::future::pending());
         let observed = Arc::new(readings::Observed {
             told: Arc::clone(&told),
             watcher: access.watcher.clone(),
@@ -195,7 +201,9 @@ impl Service {
 
     /// Refuses new calls from now on; the worker ends with its last transaction.
     pub async fn drain(&self) {
+        self.told.ending.store(true, Ordering::Relaxed);
         self.told.draining.store(true, Ordering::Relaxed);
+        self.told.drain.store(None);
         self.command(Command::Drain).await;
     }
 
@@ -264,6 +272,11 @@ impl Service {
 }
 
 impl Told {
+    /// Time since the start.
+    fn uptime(&self) -> Duration {
+        Duration::from_millis(self.clock.now().as_millis())
+    }
+
     fn status(&self, watcher: &Watcher, peers: &Peers) -> Status {
         let settings = self.settings.load();
         let sync = watcher.status();
@@ -291,6 +304,7 @@ impl Told {
             environment: settings.environment.to_string(),
             uptime_s: self.clock.now().as_millis() / 1_000,
             draining: self.draining.load(Ordering::Relaxed),
+            drain: self.drain.load().as_ref().map(|ordered| ordered.status(self.uptime())),
             open_transactions: self.counters.value(&catalogue::OPEN_TRANSACTIONS, ""),
             directory,
             listeners: listeners.collect(),
@@ -302,9 +316,10 @@ impl Told {
 }
 
 /// What the API shows and changes.
-fn api_of(told: &Arc<Told>, access: &DirectoryAccess, peers: &Peers) -> Api {
+fn api_of(told: &Arc<Told>, access: &DirectoryAccess, peers: &Peers, commands: &mpsc::Sender<Command>) -> Api {
     let (of_status, of_explain, watcher) = (Arc::clone(told), Arc::clone(told), access.watcher.clone());
-    let peers = peers.clone();
+    let (peers, deciding) = (peers.clone(), peers.clone());
+    let drain = drain::Drain::new(Arc::clone(told), commands.clone());
     Api {
         watcher: access.watcher.clone(),
         writes: Arc::clone(&access.writes),
@@ -312,6 +327,11 @@ fn api_of(told: &Arc<Told>, access: &DirectoryAccess, peers: &Peers) -> Api {
         explain: Box::new(move |directory, question| {
             explain::over_api(&of_explain.settings.load(), directory, question)
         }),
+        set_peer: Box::new(move |order| {
+            let peers = deciding.clone();
+            Box::pin(async move { peers.obey(order).await })
+        }),
+        drain: Box::new(move |order| Box::pin(Arc::clone(&drain).obey(order))),
     }
 }
 

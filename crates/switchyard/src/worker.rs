@@ -68,6 +68,8 @@ pub enum Command {
     States(Arc<States>),
     /// Messages of the program's own, to send as they are.
     Send(Vec<(Flow, Vec<u8>)>),
+    /// Refuse new calls, or take them again; the worker stays.
+    Refuse(bool),
     /// No new calls; end when no transaction is open.
     Drain,
     /// End now.
@@ -171,9 +173,10 @@ impl Worker {
                 self.turns.emit(&messages, &mut self.transports);
                 self.turns.flush(now, &directory, &mut self.transports);
             }
+            Command::Refuse(is_on) => self.turns.set_draining(is_on),
             Command::Drain => {
                 self.draining = true;
-                self.turns.drain();
+                self.turns.set_draining(true);
             }
             Command::Stop => {}
         }

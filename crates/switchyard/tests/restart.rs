@@ -257,6 +257,161 @@ impl Bench {
     }
 }
 
+/// What peers and operators see of a drain, and of a peer that was closed.
+impl Bench {
+    /// `switchyard WORDS --config ..`: its exit code and what it printed.
+    fn asked(&self, words: &[&str]) -> (Option<i32>, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_switchyard"));
+        let ran = command.args(words).arg("--config").arg(&self.config).env_remove("ASTRADIAL_ENV").output().unwrap();
+        (ran.status.code(), String::from_utf8_lossy(&[ran.stdout, ran.stderr].concat()).into_owned())
+    }
+
+    /// The final answer to a new call that is refused.
+    fn refused(&self, call: &str) -> String {
+        self.gateway.send_to(self.invite(call).as_bytes(), self.proxy).unwrap();
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            let answer = heard(&self.gateway, "SIP/2.0 ", call);
+            if !answer.starts_with("SIP/2.0 1") {
+                return answer;
+            }
+        }
+        panic!("{call} has no final answer");
+    }
+
+    /// Waits until a new call reaches the PBX; each try is a call of its own.
+    fn until_taken(&self, call: &str) {
+        self.pbx.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let (until, mut slot) = (Instant::now() + PATIENCE, [0; 8_192]);
+        for number in 1.. {
+            self.gateway.send_to(self.invite(&format!("{call}{number}")).as_bytes(), self.proxy).unwrap();
+            if self.pbx.recv_from(&mut slot).is_ok() {
+                break;
+            }
+            assert!(Instant::now() < until, "new calls are not taken again");
+        }
+        self.pbx.set_read_timeout(Some(PATIENCE)).unwrap();
+    }
+
+    fn status_json(&self) -> serde_json::Value {
+        let (code, text) = self.asked(&["status", "-o", "json"]);
+        assert_eq!(code, Some(0), "{text}");
+        serde_json::from_str(&text).unwrap()
+    }
+}
+
+/// A drain at an operator's word: OPTIONS and new INVITEs get 503, the INVITE's with Retry-After; what has begun goes on, to
+/// the answer and the BYE; it ends by his word.
+#[test]
+fn a_drain_refuses_new_calls_alone_and_ends_by_its_word() {
+    let bench = Bench::new(66, "adopt_for = \"0s\"");
+    let (up, ringing) = (bench.establish("up"), bench.ring("ringing"));
+    let (code, told) = bench.asked(&["drain", "--reason", "new release"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("draining: new calls get 503"), "{told}");
+    let refused = bench.refused("late");
+    assert!(refused.starts_with("SIP/2.0 503 "), "{refused}");
+    assert_eq!(header(&refused, "Retry-After"), ["5"]);
+    let options =
+        bench.invite("probe").replace("INVITE sip:+918065978000@", "OPTIONS sip:").replace("INVITE", "OPTIONS");
+    bench.gateway.send_to(options.as_bytes(), bench.proxy).unwrap();
+    assert!(heard(&bench.gateway, "SIP/2.0 ", "probe").starts_with("SIP/2.0 503 "));
+
+    bench.answer(&ringing, "200 OK");
+    let success = heard(&bench.gateway, "SIP/2.0 200", "ringing");
+    bench.confirm("ringing", &success);
+    bench.callee_ends("ringing", &ringing);
+    bench.caller_ends("up", &up.0);
+    let status = bench.status_json();
+    assert_eq!((&status["draining"], &status["drain"]["reason"]), (&true.into(), &"new release".into()));
+
+    let (code, told) = bench.asked(&["drain", "--off", "--reason", "not today"]);
+    assert_eq!((code, told.lines().next()), (Some(0), Some("new calls are taken")), "{told}");
+    bench.establish("again");
+    assert_eq!(bench.status_json()["draining"], false);
+}
+
+/// A forgotten drain ends at its limit, and one that is under way does not hold up the end of the process.
+#[test]
+fn a_drain_ends_at_its_limit_and_with_the_process() {
+    let mut bench = Bench::new(67, "adopt_for = \"0s\"");
+    let (code, told) = bench.asked(&["drain", "--limit", "2s", "--reason", "short"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(bench.refused("late").starts_with("SIP/2.0 503 "));
+    bench.program.said("the limit of the drain is over: new calls are taken again");
+    bench.until_taken("after");
+    let (code, told) = bench.asked(&["drain", "--reason", "to be replaced by the end"]);
+    assert_eq!(code, Some(0), "{told}");
+    bench.program.signal(Signal::SIGTERM);
+    bench.program.said("draining: new calls get 503; a second signal ends at once");
+    let (code, told) = bench.asked(&["drain", "--off", "--reason", "too late"]);
+    assert_ne!(code, Some(0), "a process that ends takes no calls again: {told}");
+    bench.program.signal(Signal::SIGTERM);
+    assert!(bench.program.child.wait().unwrap().success());
+}
+
+/// `peer set` is in force with its answer, holds over kill -9, and is taken back.
+#[test]
+fn a_closed_peer_gets_no_new_call_even_after_kill_9() {
+    let mut bench = Bench::new(68, "adopt_for = \"0s\"");
+    let up = bench.establish("up");
+    let (code, told) = bench.asked(&["peer", "set", "prod", "drain", "--reason", "new kernel"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("drain") && told.contains("closed") && told.contains("new kernel ("), "{told}");
+    assert!(told.contains("not in the audit table"), "this database was not migrated: {told}");
+    bench.program.said("a peer was set");
+    assert!(bench.refused("closed").starts_with("SIP/2.0 480 "));
+    bench.kill_and_start_again();
+    assert!(bench.refused("still-closed").starts_with("SIP/2.0 480 "));
+    bench.caller_ends("up", &up.0);
+    let (code, told) = bench.asked(&["peer", "set", "carrier-pigeon", "drain", "--reason", "none"]);
+    assert_eq!(code, Some(3), "{told}");
+    let place = format!("udp:{}", bench.pbx.local_addr().unwrap());
+    let (code, told) = bench.asked(&["peer", "set", &place, "enabled", "--reason", "it is up"]);
+    assert_eq!(code, Some(0), "{told}");
+    bench.establish("open");
+    let (code, listed) = bench.asked(&["peer", "list", "-o", "json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(
+        (code, &listed["peers"][1]["admin"], &listed["peers"][1]["peer"]),
+        (Some(0), &"enabled".into(), &place.into())
+    );
+}
+
+/// Row H10: a second process at the same address says so and ends; the first one serves on. And when the address moves, a
+/// node with the same ring of keys serves the calls of the first: their BYEs, from either side.
+#[test]
+fn h10_two_at_one_address_and_a_node_that_takes_over() {
+    let mut bench = Bench::new(69, "adopt_for = \"0s\"");
+    let (first, second) = (bench.establish("first"), bench.establish("second"));
+    let other = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(&bench.config).unwrap();
+    let [old, new] = [bench.folder.path(), other.path()].map(|path| path.display().to_string());
+    let config = other.path().join("switchyard.toml");
+    std::fs::write(&config, text.replace(&format!("state_dir = \"{old}\""), &format!("state_dir = \"{new}\"")))
+        .unwrap();
+    for name in ["token.keys", "token.keys.made"] {
+        std::fs::copy(bench.folder.path().join(name), other.path().join(name)).unwrap();
+    }
+    let refused = Command::new(env!("CARGO_BIN_EXE_switchyard"))
+        .args(["run", "--config"])
+        .arg(&config)
+        .env_remove("ASTRADIAL_ENV")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{told}");
+    assert!(told.contains("cannot start") && told.contains(&bench.proxy.to_string()), "{told}");
+    bench.establish("meanwhile");
+
+    bench.program.signal(Signal::SIGKILL);
+    bench.program.child.wait().unwrap();
+    bench.program = Program::start(&config);
+    bench.until_ready();
+    bench.caller_ends("first", &first.0);
+    bench.callee_ends("second", &second.1);
+}
+
 /// The second of the day of a line of the log: it begins with `2026-01-31T23:59:58.`.
 fn second_of_day(line: &str) -> u32 {
     let time = line.split_once('T').expect("a time of day").1;

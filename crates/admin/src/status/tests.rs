@@ -6,6 +6,7 @@ fn status() -> Status {
         environment: "prod".into(),
         uptime_s: 3_725,
         draining: false,
+        drain: None,
         open_transactions: 2,
         directory: DirectoryStatus {
             loaded: true,
@@ -38,6 +39,7 @@ fn status() -> Status {
             health: "down".into(),
             standing: "closed".into(),
             reason: "new cable".into(),
+            set_by: "asha".into(),
             evidence: "3 probes missed in a row".into(),
             since_s: 65,
         }],
@@ -70,7 +72,7 @@ parties
   oss   environment  calls go to nowhere; speaks from 
 
 peers
-  tata         udp:10.10.10.2:5060          drain    down     for 1 min 5 s; seen: 3 probes missed in a row; set because: new cable
+  tata         udp:10.10.10.2:5060          drain    down     for 1 min 5 s; seen: 3 probes missed in a row; set because: new cable (by asha)
 
 counted since the start
   calls: inbound  12
@@ -82,10 +84,14 @@ counted since the start
 fn a_process_without_a_table_says_what_that_means() {
     let mut status = status();
     status.draining = true;
+    let drain = DrainStatus { who: "asha".into(), reason: "upgrade".into(), since_s: 5, ends_in_s: Some(600) };
+    status.drain = Some(drain);
     status.directory.loaded = false;
     status.directory.trouble = Some("directory.db: no such file".into());
     let shown = status.to_string();
     assert!(shown.starts_with("switchyard 0.1.0  prod  draining: new calls are refused\n"), "{shown}");
+    let drained = "drained            for 5 s by asha: upgrade; new calls are taken again in 10 min 0 s\n";
+    assert!(shown.contains(drained), "{shown}");
     assert!(shown.contains("none yet: calls are refused with 503\n"), "{shown}");
     assert!(shown.contains("database trouble   directory.db: no such file\n"), "{shown}");
 }

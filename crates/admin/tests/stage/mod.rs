@@ -2,7 +2,8 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "a stage that cannot be built fails the test")]
 
-use admin::{Api, Caller, Client, DirectoryStatus, Role, SOCKET_NAME, Status};
+use admin::api::peers::AdminOrder;
+use admin::{Api, Caller, Client, DirectoryStatus, Kind, PeerStatus, Problem, Role, SOCKET_NAME, Status};
 use directory::Policy;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub(crate) fn status() -> Status {
         environment: "staging".into(),
         uptime_s: 5,
         draining: true,
+        drain: None,
         open_transactions: 9,
         directory: DirectoryStatus {
             loaded: false,
@@ -45,6 +47,23 @@ pub(crate) fn status() -> Status {
         peers: vec![],
         counters: vec![],
     }
+}
+
+/// One peer is known, and takes any decision.
+fn set_peer(order: &AdminOrder) -> Result<Vec<PeerStatus>, Problem> {
+    if order.peer != "udp:10.10.10.3:5080" {
+        return Err(Problem::new(Kind::NotFound, format!("found {:?}, expected a peer", order.peer)));
+    }
+    Ok(vec![PeerStatus {
+        party: "staging".into(),
+        peer: order.peer.clone(),
+        admin: order.admin.clone(),
+        health: "up".into(),
+        standing: "closed".into(),
+        reason: order.by.reason.clone(),
+        set_by: order.by.who.clone(),
+        ..PeerStatus::default()
+    }])
 }
 
 impl Stage {
@@ -83,6 +102,8 @@ impl Stage {
                 "nonsense" => Err("expected a number".to_owned()),
                 called => Ok(serde_json::json!({ "called": called, "generation": directory.generation().0 })),
             }),
+            set_peer: Box::new(|order| Box::pin(std::future::ready(set_peer(&order)))),
+            drain: Box::new(|_| Box::pin(std::future::ready(Ok(())))),
         })
     }
 

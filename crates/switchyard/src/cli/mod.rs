@@ -6,11 +6,13 @@ mod check;
 mod db;
 mod did;
 mod directory;
+mod drain;
 pub mod explain;
 mod keys;
 mod lease;
 pub mod lint;
 mod panic;
+mod peer;
 mod shown;
 mod tester;
 
@@ -91,6 +93,11 @@ enum Command {
     Tester(tester::Options),
     /// Send everything to prod.
     Panic(panic::Options),
+    /// See gateways and targets, and say which of them take new calls.
+    Peer(peer::Options),
+    /// Refuse new calls so that the gateway takes its other way; what has begun goes on.
+    #[command(after_help = drain::HELP)]
+    Drain(drain::Options),
     /// See what is wrong with the data, its generations, and what the guard holds back.
     Directory(directory::Options),
     /// See who changed what.
@@ -172,6 +179,8 @@ pub fn answer(
         Command::Lease(options) => lease::lease(options, out, faults),
         Command::Tester(options) => tester::tester(options, out, faults),
         Command::Panic(options) => panic::panic(options, out, faults),
+        Command::Peer(options) => peer::peer(options, out, faults),
+        Command::Drain(options) => drain::drain(options, out, faults),
         Command::Directory(options) => directory::directory(options, out, faults),
         Command::Audit(options) => audit::audit(options, out, faults),
         Command::Demo(options) => crate::demo::demo(crate::demo::Options { once: options.once }),

@@ -17,10 +17,25 @@ pub(super) struct Admins {
     all: BTreeMap<String, Decided>,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-struct Decided {
-    admin: String,
-    reason: String,
+/// One decision.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Decided {
+    /// The word, as the file has it; one that nobody knows counts as enabled.
+    pub(crate) admin: String,
+    pub(crate) reason: String,
+    /// Who decided.
+    #[serde(default)]
+    pub(crate) by: String,
+}
+
+impl Decided {
+    pub(crate) fn new(admin: Admin, by: &str, reason: &str) -> Decided {
+        Decided { admin: admin.as_str().to_owned(), reason: reason.to_owned(), by: by.to_owned() }
+    }
+
+    pub(crate) fn admin(&self) -> Admin {
+        Admin::from_word(&self.admin).unwrap_or_default()
+    }
 }
 
 impl Admins {
@@ -42,20 +57,19 @@ impl Admins {
         Admins { path, all }
     }
 
-    /// What was decided about a peer, and why.
-    pub(super) fn of(&self, peer: &str) -> (Admin, String) {
-        let decided = self.all.get(peer);
-        let admin = decided.and_then(|decided| Admin::from_word(&decided.admin)).unwrap_or_default();
-        (admin, decided.map(|decided| decided.reason.clone()).unwrap_or_default())
+    /// What was decided about a peer.
+    pub(super) fn of(&self, peer: &str) -> Decided {
+        self.all.get(peer).cloned().unwrap_or_default()
     }
 
-    /// Decides, and keeps it: a new file takes the old one's place once it is whole on the disk.
-    pub(super) fn set(&mut self, peer: &str, admin: Admin, reason: &str) -> io::Result<()> {
-        if admin == Admin::Enabled {
-            self.all.remove(peer);
-        } else {
-            let decided = Decided { admin: admin.as_str().to_owned(), reason: reason.to_owned() };
-            self.all.insert(peer.to_owned(), decided);
+    /// Decides about these peers, and keeps it: a new file takes the old one's place once it is whole on the disk.
+    pub(super) fn set(&mut self, peers: &[String], decided: &Decided) -> io::Result<()> {
+        for peer in peers {
+            if decided.admin() == Admin::Enabled {
+                self.all.remove(peer);
+            } else {
+                self.all.insert(peer.clone(), decided.clone());
+            }
         }
         let bytes = serde_json::to_vec_pretty(&self.all)?;
         let draft = self.path.with_extension("json.new");
@@ -73,15 +87,20 @@ mod tests {
     #[test]
     fn decisions_hold_over_a_restart_and_a_broken_file_decides_nothing() {
         let folder = tempfile::tempdir().unwrap();
+        let [first, second] = ["udp:127.0.0.3:5070", "udp:127.0.0.4:5070"].map(String::from);
+        let drained = Decided::new(Admin::Drain, "asha", "new kernel");
         let mut admins = Admins::read(folder.path());
-        assert_eq!(admins.of("udp:127.0.0.3:5070"), (Admin::Enabled, String::new()));
-        admins.set("udp:127.0.0.3:5070", Admin::Drain, "new kernel").unwrap();
-        admins.set("udp:127.0.0.4:5070", Admin::Disabled, "gone").unwrap();
-        admins.set("udp:127.0.0.4:5070", Admin::Enabled, "back").unwrap();
+        assert_eq!(admins.of(&first), Decided::default());
+        admins.set(&[first.clone(), second.clone()], &drained).unwrap();
+        admins.set(std::slice::from_ref(&second), &Decided::new(Admin::Enabled, "asha", "back")).unwrap();
         let admins = Admins::read(folder.path());
-        assert_eq!(admins.of("udp:127.0.0.3:5070"), (Admin::Drain, "new kernel".to_owned()));
-        assert_eq!(admins.of("udp:127.0.0.4:5070").0, Admin::Enabled);
-        fs::write(folder.path().join(FILE_NAME), "{").unwrap();
-        assert_eq!(Admins::read(folder.path()).of("udp:127.0.0.3:5070").0, Admin::Enabled);
+        assert_eq!(admins.of(&first), drained);
+        assert_eq!(admins.of(&second).admin(), Admin::Enabled);
+        // A file of a version that did not write who decided.
+        let path = folder.path().join(FILE_NAME);
+        fs::write(&path, format!("{{\"{first}\": {{\"admin\": \"drain\", \"reason\": \"cable\"}}}}")).unwrap();
+        assert_eq!(Admins::read(folder.path()).of(&first).admin(), Admin::Drain);
+        fs::write(&path, "{").unwrap();
+        assert_eq!(Admins::read(folder.path()).of(&first).admin(), Admin::Enabled);
     }
 }

@@ -1,6 +1,7 @@
 //! The rounds of probes as a value: who is due, what is waited for, and what follows from what was heard. No socket and no
 //! clock of its own.
 
+use super::admins::Decided;
 use super::message::{self, BRANCH_BYTES};
 use crate::config::Probe;
 use crate::worker::Heard;
@@ -13,9 +14,7 @@ use std::time::Duration;
 pub(crate) struct Watched {
     pub(crate) party: Box<str>,
     pub(crate) peer: Peer,
-    pub(crate) admin: Admin,
-    /// Why people set `admin`.
-    pub(crate) reason: String,
+    pub(crate) decided: Decided,
     pub(crate) evidence: Option<Evidence>,
     pub(crate) since: Time,
     monitor: Monitor,
@@ -51,7 +50,7 @@ impl Rounds {
     }
 
     /// Takes the peers of a configuration: new ones come, old ones go, and those that stay keep what is known of them.
-    pub(crate) fn follow(&mut self, now: Time, settings: &Settings, mut kept: impl FnMut(&Peer) -> (Admin, String)) {
+    pub(crate) fn follow(&mut self, now: Time, settings: &Settings, mut kept: impl FnMut(&Peer) -> Decided) {
         let mut old = std::mem::take(&mut self.watched);
         for party in &settings.parties {
             for peer in &party.peers {
@@ -60,12 +59,11 @@ impl Rounds {
                 }
                 let known = old.iter().position(|known| known.peer == *peer).map(|at| old.swap_remove(at));
                 self.watched.push(known.unwrap_or_else(|| {
-                    let (admin, reason) = kept(peer);
+                    let decided = kept(peer);
                     Watched {
                         party: party.name.clone(),
                         peer: *peer,
-                        admin,
-                        reason,
+                        decided,
                         evidence: None,
                         since: now,
                         monitor: Monitor::default(),
@@ -87,7 +85,7 @@ impl Rounds {
         let is_on = self.probe.interval.is_some();
         let due = |watched: &Watched| match &watched.asked {
             Some(asked) => Some(asked.until),
-            None => (is_on && watched.admin != Admin::Disabled).then_some(watched.due),
+            None => (is_on && watched.decided.admin() != Admin::Disabled).then_some(watched.due),
         };
         self.watched.iter().filter_map(due).min()
     }
@@ -106,7 +104,9 @@ impl Rounds {
                 watched.asked = None;
                 watched.take(now, Signal::Missed, &self.probe, changed);
             }
-            let Some(interval) = self.probe.interval.filter(|_| watched.admin != Admin::Disabled) else { continue };
+            let Some(interval) = self.probe.interval.filter(|_| watched.decided.admin() != Admin::Disabled) else {
+                continue;
+            };
             let Some(listener) = settings.listener(watched.peer.listener) else { continue };
             if watched.due <= now && watched.asked.is_none() {
                 let chance = random();
@@ -146,18 +146,17 @@ impl Rounds {
         watched.take(now, signal, &self.probe, changed);
     }
 
-    /// Sets what people decided; false when no peer is at that place.
-    pub(crate) fn set_admin(&mut self, place: &str, admin: Admin, reason: &str) -> bool {
-        let mut is_known = false;
-        for watched in self.watched.iter_mut().filter(|watched| watched.place() == place) {
-            watched.admin = admin;
-            watched.reason = reason.to_owned();
-            if admin == Admin::Disabled {
+    /// Sets what people decided about the peers of this name; which ones, as the configuration writes them.
+    pub(crate) fn set_admin(&mut self, name: &str, decided: &Decided) -> Vec<String> {
+        let named = self.watched.iter_mut().filter(|watched| watched.is_named(name));
+        let set = named.map(|watched| {
+            watched.decided = decided.clone();
+            if decided.admin() == Admin::Disabled {
                 watched.asked = None;
             }
-            is_known = true;
-        }
-        is_known
+            watched.place()
+        });
+        set.collect()
     }
 
     /// What the engine is told.
@@ -180,8 +179,13 @@ impl Watched {
         self.peer.to_string()
     }
 
+    /// True for the peer's own name, and for its party's.
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        *self.party == *name || self.place() == name
+    }
+
     pub(crate) fn state(&self) -> State {
-        State { admin: self.admin, health: self.health() }
+        State { admin: self.decided.admin(), health: self.health() }
     }
 
     pub(crate) fn health(&self) -> Health {

@@ -61,6 +61,10 @@ impl Bench {
 
 const COMMANDS: usize = 16;
 
+fn by() -> By {
+    By { who: "asha".into(), reason: "new cable".into() }
+}
+
 /// Row W1: the worker is told who is down, and `peer list` says why.
 #[tokio::test]
 async fn w1_a_dead_target_is_told_to_the_worker_with_its_evidence() {
@@ -83,7 +87,7 @@ async fn a_decision_is_live_when_it_is_answered_and_holds_over_a_restart() {
     let mut bench = Bench::new();
     let asked = AtomicU32::new(0);
     let peers = bench.peers.clone();
-    let set = tokio::spawn(async move { peers.set("udp:127.0.0.2:5060", Admin::Drain, "new cable").await });
+    let set = tokio::spawn(async move { peers.set("udp:127.0.0.2:5060", Admin::Drain, &by()).await });
     timeout(LONG, async {
         while bench.peers.list().iter().all(|peer| peer.admin != "drain") {
             bench.states(&asked).await;
@@ -91,13 +95,18 @@ async fn a_decision_is_live_when_it_is_answered_and_holds_over_a_restart() {
     })
     .await
     .unwrap();
-    set.await.unwrap().unwrap();
-    let unknown = bench.peers.set("udp:127.0.0.9:5060", Admin::Drain, "").await;
+    let about = set.await.unwrap().unwrap();
+    assert_eq!(
+        about.iter().map(|peer| (&*peer.peer, &*peer.admin)).collect::<Vec<_>>(),
+        [("udp:127.0.0.2:5060", "drain")]
+    );
+    let unknown = bench.peers.set("udp:127.0.0.9:5060", Admin::Drain, &by()).await;
     assert!(matches!(unknown, Err(SetFault::Unknown(_))), "{unknown:?}");
     bench.task.abort();
     let mut next = Bench::within(bench.folder);
     next.states(&asked).await;
     let peer = next.peers.list().remove(0);
-    assert_eq!((&*peer.admin, &*peer.reason, &*peer.standing), ("drain", "new cable", "closed"));
+    let told = (&*peer.admin, &*peer.reason, &*peer.set_by, &*peer.standing);
+    assert_eq!(told, ("drain", "new cable", "asha", "closed"));
     next.task.abort();
 }

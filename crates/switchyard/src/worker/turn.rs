@@ -133,9 +133,9 @@ impl Turns {
         transports.send(|| messages.iter().map(|(flow, bytes)| (flow, bytes.as_slice())), &mut self.failed);
     }
 
-    /// From the next turn on, new calls are refused.
-    pub(super) fn drain(&mut self) {
-        self.engine.set_draining(true);
+    /// From the next turn on, new calls are refused, or taken again.
+    pub(super) fn set_draining(&mut self, is_on: bool) {
+        self.engine.set_draining(is_on);
     }
 
     /// Calls the core with one message. A panic costs this message and no more (row H7): what it wrote is dropped, what

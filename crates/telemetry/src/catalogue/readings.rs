@@ -12,7 +12,7 @@ pub static BUILD: Family = Family {
 pub static UPTIME_SECONDS: Family = gauge("switchyard_uptime_seconds", "Seconds since the process began to serve.");
 /// Whether we drain.
 pub static DRAINING: Family =
-    gauge("switchyard_draining", "1 while new calls are refused because the process is to end.");
+    gauge("switchyard_draining", "1 while new calls are refused: somebody drains, or the process is to end.");
 /// Whether there is a table.
 pub static READY: Family = gauge("switchyard_ready", "1 when calls are served: a table is there, and nothing drains.");
 /// The table's generation.

@@ -29,7 +29,7 @@ impl Stage {
     fn new() -> Stage {
         let settings = settings();
         let mut rounds = Rounds::new(probe());
-        rounds.follow(Time(0), &settings, |_| (Admin::Enabled, String::new()));
+        rounds.follow(Time(0), &settings, |_| Decided::default());
         Stage { rounds, settings, changed: Vec::new(), count: 0, now: Time(0) }
     }
 
@@ -111,8 +111,10 @@ fn a_disabled_peer_is_not_asked_and_a_new_configuration_keeps_what_is_known() {
     for (remote, branch) in stage.round() {
         stage.hear(&Heard::Answered { branch, remote, status: 200 });
     }
-    assert!(stage.rounds.set_admin("udp:127.0.0.3:5070", Admin::Disabled, "disk full"));
-    assert!(!stage.rounds.set_admin("udp:127.0.0.3:5071", Admin::Disabled, ""));
+    let disabled = Decided::new(Admin::Disabled, "asha", "disk full");
+    assert_eq!(stage.rounds.set_admin("prod", &disabled), ["udp:127.0.0.3:5070"]);
+    assert_eq!(stage.rounds.set_admin("udp:127.0.0.3:5070", &disabled), ["udp:127.0.0.3:5070"]);
+    assert!(stage.rounds.set_admin("udp:127.0.0.3:5071", &disabled).is_empty());
     let (now, settings) = (stage.now, stage.settings.clone());
     stage.rounds.follow(now, &settings, |_| panic!("no peer is new"));
     let asked: Vec<u16> = stage.round().iter().map(|(remote, _)| remote.port()).collect();
