@@ -11,6 +11,7 @@ pub mod guard;
 pub mod leases;
 pub mod panic;
 pub(crate) mod request;
+pub mod session;
 pub mod testers;
 pub mod times;
 mod written;
@@ -26,6 +27,7 @@ use sync::Watcher;
 use sync::changes::{By, Writes};
 
 use crate::access::{Caller, Role};
+use crate::auth::Tokens;
 use crate::problem::{Kind, Problem};
 use crate::status::Status;
 
@@ -47,6 +49,8 @@ pub struct Api {
     pub watcher: Watcher,
     /// The way to write.
     pub writes: Arc<Writes>,
+    /// Who may log in over the listener.
+    pub tokens: Arc<Tokens>,
     /// What the process says of itself.
     pub status: Box<dyn Fn() -> Status + Send + Sync>,
     /// Where a call would go.
@@ -73,8 +77,15 @@ impl Api {
     }
 }
 
-/// Every route. A request without a [`Caller`] in its extensions is refused.
+/// Every route, and a problem for every other path. A request without a [`Caller`] in its extensions is refused.
 pub fn router(api: Arc<Api>) -> Router {
+    routes(api).fallback(|| async {
+        Problem::new(Kind::NotFound, "found no such resource, expected one of /api/v1")
+    })
+}
+
+/// Every route.
+pub(crate) fn routes(api: Arc<Api>) -> Router {
     let v1 = Router::new()
         .route("/status", get(status))
         .merge(dids::router())
@@ -88,7 +99,6 @@ pub fn router(api: Arc<Api>) -> Router {
         .merge(explain::router());
     Router::new()
         .nest("/api/v1", v1)
-        .fallback(|| async { Problem::new(Kind::NotFound, "found no such resource, expected one of /api/v1") })
         .method_not_allowed_fallback(|| async {
             Problem::new(Kind::Method, "found a method that this resource does not have")
         })
