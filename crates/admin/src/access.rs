@@ -90,7 +90,7 @@ impl Caller {
 }
 
 impl Role {
-    const fn article(self) -> &'static str {
+    pub(crate) const fn article(self) -> &'static str {
         match self {
             Role::Viewer => "a",
             Role::Operator | Role::Admin => "an",

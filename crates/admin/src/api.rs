@@ -14,6 +14,7 @@ pub(crate) mod request;
 pub mod session;
 pub mod testers;
 pub mod times;
+pub mod tokens;
 mod written;
 
 use std::sync::Arc;
@@ -79,9 +80,7 @@ impl Api {
 
 /// Every route, and a problem for every other path. A request without a [`Caller`] in its extensions is refused.
 pub fn router(api: Arc<Api>) -> Router {
-    routes(api).fallback(|| async {
-        Problem::new(Kind::NotFound, "found no such resource, expected one of /api/v1")
-    })
+    routes(api).fallback(|| async { Problem::new(Kind::NotFound, "found no such resource, expected one of /api/v1") })
 }
 
 /// Every route.
@@ -96,6 +95,7 @@ pub(crate) fn routes(api: Arc<Api>) -> Router {
         .merge(generations::router())
         .merge(guard::router())
         .merge(audit::router())
+        .merge(tokens::router())
         .merge(explain::router());
     Router::new()
         .nest("/api/v1", v1)

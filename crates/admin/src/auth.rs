@@ -128,7 +128,8 @@ impl Auth {
         let headers = shown.headers;
         if let Some(written) = headers.get(AUTHORIZATION) {
             let token = written.to_str().ok().and_then(|text| text.split_once(' '));
-            let token = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
+            let token =
+                token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, token)| token.trim());
             let token = token.and_then(|token| self.token(token));
             return token.map(|token| Some(self.by_token(&token, shown))).ok_or_else(|| self.refused(shown, "token"));
         }
@@ -296,7 +297,8 @@ impl Auth {
 
     fn is_loopback_name(&self, host: &str) -> bool {
         let port = self.settings.listen.port();
-        let is_name = |name: &str| host.strip_prefix(name).and_then(|rest| rest.strip_prefix(':')) == Some(&port.to_string());
+        let is_name =
+            |name: &str| host.strip_prefix(name).and_then(|rest| rest.strip_prefix(':')) == Some(&port.to_string());
         self.settings.listen.ip().is_loopback() && ["localhost", "127.0.0.1", "[::1]"].into_iter().any(is_name)
     }
 }

@@ -98,9 +98,15 @@ mod tests {
         for own in ["/admin", "/admin/dids?search=08065978002", "/admin/audit"] {
             assert_eq!(own_path(Some(own.into())), own);
         }
-        for other in
-            ["//evil.example.com", "https://evil.example.com", "/admin//evil", "/adminx", "/admin/\\x", "/admin\r\nX: 1", ""]
-        {
+        for other in [
+            "//evil.example.com",
+            "https://evil.example.com",
+            "/admin//evil",
+            "/adminx",
+            "/admin/\\x",
+            "/admin\r\nX: 1",
+            "",
+        ] {
             assert_eq!(own_path(Some(other.into())), "/admin", "{other:?}");
         }
     }

@@ -62,8 +62,7 @@ impl Clients {
                 known.clear();
             }
         }
-        let new =
-            Known { seen_at: now, left_milli: u64::from(REQUESTS_AT_ONCE) * 1_000, failed: 0, failed_since: now };
+        let new = Known { seen_at: now, left_milli: u64::from(REQUESTS_AT_ONCE) * 1_000, failed: 0, failed_since: now };
         what(known.entry(client).or_insert(new))
     }
 }

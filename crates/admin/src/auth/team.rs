@@ -167,6 +167,7 @@ async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::TEAM_KEYS_MAX;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 

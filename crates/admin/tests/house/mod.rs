@@ -122,7 +122,8 @@ impl House {
 fn read(text: &str) -> Answer {
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    let body = if head.to_ascii_lowercase().contains("transfer-encoding: chunked") { unchunked(body) } else { body.into() };
+    let body =
+        if head.to_ascii_lowercase().contains("transfer-encoding: chunked") { unchunked(body) } else { body.into() };
     Answer { status, head: head.to_owned(), body }
 }
 
@@ -155,7 +156,7 @@ impl TeamKey {
             .args(["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-outform", "DER"])
             .output()
             .unwrap_or_else(|fault| panic!("openssl does not start: {fault}; `cargo xtask test` installs it"));
-        TeamKey { id, pair: RsaKeyPair::from_pkcs8(&made.stdout).unwrap() }
+        TeamKey { id, pair: RsaKeyPair::from_der(&made.stdout).unwrap() }
     }
 
     fn public(&self) -> Value {

@@ -79,7 +79,7 @@ impl EndOption {
     }
 }
 
-fn duration_s(text: &str) -> Result<u64, String> {
+pub(super) fn duration_s(text: &str) -> Result<u64, String> {
     let duration = value::duration(text).filter(|duration| duration.as_secs() > 0);
     duration.map(|duration| duration.as_secs()).ok_or_else(|| "expected 1s or more: 90s, 30m, 2h, 1d".to_owned())
 }

@@ -13,6 +13,7 @@ pub mod lint;
 mod panic;
 mod shown;
 mod tester;
+mod token;
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -95,6 +96,8 @@ enum Command {
     Directory(directory::Options),
     /// See who changed what.
     Audit(audit::Options),
+    /// See, make and revoke the tokens with which people log in.
+    Token(token::Options),
     /// See it work: the proxy, a gateway and three PBXs on loopback, with calls between them.
     Demo(DemoOptions),
 }
@@ -174,6 +177,7 @@ pub fn answer(
         Command::Panic(options) => panic::panic(options, out, faults),
         Command::Directory(options) => directory::directory(options, out, faults),
         Command::Audit(options) => audit::audit(options, out, faults),
+        Command::Token(options) => token::token(options, out, faults),
         Command::Demo(options) => crate::demo::demo(crate::demo::Options { once: options.once }),
     }
 }
