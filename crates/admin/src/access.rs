@@ -1,7 +1,10 @@
 //! Who asks, and what they may: over the Unix socket the kernel says who is at the other end.
 
 use std::fmt;
+use std::str::FromStr;
 
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use nix::unistd::{Gid, Group, Uid, User};
 use serde::{Deserialize, Serialize};
 
@@ -29,9 +32,30 @@ pub struct Caller {
     pub who: String,
     /// What they may.
     pub role: Role,
+    /// From where they ask, and by what they were known: it is recorded with every change.
+    pub origin: String,
+    /// How they are shown numbers.
+    pub numbers: Numbers,
+    /// What a write must say beside its cookie; `None` where no browser adds who asks by itself.
+    pub csrf: Option<String>,
+}
+
+/// How somebody is shown numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Numbers {
+    /// As they are.
+    #[default]
+    Whole,
+    /// Without their last two digits.
+    Part,
 }
 
 impl Caller {
+    /// Somebody who is shown everything.
+    pub fn new(who: impl Into<String>, role: Role) -> Caller {
+        Caller { who: who.into(), role, origin: String::new(), numbers: Numbers::Whole, csrf: None }
+    }
+
     /// The user at the other end of our Unix socket: root and the user that we run as are admins, members of the group
     /// [`OPERATORS`] operators, whoever else may open the socket a viewer. It asks the system's user database, which
     /// may take its time.
@@ -39,8 +63,9 @@ impl Caller {
         let user = Uid::from_raw(user);
         let known = User::from_uid(user).ok().flatten();
         let who = known.as_ref().map_or_else(|| format!("uid {user}"), |known| known.name.clone());
+        let origin = "unix socket".to_owned();
         if user.is_root() || user == Uid::effective() {
-            return Caller { who, role: Role::Admin };
+            return Caller { origin, ..Caller::new(who, Role::Admin) };
         }
         let operators = Group::from_name(OPERATORS).ok().flatten();
         let is_operator = operators.is_some_and(|operators| {
@@ -48,7 +73,7 @@ impl Caller {
             let is_own = known.as_ref().is_some_and(|known| known.gid == operators.gid);
             is_listed || is_own || Gid::from_raw(group) == operators.gid
         });
-        Caller { who, role: if is_operator { Role::Operator } else { Role::Viewer } }
+        Caller { origin, ..Caller::new(who, if is_operator { Role::Operator } else { Role::Viewer }) }
     }
 
     /// A fault unless they may do what takes this role.
@@ -56,7 +81,7 @@ impl Caller {
         if self.role >= needed {
             return Ok(());
         }
-        let Caller { who, role } = self;
+        let Caller { who, role, .. } = self;
         Err(Problem::new(
             Kind::Forbidden,
             format!("found {who}, {} {role}; expected {} {needed}", role.article(), needed.article()),
@@ -65,7 +90,7 @@ impl Caller {
 }
 
 impl Role {
-    const fn article(self) -> &'static str {
+    pub(crate) const fn article(self) -> &'static str {
         match self {
             Role::Viewer => "a",
             Role::Operator | Role::Admin => "an",
@@ -83,16 +108,40 @@ impl fmt::Display for Role {
     }
 }
 
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Role, String> {
+        match word {
+            "viewer" => Ok(Role::Viewer),
+            "operator" => Ok(Role::Operator),
+            "admin" => Ok(Role::Admin),
+            _ => Err(format!("found the role {word:?}, expected viewer, operator or admin")),
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Caller, Problem> {
+        parts.extensions.get().cloned().ok_or_else(|| {
+            Problem::new(Kind::Unauthenticated, "found nobody known, expected a token, a session or Cloudflare Access")
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn root_and_our_own_user_are_admins_and_a_stranger_is_a_viewer() {
-        assert_eq!(Caller::at_socket(0, 0), Caller { who: "root".into(), role: Role::Admin });
+        let root = Caller { origin: "unix socket".into(), ..Caller::new("root", Role::Admin) };
+        assert_eq!(Caller::at_socket(0, 0), root);
         assert_eq!(Caller::at_socket(Uid::effective().as_raw(), 0).role, Role::Admin);
         let stranger = Caller::at_socket(4_000_000_001, 4_000_000_001);
-        assert_eq!(stranger, Caller { who: "uid 4000000001".into(), role: Role::Viewer });
+        assert_eq!((stranger.who.as_str(), stranger.role), ("uid 4000000001", Role::Viewer));
         assert!(stranger.may(Role::Viewer).is_ok());
         let refused = stranger.may(Role::Operator).unwrap_err();
         assert_eq!(refused.kind, Kind::Forbidden);

@@ -13,8 +13,10 @@ pub mod leases;
 pub mod panic;
 pub mod peers;
 pub(crate) mod request;
+pub mod session;
 pub mod testers;
 pub mod times;
+pub mod tokens;
 mod written;
 
 use std::pin::Pin;
@@ -29,6 +31,7 @@ use sync::Watcher;
 use sync::changes::{By, Writes};
 
 use crate::access::{Caller, Role};
+use crate::auth::Tokens;
 use crate::problem::{Kind, Problem};
 use crate::status::Status;
 
@@ -53,6 +56,8 @@ pub struct Api {
     pub watcher: Watcher,
     /// The way to write.
     pub writes: Arc<Writes>,
+    /// Who may log in over the listener.
+    pub tokens: Arc<Tokens>,
     /// What the process says of itself.
     pub status: Box<dyn Fn() -> Status + Send + Sync>,
     /// Where a call would go.
@@ -90,8 +95,13 @@ impl Api {
     }
 }
 
-/// Every route. A request without a [`Caller`] in its extensions is refused.
+/// Every route, and a problem for every other path. A request without a [`Caller`] in its extensions is refused.
 pub fn router(api: Arc<Api>) -> Router {
+    routes(api).fallback(|| async { Problem::new(Kind::NotFound, "found no such resource, expected one of /api/v1") })
+}
+
+/// Every route.
+pub(crate) fn routes(api: Arc<Api>) -> Router {
     let v1 = Router::new()
         .route("/status", get(status))
         .merge(dids::router())
@@ -104,10 +114,10 @@ pub fn router(api: Arc<Api>) -> Router {
         .merge(generations::router())
         .merge(guard::router())
         .merge(audit::router())
+        .merge(tokens::router())
         .merge(explain::router());
     Router::new()
         .nest("/api/v1", v1)
-        .fallback(|| async { Problem::new(Kind::NotFound, "found no such resource, expected one of /api/v1") })
         .method_not_allowed_fallback(|| async {
             Problem::new(Kind::Method, "found a method that this resource does not have")
         })

@@ -67,6 +67,11 @@ impl Client {
         Client { path: state_dir.join(SOCKET_NAME) }
     }
 
+    /// The state folder.
+    pub fn state_dir(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
+    }
+
     /// `GET`
     pub async fn fetch<T: DeserializeOwned>(&self, resource: &str) -> Result<T, AskFault> {
         self.ask(Method::GET, resource, None, None).await

@@ -40,6 +40,11 @@ pub fn router(api: Arc<Api>) -> Router {
         .with_state(api)
 }
 
+/// Where the style of every page is.
+pub(crate) fn style_path() -> String {
+    format!("/admin/assets/{}", assets::style_name())
+}
+
 fn not_found(looker: &Looker) -> Response {
     shown_problem(looker, &Problem::new(Kind::NotFound, "found no such page"))
 }

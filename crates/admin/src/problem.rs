@@ -35,9 +35,21 @@ pub enum Kind {
     /// The request cannot be.
     #[serde(rename = "urn:switchyard:invalid")]
     Invalid,
+    /// Nobody knows who asks.
+    #[serde(rename = "urn:switchyard:unauthenticated")]
+    Unauthenticated,
     /// The caller may not.
     #[serde(rename = "urn:switchyard:forbidden")]
     Forbidden,
+    /// The request is for a host that we are not.
+    #[serde(rename = "urn:switchyard:host")]
+    Host,
+    /// There is no more room for such requests now.
+    #[serde(rename = "urn:switchyard:too-many")]
+    TooMany,
+    /// The request took too long to arrive or to be answered.
+    #[serde(rename = "urn:switchyard:slow")]
+    Slow,
     /// There is no such thing.
     #[serde(rename = "urn:switchyard:not-found")]
     NotFound,
@@ -69,7 +81,11 @@ impl Kind {
     pub const fn status(self) -> StatusCode {
         match self {
             Kind::Invalid => StatusCode::BAD_REQUEST,
+            Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
             Kind::Forbidden => StatusCode::FORBIDDEN,
+            Kind::Host => StatusCode::MISDIRECTED_REQUEST,
+            Kind::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Kind::Slow => StatusCode::REQUEST_TIMEOUT,
             Kind::NotFound => StatusCode::NOT_FOUND,
             Kind::Method => StatusCode::METHOD_NOT_ALLOWED,
             Kind::Changed | Kind::Exists => StatusCode::CONFLICT,
@@ -82,7 +98,11 @@ impl Kind {
     const fn title(self) -> &'static str {
         match self {
             Kind::Invalid => "The request cannot be",
+            Kind::Unauthenticated => "Nobody knows who asks",
             Kind::Forbidden => "Not allowed",
+            Kind::Host => "The request is for another host",
+            Kind::TooMany => "Too many",
+            Kind::Slow => "It took too long",
             Kind::NotFound => "Not found",
             Kind::Method => "The method is not for this resource",
             Kind::Changed => "It has changed meanwhile",
@@ -125,7 +145,16 @@ impl std::error::Error for Problem {}
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let content = [(header::CONTENT_TYPE, "application/problem+json")];
-        (self.kind.status(), content, Json(self)).into_response()
+        let more = match self.kind {
+            Kind::Unauthenticated => Some((header::WWW_AUTHENTICATE, "Bearer realm=\"switchyard\"")),
+            Kind::TooMany => Some((header::RETRY_AFTER, "10")),
+            _ => None,
+        };
+        let more = more.map(|more| [more]);
+        match more {
+            Some(more) => (self.kind.status(), content, more, Json(self)).into_response(),
+            None => (self.kind.status(), content, Json(self)).into_response(),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ const PAGES: [&str; 7] =
 async fn serve(stage: &Stage, role: Role, masks_numbers: bool) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let caller = Caller { who: "meera".to_owned(), role };
+    let caller = Caller::new("meera", role);
     let session = Session { csrf: "the-token".to_owned(), masks_numbers };
     let router = admin::page::router(stage.api()).layer(axum::Extension(caller)).layer(axum::Extension(session));
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });

@@ -1,6 +1,7 @@
 //! The running proxy as one value: sockets, one worker on its thread, the directory's writer, the status socket.
 //! `run` keeps one alive between signals, `demo` puts one between simulated neighbours.
 
+mod admin_listener;
 mod drain;
 mod readings;
 
@@ -11,13 +12,14 @@ use crate::probe::{self, Peers};
 use crate::tcp::{self, Streams};
 use crate::udp::{self, Interfaces, OpenFault};
 use crate::worker::{self, Command, Parts, Seen};
-use admin::{Api, BindFault, Count, DirectoryStatus, ListenerStatus, PartyStatus, Status};
+use admin::{Api, BindFault, Count, DirectoryStatus, ListenerStatus, PartyStatus, Status, Tokens};
+use admin_listener::AdminListener;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use proxy::settings::BySize;
 use proxy::{KeyRing, Listener, ListenerId, Party, Peer, Role, Settings, Transport};
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
@@ -45,6 +47,7 @@ pub struct Service {
     peers: Peers,
     tasks: Vec<JoinHandle<()>>,
     socket: Option<PathBuf>,
+    admin: Option<admin_listener::Serving>,
 }
 
 /// The two ways to the directory, for all who show it or change it. Clones lead to the same.
@@ -85,6 +88,9 @@ pub enum StartFault {
     /// The listener of `/metrics`.
     #[error("metrics cannot be served: {0}")]
     Metrics(io::Error),
+    /// The listener of the API and the page.
+    #[error("admin.listen: {0}")]
+    Admin(io::Error),
     /// A thread of ours.
     #[error("a thread cannot be started: {0}")]
     Worker(io::Error),
@@ -106,10 +112,11 @@ impl Service {
         keys: KeyRing,
         watch: Option<SyncSender<Seen>>,
     ) -> Result<Service, StartFault> {
-        let Configuration { core, state_dir, database, metrics_listen, probe, .. } = configuration;
+        let Configuration { core, state_dir, database, metrics_listen, admin: people, probe, .. } = configuration;
         let settings = Arc::new(core);
         let exporter = Arc::new(Exporter::new().map_err(|fault| StartFault::Metrics(io::Error::other(fault)))?);
         let metrics = bind_metrics(metrics_listen).await?;
+        let people = people.map(|people| AdminListener::bind(people, &state_dir)).transpose()?;
         let Sockets { udp, tcp } = open_listeners(&settings.listeners)?;
         let api = admin::bind(&state_dir).await?;
         let watcher = sync::start(database.clone()).await?;
@@ -144,7 +151,9 @@ impl Service {
             settings,
         };
         let ended = spawn_worker(parts, orders).map_err(StartFault::Worker)?;
-        let answer = admin::serve(api, Arc::new(api_of(&told, &access, &peers, &commands)), std::future::pending());
+        let shown = Arc::new(api_of(&told, &access, &peers, &commands, &state_dir));
+        let answer = admin::serve(api, Arc::clone(&shown), std::future::pending());
+        let admin = people.map(|people| people.start(shown)).transpose()?;
         let observed = Arc::new(readings::Observed {
             told: Arc::clone(&told),
             watcher: access.watcher.clone(),
@@ -167,7 +176,8 @@ impl Service {
                 }
             }));
         }
-        Ok(Service { told, peers, commands, ended, access, tasks, socket: Some(state_dir.join(admin::SOCKET_NAME)) })
+        let socket = Some(state_dir.join(admin::SOCKET_NAME));
+        Ok(Service { told, peers, commands, ended, access, tasks, socket, admin })
     }
 
     /// Takes a configuration that has been read again. Listeners are sockets: they stay as they are until a restart.
@@ -227,6 +237,7 @@ impl Service {
         for task in &self.tasks {
             task.abort();
         }
+        drop(self.admin.take());
         self.access.watcher.stop().await;
         if let Some(Err(error)) = self.socket.take().map(std::fs::remove_file) {
             tracing::warn!(%error, "the status socket could not be removed");
@@ -316,13 +327,20 @@ impl Told {
 }
 
 /// What the API shows and changes.
-fn api_of(told: &Arc<Told>, access: &DirectoryAccess, peers: &Peers, commands: &mpsc::Sender<Command>) -> Api {
+fn api_of(
+    told: &Arc<Told>,
+    access: &DirectoryAccess,
+    peers: &Peers,
+    commands: &mpsc::Sender<Command>,
+    state_dir: &Path,
+) -> Api {
     let (of_status, of_explain, watcher) = (Arc::clone(told), Arc::clone(told), access.watcher.clone());
     let (peers, deciding) = (peers.clone(), peers.clone());
     let drain = drain::Drain::new(Arc::clone(told), commands.clone());
     Api {
         watcher: access.watcher.clone(),
         writes: Arc::clone(&access.writes),
+        tokens: Arc::new(Tokens::new(state_dir)),
         status: Box::new(move || of_status.status(&watcher, &peers)),
         explain: Box::new(move |directory, question| {
             explain::over_api(&of_explain.settings.load(), directory, question)

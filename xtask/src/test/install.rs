@@ -12,7 +12,7 @@ struct Package {
 }
 
 /// The Debian packages; only those that are missing are installed, without what they recommend.
-const PACKAGES: [Package; 15] = [
+const PACKAGES: [Package; 16] = [
     Package {
         name: "prometheus",
         purpose: "Prometheus and promtool: they read what we measure and test the alert rules",
@@ -21,6 +21,7 @@ const PACKAGES: [Package; 15] = [
     Package { name: "sip-tester", purpose: "SIPp: callers and callees of the wire tests" },
     Package { name: "kamailio", purpose: "an independent proxy before and behind ours" },
     Package { name: "baresip-core", purpose: "a phone at each end, with audio" },
+    Package { name: "openssl", purpose: "the keys of a team of Cloudflare Access" },
     Package { name: "sqlite3", purpose: "changes to the embedded directory from another program" },
     Package { name: "mariadb-server", purpose: "the production engine of the directory, in a folder of its own" },
     Package { name: "postgresql", purpose: "the directory in PostgreSQL, in a folder of its own" },

@@ -15,7 +15,7 @@ use super::request::{Body, Path, Query, check_version};
 use super::times::End;
 use super::written::ENDED_OR_REPLACED;
 use super::{Api, Live, PAGE, PAGE_MAX};
-use crate::access::{Caller, Role};
+use crate::access::{Caller, Numbers, Role};
 use crate::problem::{Kind, Problem};
 
 /// One DID, with what is in effect for it.
@@ -140,7 +140,8 @@ pub(crate) async fn list(
     caller.may(Role::Viewer)?;
     let directory = api.directory();
     // A look through a large table takes its time, and the runtime has other things to do.
-    let found = tokio::task::spawn_blocking(move || found(&directory, &question)).await;
+    let numbers = caller.numbers;
+    let found = tokio::task::spawn_blocking(move || found(&directory, &question, numbers)).await;
     found.map_err(|error| Problem::new(Kind::Internal, error.to_string()))?.map(Json)
 }
 
@@ -293,11 +294,30 @@ impl Search {
     }
 }
 
-fn found(directory: &Directory, question: &DidsQuestion) -> Result<Dids, Problem> {
+/// Behind what a page begins.
+enum After {
+    Start,
+    Number(Number),
+    /// Behind so many: for those who are shown no whole number.
+    Count(u64),
+}
+
+impl After {
+    fn of(directory: &Directory, after: Option<&str>) -> Result<After, Problem> {
+        let Some(after) = after else { return Ok(After::Start) };
+        if let Some(count) = after.strip_prefix('~') {
+            let wrong = || Problem::new(Kind::Invalid, format!("after: found {after:?}, expected the next of a page"));
+            return count.parse().map(After::Count).map_err(|_| wrong());
+        }
+        let number = directory.numbering().canonical(after.as_bytes());
+        number.map(After::Number).map_err(|fault| Problem::new(Kind::Invalid, format!("after: {fault}")))
+    }
+}
+
+fn found(directory: &Directory, question: &DidsQuestion, numbers: Numbers) -> Result<Dids, Problem> {
     let limit = question.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
     let wanted = question.environment.as_deref().map(environment).transpose()?;
-    let after = question.after.as_deref().map(|after| directory.numbering().canonical(after.as_bytes()));
-    let after = after.transpose().map_err(|fault| Problem::new(Kind::Invalid, format!("after: {fault}")))?;
+    let after = After::of(directory, question.after.as_deref())?;
     let services = ["in_service", "not_active", "not_assigned", "organisation_not_active"];
     if let Some(service) = question.service.as_deref().filter(|service| !services.contains(service)) {
         let detail = format!("found service {service:?}, expected one of {}", services.join(", "));
@@ -318,10 +338,16 @@ fn found(directory: &Directory, question: &DidsQuestion) -> Result<Dids, Problem
             })
             && search.as_ref().is_none_or(|search| search.fits(did.number, name))
     };
-    let (mut total, mut page, mut has_more) = (0_u64, Vec::new(), false);
+    let (mut total, mut page, mut has_more, mut behind) = (0_u64, Vec::new(), false, 0);
     for did in directory.dids().filter(fits) {
         total += 1;
-        if after.is_some_and(|after| did.number <= after) {
+        let is_before = match after {
+            After::Start => false,
+            After::Number(after) => did.number <= after,
+            After::Count(count) => total <= count,
+        };
+        if is_before {
+            behind = total;
             continue;
         }
         if page.len() < usize::try_from(limit).unwrap_or(usize::MAX) {
@@ -330,6 +356,9 @@ fn found(directory: &Directory, question: &DidsQuestion) -> Result<Dids, Problem
             has_more = true;
         }
     }
-    let next = page.last().filter(|_| has_more).map(|did: &Did| did.number.clone());
+    let next = page.last().filter(|_| has_more).map(|did: &Did| match numbers {
+        Numbers::Whole => did.number.clone(),
+        Numbers::Part => format!("~{}", behind + page.len() as u64),
+    });
     Ok(Dids { generation: directory.generation().0, total, dids: page, next })
 }

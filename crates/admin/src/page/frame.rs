@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use axum::response::Response;
 
 use super::assets;
-use crate::access::{Caller, Role};
+use crate::access::{Caller, Numbers, Role};
 use crate::api::{Api, times};
 use crate::status::Status;
 
@@ -67,7 +67,7 @@ impl Looker {
             role: self.caller.role.to_string(),
             is_operator: self.caller.role >= Role::Operator,
             is_admin: self.caller.role >= Role::Admin,
-            has_session: self.session.is_some(),
+            has_session: !session.csrf.is_empty(),
             csrf: session.csrf,
             masks_numbers: session.masks_numbers,
             banners: banners(&self.api, status),
@@ -118,14 +118,8 @@ impl Frame {
 
     /// A number as this person may see it: all of it, or without its last two digits.
     pub(super) fn number(&self, number: &str) -> String {
-        if self.masks_numbers { masked(number) } else { number.to_owned() }
+        if self.masks_numbers { Numbers::Part.shown(number) } else { number.to_owned() }
     }
-}
-
-/// A number without its last two digits.
-pub(crate) fn masked(number: &str) -> String {
-    let kept = number.char_indices().rev().nth(1).map_or("", |(at, _)| number.get(..at).unwrap_or_default());
-    format!("{kept}**")
 }
 
 /// What stands above every page until it is over.

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a stage that cannot be built fails the test")]
 
 use admin::api::peers::AdminOrder;
-use admin::{Api, Caller, Client, DirectoryStatus, Kind, PeerStatus, Problem, Role, SOCKET_NAME, Status};
+use admin::{
+    Api, Caller, Client, DirectoryStatus, Kind, PeerStatus, Problem, Role, SOCKET_NAME, Status, Tokens,
+};
 use directory::Policy;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -97,6 +99,7 @@ impl Stage {
         Arc::new(Api {
             watcher: self.watcher.clone(),
             writes: Arc::new(Writes::new(&self.settings, self.watcher.clone()).unwrap()),
+            tokens: Arc::new(Tokens::new(self.folder.path())),
             status: Box::new(status),
             explain: Box::new(|directory, question| match question.called.as_str() {
                 "nonsense" => Err("expected a number".to_owned()),
@@ -112,7 +115,7 @@ impl Stage {
         let folder = tempfile::tempdir().unwrap();
         let client = Client::new(folder.path());
         let listener = UnixListener::bind(folder.path().join(SOCKET_NAME)).unwrap();
-        let caller = Caller { who: who.to_owned(), role };
+        let caller = Caller::new(who, role);
         let router = admin::api::router(self.api()).layer(axum::Extension(caller));
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         self.roles.push(folder);

@@ -130,9 +130,9 @@ fn code_of(fault: &AskFault) -> u8 {
             Kind::Invalid | Kind::Method => 2,
             Kind::NotFound => 3,
             Kind::Changed | Kind::Exists | Kind::VersionNeeded => 4,
-            Kind::Forbidden => 5,
+            Kind::Forbidden | Kind::Unauthenticated | Kind::Host => 5,
             Kind::NotMigrated | Kind::Database => 6,
-            Kind::Internal => 1,
+            Kind::Internal | Kind::TooMany | Kind::Slow => 1,
         },
         AskFault::NotRunning { .. } | AskFault::Silent(_) | AskFault::Unexpected { .. } => 1,
     }

@@ -15,6 +15,7 @@ mod panic;
 mod peer;
 mod shown;
 mod tester;
+mod token;
 
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -102,6 +103,8 @@ enum Command {
     Directory(directory::Options),
     /// See who changed what.
     Audit(audit::Options),
+    /// See, make and revoke the tokens with which people log in.
+    Token(token::Options),
     /// See it work: the proxy, a gateway and three PBXs on loopback, with calls between them.
     Demo(DemoOptions),
 }
@@ -183,6 +186,7 @@ pub fn answer(
         Command::Drain(options) => drain::drain(options, out, faults),
         Command::Directory(options) => directory::directory(options, out, faults),
         Command::Audit(options) => audit::audit(options, out, faults),
+        Command::Token(options) => token::token(options, out, faults),
         Command::Demo(options) => crate::demo::demo(crate::demo::Options { once: options.once }),
     }
 }

@@ -32,3 +32,7 @@ pub const DATAGRAM_BYTES_MAX: usize = 65_507;
 pub const TRANSACTIONS_MIN: usize = 100;
 /// The most that the key `limits.transactions` may say.
 pub const TRANSACTIONS_MAX: usize = 16_000_000;
+/// Host names of the admin listener.
+pub const ADMIN_HOSTS: usize = 16;
+/// E-mail addresses and domains that have a role.
+pub const ADMIN_ROLES: usize = 1_000;

@@ -2,6 +2,10 @@
 //!
 //! Strings stay strings here; `resolve` says what they mean. docs/reference/config.md lists every key.
 
+mod admin;
+
+pub use admin::{AccessSettings, AdminSettings};
+
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -31,6 +35,8 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// What machines ask.
     pub metrics: MetricsSettings,
+    /// What people ask.
+    pub admin: AdminSettings,
     /// How peers are measured.
     pub probe: ProbeSettings,
     /// RFC 3261's timers, and ours.
@@ -346,6 +352,7 @@ impl Default for Settings {
             probe: ProbeSettings::default(),
             timers: TimersSettings::default(),
             metrics: MetricsSettings::default(),
+            admin: AdminSettings::default(),
             limits: LimitsSettings::default(),
         }
     }

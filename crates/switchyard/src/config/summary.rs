@@ -17,7 +17,7 @@ pub struct Summary<'c> {
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Configuration { core, database, state_dir, metrics_listen, .. } = self.configuration;
+        let Configuration { core, database, state_dir, metrics_listen, admin, .. } = self.configuration;
         writeln!(f, "{}: good. This instance is {}.", self.file, core.environment)?;
         let listeners = core.listeners.iter().map(|own| format!("{}:{}", own.transport, own.address));
         writeln!(f, "  listens on   {}", joined(listeners))?;
@@ -36,6 +36,9 @@ impl fmt::Display for Summary<'_> {
         writeln!(f, "  directory    {url}, asked every {interval}")?;
         if let Some(address) = metrics_listen {
             writeln!(f, "  metrics      http://{address}/metrics")?;
+        }
+        if let Some(admin) = admin {
+            writeln!(f, "  admin        http://{}/admin", admin.listen)?;
         }
         write!(f, "  state        {}", state_dir.display())
     }

@@ -352,6 +352,25 @@ fn the_transaction_limit_has_bounds() {
     }
 }
 
+/// Limits ADMIN_HOSTS and ADMIN_ROLES, and what a port alone means.
+#[test]
+fn the_admin_table_has_bounds() {
+    let hosts = |count: usize| (0..count).map(|at| format!("\"h{at}.example.org\"")).collect::<Vec<_>>().join(",");
+    let text = |count| format!("[admin]\nlisten = \"9161\"\nhosts = [{}]", hosts(count));
+    let admin = good(&text(limits::ADMIN_HOSTS)).admin.unwrap();
+    assert_eq!(admin.listen.to_string(), "127.0.0.1:9161");
+    assert_eq!(faults(&text(limits::ADMIN_HOSTS + 1)).len(), 1);
+    let roles = |count: usize| (0..count).map(|at| format!("\"p{at}@example.org\" = \"viewer\"\n")).collect::<String>();
+    let text = |count| {
+        let access = "team = \"example.cloudflareaccess.com\"\naudiences = [\"a\"]";
+        format!("[admin]\nlisten = \"9161\"\n[admin.access]\n{access}\n[admin.access.roles]\n{}", roles(count))
+    };
+    let admin = good(&text(limits::ADMIN_ROLES)).admin.unwrap();
+    assert_eq!(admin.team.unwrap().roles.len(), limits::ADMIN_ROLES);
+    assert_eq!(faults(&text(limits::ADMIN_ROLES + 1)).len(), 1);
+    assert!(good("").admin.is_none());
+}
+
 /// Limits DATAGRAM_BYTES_MIN and DATAGRAM_BYTES_MAX; 1,300 bytes without the key (row TP1).
 #[test]
 fn datagrams_have_bounds() {

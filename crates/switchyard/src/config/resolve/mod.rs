@@ -1,5 +1,6 @@
 //! What the file means: strings become addresses, durations, numbers and policy, and every rule is held.
 
+mod admin;
 mod availability;
 mod database;
 mod identity;
@@ -44,6 +45,8 @@ pub struct Configuration {
     pub drain_limit: Duration,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
     pub metrics_listen: Option<SocketAddr>,
+    /// Where the API and the page are served, and to whom.
+    pub admin: Option<::admin::AuthSettings>,
     /// The caller ID of last resort of each trunk that has one.
     pub fallback_dids: Vec<(PartyId, Number)>,
     /// The organisation, by name or id, that a trunk's fallback DID may belong to.
@@ -91,6 +94,7 @@ pub(crate) fn resolve(
             Duration::ZERO..=DRAIN_LIMIT_MAX,
         ),
         metrics_listen: resolver.metrics_listen(&settings.metrics),
+        admin: resolver.admin(&settings.admin),
         fallback_dids: sides.fallback_dids,
         fallback_owners: sides.fallback_owners,
     }
