@@ -32,3 +32,9 @@ pub const DATAGRAM_BYTES_MAX: usize = 65_507;
 pub const TRANSACTIONS_MIN: usize = 100;
 /// The most that the key `limits.transactions` may say.
 pub const TRANSACTIONS_MAX: usize = 16_000_000;
+/// The least that the key `limits.transaction_bytes` may say.
+pub const TRANSACTION_BYTES_MIN: usize = 1 << 20;
+/// The most that the key `limits.transaction_bytes` may say.
+pub const TRANSACTION_BYTES_MAX: usize = 1 << 40;
+/// The most that the key `limits.requests_per_second` may say.
+pub const REQUESTS_PER_SECOND_MAX: u32 = 1_000_000;
