@@ -173,11 +173,6 @@ impl Engine {
         self.keys = keys;
     }
 
-    /// While draining, new calls get 503 and everything else goes on.
-    pub fn set_draining(&mut self, draining: bool) {
-        self.draining = draining;
-    }
-
     /// Transactions that are open.
     pub fn open_transactions(&self) -> usize {
         self.table.len()
@@ -214,7 +209,7 @@ impl Engine {
         if request.method() == Method::Ack && self.is_ack_to_us(request, key) {
             return turn.outbox.event(Event::Absorbed(Absorbed::Ack));
         }
-        if load::is_new(request, &way) && self.sheds(turn, &asked, &way) {
+        if self.sheds(turn, &asked, &way) {
             return;
         }
         let loop_part = admission::loop_part(&self.keys, None, request, &way);

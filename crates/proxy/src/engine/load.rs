@@ -10,7 +10,7 @@ use crate::refusal::Refusal;
 use crate::route::Way;
 use crate::scanners;
 use crate::settings::{Settings, Strangers};
-use sip::{Hopeless, Method, Name, Request};
+use sip::{Hopeless, Message, Method, Name};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -66,8 +66,8 @@ impl Rates {
 }
 
 /// Something new that no call waits for. OPTIONS is answered for what a refusal costs.
-pub(super) fn is_new(request: &Request<'_>, way: &Way<'_>) -> bool {
-    let opens = !matches!(request.method(), Method::Ack | Method::Cancel | Method::Bye | Method::Options);
+fn is_new(request: &Message<'_>, way: &Way<'_>) -> bool {
+    let opens = !matches!(request.cseq().method, Method::Ack | Method::Cancel | Method::Bye | Method::Options);
     opens && request.to_tag().is_none() && !way.has_token()
 }
 
@@ -80,6 +80,11 @@ pub(super) fn on_noise(turn: &mut Turn<'_>, flow: Flow, noise: Hopeless) {
 }
 
 impl Engine {
+    /// While draining, new calls get 503 and everything else goes on.
+    pub fn set_draining(&mut self, draining: bool) {
+        self.draining = draining;
+    }
+
     /// Tells the core whether its worker is behind with what has arrived. While it is, new calls get 503: carrying a part
     /// of what is offered to its end is worth more than losing a part of everything.
     pub fn set_behind(&mut self, is_behind: bool) {
@@ -113,6 +118,9 @@ impl Engine {
 
     /// Refuses something new, for what it costs to say so and with nothing kept. False where it may go on.
     pub(super) fn sheds(&mut self, turn: &mut Turn<'_>, asked: &Asked<'_>, way: &Way<'_>) -> bool {
+        if !is_new(asked.message, way) {
+            return false;
+        }
         if asked
             .message
             .first(Name::UserAgent)
