@@ -3,6 +3,9 @@
 //! With `inbound`, `pass` or `rewrite` and a count, that road alone and as many repeats: for `valgrind --tool=callgrind`,
 //! whose counts hold on a busy machine (the difference of 2 repeats and 1 is 2,000 calls).
 //!
+//! With `over-rate`, `behind`, `stranger` or `again`, what refusing costs: as many INVITEs as a repeat has calls, each
+//! refused with 480, refused with 503, dropped, or answered with the 100 that it had before.
+//!
 //! A call is INVITE, 100, 180, 200, ACK, BYE, 200: six messages arrive, looked up among 10,000 DIDs. Prints ns per call
 //! and per message that arrives, the least, the median and the most of its repeats, and the bytes that a ringing call
 //! keeps. The messages are made beforehand; sockets are not part of it.
@@ -28,6 +31,10 @@ const PBX: &str = "10.10.10.1:5070";
 fn main() {
     let wanted = std::env::args().nth(1);
     let repeats = std::env::args().nth(2).and_then(|count| count.parse().ok()).unwrap_or(REPEATS);
+    if let Some(kind) = wanted.as_deref().filter(|wanted| ["over-rate", "behind", "stranger", "again"].contains(wanted))
+    {
+        return refuse(kind, repeats);
+    }
     for (name, label, profile) in [
         ("inbound", "inbound", None),
         ("pass", "outbound, caller ID left alone", None),
@@ -64,6 +71,46 @@ fn main() {
         println!("{label}: ns per call: min {least:.0}, median {median:.0}, max {most:.0}");
         println!("{label}: ns per message that arrives (6 a call): median {:.0}", median / 6.0);
     }
+}
+
+/// INVITEs that go no further. They are made beforehand, and each repeat gives the same ones: nothing is kept of them.
+fn refuse(kind: &str, repeats: usize) {
+    let directory = directory();
+    let mut settings = settings(None);
+    settings.limits.requests_per_second = u32::from(kind == "over-rate");
+    let mut engine = Engine::new(Arc::new(settings), ring());
+    engine.set_behind(kind == "behind");
+    let mut outbox = Outbox::new();
+    let from = if kind == "stranger" { "203.0.113.9:5060" } else { GATEWAY };
+    let invite = |at: usize| {
+        let call = Call::new(at, false);
+        call.request(
+            "INVITE",
+            &format!("sip:{}@10.10.10.1:5060", call.did()),
+            GATEWAY,
+            "<sip:+447700900123@10.10.10.2>",
+            "",
+        )
+    };
+    let different = if kind == "again" { 1 } else { CALLS_PER_REPEAT };
+    let invites: Vec<String> = (0..different).map(invite).collect();
+    let now = Time::from_millis(1_000);
+    take(&mut engine, now, from, &invite(CALLS_PER_REPEAT), &directory, &mut outbox);
+    if kind == "again" {
+        invites.iter().for_each(|invite| drop(take(&mut engine, now, from, invite, &directory, &mut outbox)));
+    }
+    let mut figures: Vec<f64> = Vec::new();
+    for _ in 0..repeats {
+        let given = invites.iter().cycle().take(CALLS_PER_REPEAT);
+        let spent: f64 = given.map(|invite| take(&mut engine, now, from, invite, &directory, &mut outbox)).sum();
+        figures.push(spent / CALLS_PER_REPEAT as f64);
+    }
+    let last: Vec<String> = outbox.events().iter().map(|event| format!("{event:?}")).collect();
+    figures.sort_by(f64::total_cmp);
+    println!(
+        "{kind}: ns per INVITE: median {:.0}; the last one: {last:?}",
+        figures.get(figures.len() / 2).copied().unwrap_or_default()
+    );
 }
 
 /// One call, with the messages that both ends send.

@@ -9,6 +9,7 @@ mod attempt;
 mod availability;
 mod by_size;
 mod calls;
+mod load;
 mod names;
 mod reload;
 mod response;
@@ -48,6 +49,12 @@ pub struct Engine {
     /// The keys that signed before the changes of the ring, newest first, each until its transactions are over.
     former_keys: Vec<FormerKey>,
     former_peers: Vec<reload::FormerPeer>,
+    /// Changes of the addresses that may speak, other than by [`Engine::apply`].
+    neighbours_changed: u64,
+    /// What each source has sent of late.
+    rates: load::Rates,
+    /// The worker is behind with what has arrived.
+    is_behind: bool,
     table: Table,
     calls: Calls,
     timers: Timers,
@@ -120,10 +127,13 @@ impl Engine {
     /// An engine with nothing open.
     pub fn new(settings: Arc<Settings>, keys: Arc<KeyRing>) -> Engine {
         Engine {
+            rates: load::Rates::of(&settings),
             settings,
             keys,
             former_keys: Vec::new(),
             former_peers: Vec::new(),
+            neighbours_changed: 0,
+            is_behind: false,
             table: Table::new(),
             calls: Calls::default(),
             timers: Timers::new(),
@@ -158,13 +168,9 @@ impl Engine {
             self.former_keys.insert(0, FormerKey { id, until: None });
         }
         self.carry_over(&settings);
+        self.rates = self.rates.carried_over(&settings);
         self.settings = settings;
         self.keys = keys;
-    }
-
-    /// While draining, new calls get 503 and everything else goes on.
-    pub fn set_draining(&mut self, draining: bool) {
-        self.draining = draining;
     }
 
     /// Transactions that are open.
@@ -175,7 +181,7 @@ impl Engine {
     fn receive(&mut self, mut turn: Turn<'_>, flow: Flow, bytes: &[u8], parse: Parse) {
         let party = self.settings.party_of(&flow);
         if party.is_none() && !self.settings.is_peer_address(&flow) && !self.is_former_peer(turn.now, &flow) {
-            return turn.outbox.event(Event::Dropped(DropReason::Stranger));
+            return self.on_stranger(&mut turn, flow, bytes);
         }
         let mut index = self.index.take().unwrap_or_default();
         match (parse(bytes, &mut index), party) {
@@ -184,7 +190,7 @@ impl Engine {
             (Parsed::Answerable(bad), Some(party)) => {
                 self.answer_malformed(&mut turn, flow, party, &bad);
             }
-            (Parsed::Hopeless(noise), _) => turn.outbox.event(Event::Dropped(DropReason::Hopeless(noise))),
+            (Parsed::Hopeless(noise), _) => load::on_noise(&mut turn, flow, noise),
             (_, None) => turn.outbox.event(Event::Dropped(DropReason::Stranger)),
         }
         self.index = Some(index);
@@ -196,13 +202,20 @@ impl Engine {
         if let Some(slot) = slot {
             return self.on_known(turn, slot, flow, party, request);
         }
+        let asked = Asked { flow, party, message: request, key };
         let Some(way) = route::read(&self.settings, request) else {
-            return self.on_unreadable_way(turn, &Asked { flow, party, message: request, key });
+            return self.on_unreadable_way(turn, &asked);
         };
+        if request.method() == Method::Ack && self.is_ack_to_us(request, key) {
+            return turn.outbox.event(Event::Absorbed(Absorbed::Ack));
+        }
+        if self.sheds(turn, &asked, &way) {
+            return;
+        }
         let loop_part = admission::loop_part(&self.keys, None, request, &way);
         let arrival = Arrival { flow, party, request, key, way, loop_part };
         match request.method() {
-            Method::Ack => self.on_stray_ack(turn, &arrival),
+            Method::Ack => self.pass_ack(turn, &arrival),
             Method::Cancel => self.on_stray_cancel(turn, &arrival),
             _ => match admission::check(&self.settings, request, &way, loop_part) {
                 Err(refusal) => self.answer_without_state(turn, &arrival.asked(), refusal),
@@ -331,10 +344,6 @@ impl Engine {
         let outranks = dispatch::is_emergency(&self.settings, user);
         if request.method() == Method::Invite && self.draining && !outranks {
             return self.answer_without_state(turn, &arrival.asked(), Refusal::Draining);
-        }
-        if self.table.len() >= self.settings.limits.transactions && !outranks {
-            turn.outbox.event(Event::LimitReached("transactions"));
-            return self.answer_without_state(turn, &arrival.asked(), Refusal::Full);
         }
         let caller = names::tester_of(&self.settings, turn, arrival);
         let question = Question { from: arrival.party, method: request.method(), user, caller };

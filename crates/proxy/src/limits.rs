@@ -2,6 +2,8 @@
 
 /// Open transactions of one worker, unless the configuration says otherwise.
 pub const TRANSACTIONS: usize = 2_000_000;
+/// Bytes that the open transactions of one worker hold, unless the configuration says otherwise.
+pub const TRANSACTION_BYTES: usize = 1 << 30;
 /// Attempts (branches) of one transaction: targets that one request may be tried at.
 pub const ATTEMPTS: usize = 8;
 /// Bytes of a dialog token in a Record-Route's user part.

@@ -38,6 +38,8 @@ pub enum Event {
     Response(PartyId, u16),
     /// Something that arrived goes no further, and nobody is answered.
     Dropped(DropReason),
+    /// Whoever sent this is worth a line of the security log. A drop is told beside it.
+    Suspected(Flow, Suspicion),
     /// We answered with a status of our own.
     Refused(PartyId, Refusal),
     /// A request out of a dialog was dispatched. The texts are spans of [`Outbox::text`].
@@ -155,6 +157,8 @@ pub enum Event {
 pub enum DropReason {
     /// Not from a configured peer: not even parsed.
     Stranger,
+    /// A request out of a dialog that a peer lets through from a tool for scanning.
+    Scanner,
     /// No message, or one that nobody can be answered about.
     Hopeless(Hopeless),
     /// A response whose top Via is not ours (RFC 3261 18.1.2).
@@ -174,6 +178,17 @@ pub enum DropReason {
     Ack,
     /// A response without a live server transaction (RFC 4320).
     Late,
+}
+
+/// Why a sender is worth a line of the security log.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Suspicion {
+    /// It is no peer.
+    Stranger,
+    /// It names itself as a tool for scanning does.
+    Scanner,
+    /// A peer sends what is no message.
+    Malformed,
 }
 
 /// Which retransmission was absorbed.
@@ -283,6 +298,7 @@ impl DropReason {
     pub const fn name(self) -> &'static str {
         match self {
             DropReason::Stranger => "stranger",
+            DropReason::Scanner => "scanner",
             DropReason::Hopeless(hopeless) => hopeless.name(),
             DropReason::NotOurVia => "not_our_via",
             DropReason::NoTransaction => "no_transaction",
@@ -292,6 +308,17 @@ impl DropReason {
             DropReason::Useless => "useless",
             DropReason::Ack => "ack",
             DropReason::Late => "late",
+        }
+    }
+}
+
+impl Suspicion {
+    /// The word of the security log.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Suspicion::Stranger => "stranger",
+            Suspicion::Scanner => "scanner",
+            Suspicion::Malformed => "malformed",
         }
     }
 }

@@ -43,6 +43,8 @@ pub enum Refusal {
     NoTable,
     /// A table of ours is full: this proxy as a whole cannot serve.
     Full,
+    /// The source sends more requests in a second than it may.
+    OverRate,
     /// We are draining: new calls go elsewhere.
     Draining,
     /// The call claims a number of another organisation.
@@ -68,7 +70,7 @@ impl Refusal {
             Refusal::ForeignCallerId | Refusal::NoCallerId | Refusal::EmergencyForbidden => 403,
             Refusal::NotANumber => 404,
             Refusal::UnknownDid(status) | Refusal::NotInService(status) | Refusal::WhenDown(status) => status,
-            Refusal::NoTarget | Refusal::NoneUsable => 480,
+            Refusal::NoTarget | Refusal::NoneUsable | Refusal::OverRate => 480,
             Refusal::NoTransaction => 481,
             Refusal::NoTable | Refusal::Full | Refusal::Draining => 503,
             Refusal::TooLarge => 513,
@@ -96,6 +98,7 @@ impl Refusal {
             Refusal::NoTransaction => "Call/Transaction Does Not Exist",
             Refusal::NoTable => "No Directory Yet",
             Refusal::Full => "Overloaded",
+            Refusal::OverRate => "Too Many Requests",
             Refusal::Draining => "Draining",
             Refusal::ForeignCallerId => "Caller ID Of Another Organisation",
             Refusal::NoCallerId => "No Caller ID",
@@ -143,6 +146,7 @@ impl Refusal {
             Refusal::NoTransaction => "no_transaction",
             Refusal::NoTable => "no_table",
             Refusal::Full => "full",
+            Refusal::OverRate => "over_rate",
             Refusal::Draining => "draining",
             Refusal::ForeignCallerId => "foreign_caller_id",
             Refusal::NoCallerId => "no_caller_id",

@@ -293,12 +293,34 @@ pub struct LimitSettings {
     pub retry_after_secs: u32,
     /// How long a call is counted that nobody ends, in seconds.
     pub call_age_secs: u32,
+    /// Bytes that open transactions hold; above it new requests out of a dialog get 503.
+    pub transaction_bytes: usize,
+    /// Requests out of a dialog that one source address may send in a second; above it they get 480. 0 is no limit.
+    pub requests_per_second: u32,
+    /// What becomes of those who are no peers.
+    pub strangers: Strangers,
+}
+
+/// What becomes of datagrams that come from no peer. In either case nobody hears an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Strangers {
+    /// A filter in the kernel drops them before they take room in a receive buffer. Nobody sees who they were.
+    #[default]
+    Kernel,
+    /// They are received, told to the security log, and dropped before anything is parsed.
+    Log,
 }
 
 impl Default for LimitSettings {
     fn default() -> Self {
-        let (transactions, call_age_secs) = (crate::limits::TRANSACTIONS, crate::limits::CALL_AGE_SECS);
-        LimitSettings { transactions, retry_after_secs: 5, call_age_secs }
+        LimitSettings {
+            transactions: crate::limits::TRANSACTIONS,
+            retry_after_secs: 5,
+            call_age_secs: crate::limits::CALL_AGE_SECS,
+            transaction_bytes: crate::limits::TRANSACTION_BYTES,
+            requests_per_second: 0,
+            strangers: Strangers::Kernel,
+        }
     }
 }
 

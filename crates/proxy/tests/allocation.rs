@@ -23,6 +23,9 @@ fn allocations(stage: &mut Stage, at_ms: u64, from: SocketAddr, bytes: &[u8]) ->
 /// When the stage is warm: every slot of the timer wheel, pool and buffer has had its use.
 const WARM_MS: u64 = 400_000;
 
+/// More than the warming offers.
+const RATE: u32 = 40;
+
 /// Refuses calls for longer than the wheel's first levels take to turn, then waits until they are over.
 fn warm(stage: &mut Stage) {
     for number in 0..(WARM_MS - 10_000) / 50 {
@@ -41,7 +44,7 @@ fn warm(stage: &mut Stage) {
 fn retransmissions_drops_and_refusals_allocate_nothing() {
     let (tata, prod, stranger): (SocketAddr, SocketAddr, SocketAddr) =
         (TATA.parse().unwrap(), PROD.parse().unwrap(), STRANGER.parse().unwrap());
-    let mut stage = Stage::new();
+    let mut stage = Stage::with(|settings| settings.limits.requests_per_second = RATE);
     warm(&mut stage);
     let now = WARM_MS + 100;
 
@@ -76,4 +79,22 @@ fn retransmissions_drops_and_refusals_allocate_nothing() {
     let bad = invite("bad").replace("CSeq: 1 INVITE", "CSeq: one INVITE");
     assert_eq!(allocations(&mut stage, now, tata, bad.as_bytes()), 0, "malformed: 400");
     assert_eq!(stage.taken().len(), 1);
+
+    stage.engine.set_behind(true);
+    assert_eq!(allocations(&mut stage, now, tata, invite("behind").as_bytes()), 0, "behind: 503");
+    assert!(stage.taken()[0].starts("SIP/2.0 503"));
+    stage.engine.set_behind(false);
+    let scan = stage::invite_with("scan", "User-Agent: friendly-scanner\r\n", "");
+    assert_eq!(allocations(&mut stage, now, tata, scan.as_bytes()), 0, "a scanner");
+    assert_eq!(stage.taken(), []);
+    for number in 0..RATE {
+        stage.give(now, tata, invite(&format!("rate{number}")).replace("978001", "978009").as_bytes());
+    }
+    stage.taken();
+    let above = invite("above");
+    assert_eq!(allocations(&mut stage, now, tata, above.as_bytes()), 0, "above its rate: 480");
+    let refused = stage.taken();
+    assert!(refused[0].starts("SIP/2.0 480"));
+    assert_eq!(allocations(&mut stage, now, tata, hop_ack("above", &refused[0]).as_bytes()), 0, "its ACK");
+    assert_eq!(stage.taken(), []);
 }

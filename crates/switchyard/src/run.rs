@@ -1,7 +1,8 @@
 //! `switchyard run`: the service between its signals.
 
-use crate::config::{self, Configuration};
+use crate::config::{self, Configuration, Faults};
 use crate::keys_file;
+use crate::memory;
 use crate::service::{Ended, Service};
 use crate::signals::{Signal, Signals};
 use crate::supervisor::Supervisor;
@@ -23,7 +24,7 @@ const LOG_FILTER: &str = "info";
 pub fn run(path: &Path) -> ExitCode {
     let _log = start_log();
     log_panics();
-    let configuration = match config::load(path) {
+    let configuration = match load(path) {
         Ok(configuration) => configuration,
         Err(faults) => {
             tracing::error!("the configuration is refused\n{faults}");
@@ -38,6 +39,13 @@ pub fn run(path: &Path) -> ExitCode {
         }
     };
     runtime.block_on(serve(path, configuration))
+}
+
+/// The configuration, fitted to the machine.
+fn load(path: &Path) -> Result<Configuration, Faults> {
+    let mut configuration = config::load(path)?;
+    memory::fit(&mut configuration.core.limits);
+    Ok(configuration)
 }
 
 async fn serve(path: &Path, configuration: Configuration) -> ExitCode {
@@ -148,7 +156,7 @@ impl Running {
 
 /// Reads the configuration again. A bad one changes nothing (row H3).
 async fn reload(path: &Path, running: &Running, service: &Service) {
-    let read = config::load(path).map_err(|faults| faults.to_string()).and_then(|configuration| {
+    let read = load(path).map_err(|faults| faults.to_string()).and_then(|configuration| {
         let keys = keys_file::open(&running.state_dir).map_err(|fault| fault.to_string())?;
         Ok((configuration, keys))
     });

@@ -4,6 +4,7 @@
 //! `sendmmsg` per drain. ICMP errors are read from the socket's error queue, because only there stands which
 //! destination they are about (RFC 3261 18.4).
 
+pub mod filter;
 mod open;
 mod receive;
 mod send;
@@ -12,8 +13,10 @@ pub use open::{Notice, OpenFault, open};
 pub use receive::{Batch, Interfaces, Unreachable};
 pub use send::{Failed, SendFault, Sent};
 
+use filter::Network;
 use proxy::ListenerId;
 use send::Outgoing;
+use socket2::SockRef;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -36,15 +39,20 @@ pub struct UdpSocket {
     listener: ListenerId,
     socket: Rc<tokio::net::UdpSocket>,
     outgoing: Outgoing,
-    /// The kernel's own count of what it dropped for want of room, as last seen: it wraps.
-    overflow_seen: u32,
+    /// The kernel's own count of what it dropped, as last seen: it wraps.
+    dropped_seen: u32,
+    /// What may reach the socket is filtered, and its receive buffer has room for so many bytes.
+    filtered_room_bytes: Option<usize>,
+    /// The last batch left open whether the buffer had been full.
+    was_tight: bool,
 }
 
 impl UdpSocket {
     /// Takes an opened socket into the current runtime.
     pub fn new(listener: ListenerId, socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
         let socket = Rc::new(tokio::net::UdpSocket::from_std(socket)?);
-        Ok(UdpSocket { listener, socket, outgoing: Outgoing::default(), overflow_seen: 0 })
+        let outgoing = Outgoing::default();
+        Ok(UdpSocket { listener, socket, outgoing, dropped_seen: 0, filtered_room_bytes: None, was_tight: false })
     }
 
     /// The listener whose socket this is.
@@ -55,6 +63,30 @@ impl UdpSocket {
     /// The address that the socket is bound to.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
+    }
+
+    /// Lets in what comes from these networks and nothing else, from now on. The old filter goes first: no peer is shut
+    /// out, whatever fails. An error leaves the socket open to all.
+    pub fn admit(&mut self, networks: &[Network]) -> io::Result<()> {
+        self.admit_all()?;
+        let steps = filter::program(networks, self.local_addr()?.is_ipv4());
+        let Some(steps) = steps else {
+            return Err(io::Error::other("the peers' addresses need more instructions than a filter has"));
+        };
+        let socket = SockRef::from(&*self.socket);
+        socket.attach_filter(&filter::as_filter(&steps))?;
+        self.filtered_room_bytes = Some(socket.recv_buffer_size()?);
+        Ok(())
+    }
+
+    /// Lets in whatever comes.
+    pub fn admit_all(&mut self) -> io::Result<()> {
+        self.filtered_room_bytes = None;
+        match SockRef::from(&*self.socket).detach_filter() {
+            // There was none.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
     }
 
     /// The socket to wait on, beside the one that sends.

@@ -3,8 +3,11 @@
 //! A turn is a straight line: receive a batch, one `now` and one directory for all of it, the engine, one flush, the
 //! facts to telemetry. Nothing in it waits and nothing is locked.
 
+mod backlog;
+mod door;
 mod log;
 mod readiness;
+mod security;
 mod transports;
 mod turn;
 
@@ -14,6 +17,8 @@ use crate::clock::Clock;
 use crate::tcp::{Arrived, Streams};
 use crate::udp::{BATCH, Batch, Interfaces, Unreachable, ready};
 use arc_swap::ArcSwap;
+use backlog::Backlog;
+use door::Door;
 use proxy::targets::States;
 use proxy::{Engine, Flow, KeyRing, ListenerId, Settings};
 use readiness::Readiness;
@@ -90,6 +95,8 @@ struct Worker {
     interfaces: Arc<ArcSwap<Interfaces>>,
     clock: Clock,
     counters: Arc<Counters>,
+    backlog: Backlog,
+    door: Door,
     draining: bool,
 }
 
@@ -110,7 +117,7 @@ impl Worker {
         let transports = Transports::new(sockets, outgoing, Arc::clone(&counters))?;
         let turns =
             Turns::new(Engine::new(Arc::clone(&settings), keys), settings, Arc::clone(&counters), watch).told(heard);
-        let worker = Worker {
+        let mut worker = Worker {
             turns,
             transports,
             batch: Batch::new(),
@@ -120,8 +127,11 @@ impl Worker {
             interfaces,
             clock,
             counters,
+            backlog: Backlog::default(),
+            door: Door::default(),
             draining: false,
         };
+        worker.door.renew(&mut worker.turns, &mut worker.transports);
         Ok((worker, arriving))
     }
 
@@ -145,6 +155,7 @@ impl Worker {
                 },
             }
             self.serve_timers();
+            self.door.follow(&mut self.turns, &mut self.transports);
         }
     }
 
@@ -162,7 +173,10 @@ impl Worker {
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Apply(settings, keys) => self.turns.apply(settings, keys),
+            Command::Apply(settings, keys) => {
+                self.turns.apply(settings, keys);
+                self.door.renew(&mut self.turns, &mut self.transports);
+            }
             Command::Answer(asker) => {
                 // Whoever asked may have given up.
                 let _gone = asker.send(());
@@ -202,10 +216,15 @@ impl Worker {
         if self.batch.overflowed > 0 {
             self.counters.note(Fact::Overflowed(self.batch.overflowed.into()));
         }
+        if self.batch.filtered > 0 {
+            self.counters.note(Fact::Filtered(self.batch.filtered.into()));
+        }
+        let (now, directory) = (self.clock.now(), Arc::clone(self.directory.latest()));
+        let is_behind = self.backlog.is_behind(position, now, self.batch.len() == BATCH);
+        self.turns.set_behind(is_behind);
         if self.batch.is_empty() {
             return;
         }
-        let (now, directory) = (self.clock.now(), Arc::clone(self.directory.latest()));
         let mut bytes_total: usize = 0;
         for (flow, bytes) in self.batch.datagrams() {
             bytes_total += bytes.len();

@@ -195,6 +195,7 @@ pub static REFUSED: Family = counter(
         "no_transaction",
         "no_table",
         "full",
+        "over_rate",
         "draining",
         "foreign_caller_id",
         "no_caller_id",
@@ -223,6 +224,7 @@ pub static DROPPED: Family = counter(
     "reason",
     &[
         "stranger",
+        "scanner",
         "empty",
         "not_sip",
         "no_via",
@@ -300,7 +302,15 @@ pub static WARNINGS: Family = counter(
 pub static LIMITS: Family = counter(
     "switchyard_limits_reached_total",
     "limit",
-    &["transactions", "paused_peers", "strained_peers", "streamless_peers"],
+    &[
+        "transactions",
+        "transaction_bytes",
+        "requests_per_second",
+        "backlog",
+        "paused_peers",
+        "strained_peers",
+        "streamless_peers",
+    ],
     "Times that a table or list was at its limit.",
 );
 /// Things that cannot be.
@@ -324,6 +334,13 @@ pub static OVERFLOWED: Family = counter(
     "",
     &[],
     "Datagrams that the kernel dropped because a receive buffer was full.",
+);
+/// Datagrams that the filter dropped.
+pub static FILTERED: Family = counter(
+    "switchyard_udp_filtered_total",
+    "",
+    &[],
+    "Strangers' datagrams that the sockets' filters dropped in the kernel.",
 );
 /// Datagrams out.
 pub static SENT: Family = counter("switchyard_udp_sent_total", "", &[], "Datagrams that left.");
@@ -387,7 +404,7 @@ pub static STREAM_SENT_BYTES: Family =
 pub static HISTOGRAMS: [&Family; 2] = [&SETUP_SECONDS, &POST_DIAL_DELAY_SECONDS];
 
 /// How many counted families there are.
-pub const FAMILY_COUNT: usize = 36;
+pub const FAMILY_COUNT: usize = 37;
 
 /// Every counted family, in the order in which they are shown.
 pub static FAMILIES: [&Family; FAMILY_COUNT] = [
@@ -416,6 +433,7 @@ pub static FAMILIES: [&Family; FAMILY_COUNT] = [
     &RECEIVED,
     &RECEIVED_BYTES,
     &OVERFLOWED,
+    &FILTERED,
     &SENT,
     &SENT_BYTES,
     &SEND_FAILED,

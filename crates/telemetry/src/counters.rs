@@ -41,6 +41,7 @@ pub struct Counters {
     received: Cells,
     received_bytes: Cells,
     overflowed: Cells,
+    filtered: Cells,
     sent: Cells,
     sent_bytes: Cells,
     send_failed: Cells,
@@ -82,6 +83,8 @@ pub enum Fact {
     },
     /// Datagrams that the kernel dropped for want of room.
     Overflowed(u64),
+    /// Strangers' datagrams that the filter of a socket dropped.
+    Filtered(u64),
     /// A message that did not leave: one of the values of [`catalogue::SEND_FAILED`].
     SendFailed(&'static str),
     /// Bytes that arrived on a TCP connection.
@@ -139,6 +142,7 @@ impl Counters {
             received: Cells::new(&catalogue::RECEIVED),
             received_bytes: Cells::new(&catalogue::RECEIVED_BYTES),
             overflowed: Cells::new(&catalogue::OVERFLOWED),
+            filtered: Cells::new(&catalogue::FILTERED),
             sent: Cells::new(&catalogue::SENT),
             sent_bytes: Cells::new(&catalogue::SENT_BYTES),
             send_failed: Cells::new(&catalogue::SEND_FAILED),
@@ -161,6 +165,8 @@ impl Counters {
             }
             Event::Response(party, status) => self.parties.with(*party, |cells| cells.responses.add(class(*status), 1)),
             Event::Dropped(reason) => self.dropped.add(reason.name(), 1),
+            // The drop beside it is counted.
+            Event::Suspected(..) => {}
             Event::Refused(party, refusal) => {
                 self.refused.add(refusal.name(), 1);
                 // The refusals that come after dispatch: those of dispatch itself stand in its decision.
@@ -218,6 +224,7 @@ impl Counters {
                 self.sent_bytes.add("", bytes);
             }
             Fact::Overflowed(datagrams) => self.overflowed.add("", datagrams),
+            Fact::Filtered(datagrams) => self.filtered.add("", datagrams),
             Fact::SendFailed(reason) => self.send_failed.add(reason, 1),
             Fact::StreamReceived { bytes } => self.stream_received_bytes.add("", bytes),
             Fact::StreamSent { bytes } => self.stream_sent_bytes.add("", bytes),
@@ -310,6 +317,7 @@ impl Counters {
             &self.received,
             &self.received_bytes,
             &self.overflowed,
+            &self.filtered,
             &self.sent,
             &self.sent_bytes,
             &self.send_failed,

@@ -17,6 +17,7 @@ const PACKAGES: [Package; 16] = [
         name: "prometheus",
         purpose: "Prometheus and promtool: they read what we measure and test the alert rules",
     },
+    Package { name: "fail2ban", purpose: "fail2ban-regex reads the security log by our filter" },
     Package { name: "faketime", purpose: "the time of day jumps under the running program" },
     Package { name: "sip-tester", purpose: "SIPp: callers and callees of the wire tests" },
     Package { name: "kamailio", purpose: "an independent proxy before and behind ours" },

@@ -19,7 +19,7 @@ impl Engine {
     /// Refuses a request that no transaction was opened for. An INVITE's refusal is kept and sent again until its ACK;
     /// any other is made again when asked again.
     pub(super) fn refuse(&mut self, turn: &mut Turn<'_>, arrival: &Arrival<'_>, refusal: Refusal) {
-        let is_full = self.table.len() >= self.settings.limits.transactions;
+        let is_full = self.is_full().is_some();
         if arrival.request.method() != Method::Invite || refusal.has_retry_after() || is_full {
             return self.answer_without_state(turn, &arrival.asked(), refusal);
         }
@@ -47,9 +47,13 @@ impl Engine {
     pub(super) fn answer_without_state(&self, turn: &mut Turn<'_>, asked: &Asked<'_>, refusal: Refusal) {
         turn.outbox.event(Event::Refused(asked.party, refusal));
         let retry_after = RetryAfter::of(&self.settings.limits);
-        let unsupported = admission::unsupported(asked.message);
+        let unsupported = match refusal {
+            Refusal::BadExtension => admission::unsupported(asked.message),
+            _ => Vec::new(),
+        };
         let extra: &[(&str, &[u8])] = match refusal {
             Refusal::BadExtension => &[("Unsupported", &unsupported)],
+            Refusal::OverRate => &[("Reason", OVER_RATE_REASON)],
             _ if refusal.has_retry_after() => &[("Retry-After", retry_after.text())],
             _ => &[],
         };
@@ -144,6 +148,9 @@ impl Engine {
         text
     }
 }
+
+/// The Reason (RFC 3326) of a source that sends more than it may.
+const OVER_RATE_REASON: &[u8] = b"SIP;cause=480;text=\"this server sends more requests in a second than it may\"";
 
 /// Bytes of a To tag that we make: more than RFC 3261 19.3's 32 bits of chance.
 pub(super) const TAG_BYTES: usize = 20;

@@ -44,11 +44,19 @@ impl Engine {
     /// A peer that is not configured may answer what goes there at `now`; with no time, from its next message on.
     pub(super) fn keep_former(&mut self, peer: Peer, now: Option<Time>) {
         let until = now.map(|now| now + self.answer_time());
+        if !self.former_peers.iter().any(|former| former.peer.address.ip() == peer.address.ip()) {
+            self.neighbours_changed += 1;
+        }
         self.former_peers.retain(|former| former.peer.address != peer.address);
         if self.former_peers.len() == FORMER_PEERS {
             self.former_peers.remove(0);
         }
         self.former_peers.push(FormerPeer { peer, until });
+    }
+
+    /// The addresses of peers that left the configuration, also those whose time is over.
+    pub(super) fn former_addresses(&self) -> impl Iterator<Item = std::net::IpAddr> {
+        self.former_peers.iter().map(|former| former.peer.address.ip())
     }
 
     /// True while a peer that left the configuration may still answer.

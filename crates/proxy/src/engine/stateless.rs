@@ -13,7 +13,7 @@ use crate::outbox::{Absorbed, DropReason, Event, Warning};
 use crate::refusal::Refusal;
 use crate::rewrite::{Forward, Record, Routes, Stamp, UriOut, write_response};
 use crate::settings::{Peer, Role};
-use crate::transaction::key::{Branch, Identity};
+use crate::transaction::key::{Branch, Identity, Key};
 use crate::transaction::{Context, Server, invite_server};
 use sip::{Method, Request, Response, Rport, Via};
 use std::net::{IpAddr, SocketAddr};
@@ -44,18 +44,14 @@ impl Engine {
         self.pass_ack(turn, &arrival);
     }
 
-    /// An ACK that no transaction knows. It is never answered.
-    pub(super) fn on_stray_ack(&mut self, turn: &mut Turn<'_>, arrival: &Arrival<'_>) {
-        let is_ours = arrival.request.to_tag().is_some_and(|tag| tag == self.local_tag(arrival.key));
-        if is_ours {
-            return turn.outbox.event(Event::Absorbed(Absorbed::Ack));
-        }
-        self.pass_ack(turn, arrival);
+    /// True for an ACK to a final of ours that nothing was kept of: its To tag is the one that we derive.
+    pub(super) fn is_ack_to_us(&self, request: &Request<'_>, key: Key) -> bool {
+        request.to_tag().is_some_and(|tag| tag == self.local_tag(key))
     }
 
-    /// An ACK goes where its token says; without one, as the decision on F6 has it, and else to where dispatch sends
+    /// An ACK that no transaction knows is never answered. It goes where its token says; without one, as the decision on F6 has it, and else to where dispatch sends
     /// that number: it may belong to a final above 2xx that passed before a restart.
-    fn pass_ack(&mut self, turn: &mut Turn<'_>, arrival: &Arrival<'_>) {
+    pub(super) fn pass_ack(&mut self, turn: &mut Turn<'_>, arrival: &Arrival<'_>) {
         let request = arrival.request;
         if request.max_forwards() == Some(0) {
             return turn.outbox.event(Event::Dropped(DropReason::Ack));

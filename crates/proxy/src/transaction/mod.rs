@@ -29,6 +29,9 @@ pub(crate) fn earlier(left: Option<Time>, right: Option<Time>) -> Option<Time> {
     }
 }
 
+/// Bytes of a context's slot and of its two keys in the index, with the index's spare room.
+const PLACE_BYTES: usize = 128;
+
 /// One request that we carry, from its arrival to the end of its last transaction.
 #[derive(Debug)]
 pub(crate) struct Context {
@@ -134,6 +137,13 @@ pub(crate) enum Why {
 }
 
 impl Context {
+    /// Bytes that it holds, about: its own, its place in the table, and its larger buffers.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let buffers = [&self.sent, &self.reply, &self.best, &self.came_from.text, &self.came_to.text];
+        let attempts = self.attempts.capacity() * size_of::<Attempt>();
+        size_of::<Context>() + PLACE_BYTES + attempts + buffers.iter().map(|buffer| buffer.capacity()).sum::<usize>()
+    }
+
     /// No final response has been sent upstream.
     pub(crate) fn is_open(&self) -> bool {
         match &self.server {

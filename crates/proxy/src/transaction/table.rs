@@ -21,6 +21,8 @@ pub(crate) struct Table {
     index: HashMap<Key, u32, BuildAsIs>,
     pool: Vec<Box<Context>>,
     buffers: Vec<Vec<u8>>,
+    /// What the contexts in their slots hold.
+    held_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -31,12 +33,24 @@ struct Slot {
 
 impl Table {
     pub(crate) fn new() -> Table {
-        Table { slots: Vec::new(), free: Vec::new(), index: HashMap::default(), pool: Vec::new(), buffers: Vec::new() }
+        Table {
+            slots: Vec::new(),
+            free: Vec::new(),
+            index: HashMap::default(),
+            pool: Vec::new(),
+            buffers: Vec::new(),
+            held_bytes: 0,
+        }
     }
 
     /// Contexts that are open.
     pub(crate) fn len(&self) -> usize {
         self.slots.len() - self.free.len()
+    }
+
+    /// Bytes that the open contexts hold, about: their own and those of their buffers.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held_bytes
     }
 
     /// The slot that a key belongs to: a transaction's own, or one of its attempts'.
@@ -50,17 +64,19 @@ impl Table {
 
     /// Takes a context out to work on it; [`Table::put_back`] or [`Table::remove`] follows in the same call.
     pub(crate) fn take(&mut self, slot: u32) -> Option<Box<Context>> {
-        self.slots.get_mut(slot as usize)?.context.take()
+        let context = self.slots.get_mut(slot as usize)?.context.take()?;
+        self.held_bytes = self.held_bytes.saturating_sub(context.held_bytes());
+        Some(context)
     }
 
     /// The same for an entry of the wheel; `None` when the slot has been given to another since.
     pub(crate) fn take_due(&mut self, id: TimerId) -> Option<Box<Context>> {
-        let slot = self.slots.get_mut(id.slot as usize)?;
-        if slot.generation == id.generation { slot.context.take() } else { None }
+        if self.slots.get(id.slot as usize)?.generation == id.generation { self.take(id.slot) } else { None }
     }
 
     pub(crate) fn put_back(&mut self, slot: u32, context: Box<Context>) {
         if let Some(place) = self.slots.get_mut(slot as usize) {
+            self.held_bytes += context.held_bytes();
             place.context = Some(context);
         }
     }

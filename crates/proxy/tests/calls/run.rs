@@ -405,6 +405,7 @@ fn told_event(scene: &Scene, event: &Event) -> String {
         Event::Request(from, method) => format!("request {} {}", party(*from), method.as_str()),
         Event::Response(from, status) => format!("response {} {status}", party(*from)),
         Event::Dropped(reason) => format!("dropped {}", reason.name()),
+        Event::Suspected(_, suspicion) => format!("suspected {}", suspicion.name()),
         Event::Refused(from, refusal) => format!("refused {} {}", party(*from), refusal.name()),
         Event::Decided { decision, .. } => {
             let rules: Vec<&str> = decision.trace.steps().map(|step| step.rule()).collect();

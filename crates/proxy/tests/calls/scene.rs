@@ -120,6 +120,7 @@ impl Scene {
                 let seconds = duration(value)?.as_secs();
                 self.settings.limits.call_age_secs = u32::try_from(seconds).map_err(|fault| fault.to_string())?;
             }
+            "requests_per_second" => self.settings.limits.requests_per_second = number(value)?,
             "own_names" => self.settings.own_names = value.split_whitespace().map(Box::from).collect(),
             _ => return self.apply_pair(key, value),
         }

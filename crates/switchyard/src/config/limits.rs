@@ -36,3 +36,9 @@ pub const TRANSACTIONS_MAX: usize = 16_000_000;
 pub const ADMIN_HOSTS: usize = 16;
 /// E-mail addresses and domains that have a role.
 pub const ADMIN_ROLES: usize = 1_000;
+/// The least that the key `limits.transaction_bytes` may say.
+pub const TRANSACTION_BYTES_MIN: usize = 1 << 20;
+/// The most that the key `limits.transaction_bytes` may say.
+pub const TRANSACTION_BYTES_MAX: usize = 1 << 40;
+/// The most that the key `limits.requests_per_second` may say.
+pub const REQUESTS_PER_SECOND_MAX: u32 = 1_000_000;

@@ -55,6 +55,8 @@ pub struct SipSettings {
     pub names: Vec<String>,
     /// How long dialogs older than the proxy find their way to the local PBX.
     pub adopt_for: String,
+    /// What becomes of datagrams from those who are no peers: `kernel` or `log`.
+    pub strangers: String,
 }
 
 /// `[numbering]`
@@ -299,6 +301,10 @@ pub struct TimersSettings {
 pub struct LimitsSettings {
     /// Open transactions; above it new calls get 503.
     pub transactions: u64,
+    /// Bytes that they may hold; above it new calls get 503.
+    pub transaction_bytes: u64,
+    /// Requests out of a dialog that one source address may send in a second; above it they get 480. 0: any number.
+    pub requests_per_second: u32,
     /// Retry-After of our 503s.
     pub retry_after: String,
     /// Longest time that open transactions get to finish after SIGTERM.
@@ -370,6 +376,7 @@ impl Default for SipSettings {
             listen: vec!["udp:10.10.10.1:5060".into(), "tcp:10.10.10.1:5060".into()],
             names: Vec::new(),
             adopt_for: "2h".into(),
+            strangers: "kernel".into(),
         }
     }
 }
@@ -478,6 +485,12 @@ impl Default for TimersSettings {
 
 impl Default for LimitsSettings {
     fn default() -> Self {
-        LimitsSettings { transactions: 2_000_000, retry_after: "5s".into(), drain_limit: "60s".into() }
+        LimitsSettings {
+            transactions: 2_000_000,
+            transaction_bytes: 1_073_741_824,
+            requests_per_second: 0,
+            retry_after: "5s".into(),
+            drain_limit: "60s".into(),
+        }
     }
 }

@@ -371,6 +371,32 @@ fn the_admin_table_has_bounds() {
     assert!(good("").admin.is_none());
 }
 
+/// Limits TRANSACTION_BYTES_MIN, TRANSACTION_BYTES_MAX and REQUESTS_PER_SECOND_MAX; none a second without the key.
+#[test]
+fn the_limits_of_load_have_bounds() {
+    let bytes = |count: usize| format!("limits.transaction_bytes = {count}");
+    for count in [limits::TRANSACTION_BYTES_MIN, limits::TRANSACTION_BYTES_MAX] {
+        assert_eq!(good(&bytes(count)).core.limits.transaction_bytes, count);
+    }
+    for count in [limits::TRANSACTION_BYTES_MIN - 1, limits::TRANSACTION_BYTES_MAX + 1] {
+        assert_eq!(faults(&bytes(count)).len(), 1);
+    }
+    let rate = |count: u32| format!("limits.requests_per_second = {count}");
+    assert_eq!(good("").core.limits.requests_per_second, 0);
+    for count in [0, limits::REQUESTS_PER_SECOND_MAX] {
+        assert_eq!(good(&rate(count)).core.limits.requests_per_second, count);
+    }
+    assert_eq!(faults(&rate(limits::REQUESTS_PER_SECOND_MAX + 1)).len(), 1);
+}
+
+#[test]
+fn strangers_are_dropped_in_the_kernel_or_told() {
+    use proxy::settings::Strangers;
+    assert_eq!(good("").core.limits.strangers, Strangers::Kernel);
+    assert_eq!(good("sip.strangers = \"log\"").core.limits.strangers, Strangers::Log);
+    assert_eq!(faults("sip.strangers = \"ban\"").len(), 1);
+}
+
 /// Limits DATAGRAM_BYTES_MIN and DATAGRAM_BYTES_MAX; 1,300 bytes without the key (row TP1).
 #[test]
 fn datagrams_have_bounds() {

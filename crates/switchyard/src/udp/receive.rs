@@ -17,6 +17,8 @@ const ERRORS: usize = 64;
 /// Bytes of the failed datagram that are kept of an ICMP error. A Linux host returns about 500, other hosts up to what
 /// fits an Ethernet frame, some only 8: enough or not for the branch in the top Via.
 const ERROR_BYTES: usize = 1_500;
+/// Bytes of the receive buffer that the kernel may take for one datagram beside twice its length.
+const ROOM_OF_ONE_BYTES: usize = 4_096;
 /// RFC 792 and RFC 4443, as far as RFC 3261 18.4 asks.
 const ICMP_UNREACHABLE: u8 = 3;
 const ICMP_FRAGMENTATION_NEEDED: u8 = 4;
@@ -31,6 +33,8 @@ pub struct Batch {
     arrivals: Vec<Arrival>,
     /// Datagrams that the kernel dropped for want of room, since the batch before (SO_RXQ_OVFL; row H8).
     pub overflowed: u32,
+    /// Strangers' datagrams that the filter dropped, since the batch before (row SX1).
+    pub filtered: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +64,7 @@ impl Batch {
     pub fn new() -> Batch {
         let slots = vec![[0; SLOT_BYTES]; BATCH].into_boxed_slice();
         let slots = slots.try_into().unwrap_or_else(|_| Box::new([[0; SLOT_BYTES]; BATCH]));
-        Batch { slots, arrivals: Vec::with_capacity(BATCH), overflowed: 0 }
+        Batch { slots, arrivals: Vec::with_capacity(BATCH), overflowed: 0, filtered: 0 }
     }
 
     /// The datagrams, in order of arrival.
@@ -121,7 +125,7 @@ impl UdpSocket {
     /// Takes in what has arrived, at most [`BATCH`] datagrams, without waiting. The batch is empty when nothing is there.
     pub fn receive(&mut self, batch: &mut Batch, interfaces: &Interfaces) -> io::Result<()> {
         batch.arrivals.clear();
-        batch.overflowed = 0;
+        (batch.overflowed, batch.filtered) = (0, 0);
         let fd = self.socket.as_raw_fd();
         let listener = self.listener;
         let mut overflow = None;
@@ -140,15 +144,32 @@ impl UdpSocket {
             }
             Ok(())
         });
-        if let Some(total) = overflow {
-            batch.overflowed = total.wrapping_sub(self.overflow_seen);
-            self.overflow_seen = total;
-        }
+        self.attribute(overflow, batch);
         match done {
             // An ICMP error that is pending on the socket surfaces here as well; the error queue tells whose it is.
             Err(error) if !is_quiet(&error) => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// Says of what the kernel dropped whether the filter did it or a full buffer: the kernel has one count for both.
+    ///
+    /// We alone take from the buffer, so between two batches it only fills, and a batch that is not full has emptied it.
+    /// So two batches in a row that were not full, of datagrams for which there was room several times, show that it
+    /// was never full since. In doubt it was.
+    fn attribute(&mut self, dropped_in_all: Option<u32>, batch: &mut Batch) {
+        let taken_bytes: usize = batch.arrivals.iter().map(|arrival| 2 * arrival.len + ROOM_OF_ONE_BYTES).sum();
+        let has_room = self.filtered_room_bytes.is_some_and(|room_bytes| taken_bytes < room_bytes / 2);
+        let is_tight = batch.arrivals.len() == BATCH || !has_room;
+        if let Some(total) = dropped_in_all {
+            let dropped = total.wrapping_sub(self.dropped_seen);
+            self.dropped_seen = total;
+            match is_tight || self.was_tight {
+                true => batch.overflowed = dropped,
+                false => batch.filtered = dropped,
+            }
+        }
+        self.was_tight = is_tight;
     }
 
     /// Reads the error queue: the destinations that ICMP says cannot be reached (RFC 3261 18.4).

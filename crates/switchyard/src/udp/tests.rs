@@ -1,3 +1,4 @@
+use super::filter::Network;
 use super::*;
 use nix::errno::Errno;
 use proxy::{Flow, InterfaceId};
@@ -151,7 +152,7 @@ fn a_port_in_use_is_told_with_its_address() {
 fn h8_what_the_kernel_drops_for_want_of_room_is_counted() {
     runtime().block_on(async {
         let (mut left, mut right) = (opened("127.0.0.2:0"), opened("127.0.0.3:0"));
-        socket2::SockRef::from(&*right.waiting()).set_recv_buffer_size(4_096).unwrap();
+        SockRef::from(&*right.waiting()).set_recv_buffer_size(4_096).unwrap();
         let to = right.local_addr().unwrap();
         let datagrams: Vec<(SocketAddr, &[u8])> = (0..50).map(|_| (to, [b'x'; 1_000].as_slice())).collect();
         assert_eq!(send(&mut left, &datagrams).datagrams, 50);
@@ -173,6 +174,107 @@ fn h8_what_the_kernel_drops_for_want_of_room_is_counted() {
         ready(&right).await;
         right.receive(&mut batch, &Interfaces::default()).unwrap();
         assert_eq!((batch.len(), batch.overflowed), (1, 0));
+    });
+}
+
+fn hosts(addresses: &[&str]) -> Vec<Network> {
+    addresses.iter().map(|address| Network::host(address.parse().unwrap())).collect()
+}
+
+/// Row SX1: what the filter drops takes no room, and is counted apart from what a full buffer loses (row H8).
+#[test]
+fn sx1_the_kernel_drops_strangers_and_they_are_counted() {
+    runtime().block_on(async {
+        let (mut peer, mut stranger, mut right) = (opened("127.0.0.2:0"), opened("127.0.0.4:0"), opened("127.0.0.3:0"));
+        let to = right.local_addr().unwrap();
+        right.admit(&hosts(&["127.0.0.2", "10.10.10.2"])).unwrap();
+        let flood: Vec<(SocketAddr, &[u8])> = (0..300).map(|_| (to, [b'x'; 1_000].as_slice())).collect();
+        assert_eq!(send(&mut stranger, &flood).datagrams, 300);
+        send(&mut peer, &[(to, b"call")]);
+        let mut batch = Batch::new();
+        ready(&right).await;
+        right.receive(&mut batch, &Interfaces::default()).unwrap();
+        let texts: Vec<&[u8]> = batch.datagrams().map(|(_, bytes)| bytes).collect();
+        assert_eq!(texts, [b"call"]);
+        assert_eq!((batch.filtered, batch.overflowed), (300, 0));
+
+        // Another peer, and then nobody in particular: both are let in from that moment.
+        right.admit(&hosts(&["127.0.0.4"])).unwrap();
+        send(&mut stranger, &[(to, b"now a peer")]);
+        assert_eq!(received(&mut right, &Interfaces::default(), 1).await[0].1, b"now a peer");
+        right.admit_all().unwrap();
+        right.admit_all().unwrap();
+        send(&mut peer, &[(to, b"no filter")]);
+        assert_eq!(received(&mut right, &Interfaces::default(), 1).await[0].1, b"no filter");
+    });
+}
+
+/// Row H8: with a filter, a batch that leaves open whether the buffer was full counts as lost.
+#[test]
+fn h8_in_doubt_a_drop_is_a_loss() {
+    runtime().block_on(async {
+        let (mut left, mut right) = (opened("127.0.0.2:0"), opened("127.0.0.3:0"));
+        SockRef::from(&*right.waiting()).set_recv_buffer_size(16_384).unwrap();
+        right.admit(&hosts(&["127.0.0.2"])).unwrap();
+        let to = right.local_addr().unwrap();
+        let datagrams: Vec<(SocketAddr, &[u8])> = (0..200).map(|_| (to, [b'x'; 1_000].as_slice())).collect();
+        send(&mut left, &datagrams);
+        let mut batch = Batch::new();
+        let (mut taken, mut lost) = (0, 0);
+        while taken + lost < 200 {
+            send(&mut left, &[(to, b"after")]);
+            ready(&right).await;
+            right.receive(&mut batch, &Interfaces::default()).unwrap();
+            taken += batch.datagrams().filter(|(_, bytes)| bytes.len() == 1_000).count();
+            lost += batch.overflowed as usize;
+            assert_eq!(batch.filtered, 0);
+        }
+        assert!(lost > 0 && taken + lost == 200, "{taken} taken, {lost} lost");
+    });
+}
+
+#[test]
+fn sx1_a_filter_of_more_than_it_holds_leaves_the_socket_open() {
+    runtime().block_on(async {
+        let (mut left, mut right) = (opened("127.0.0.2:0"), opened("127.0.0.3:0"));
+        let many: Vec<Network> =
+            (0..10_000_u32).map(|at| Network::host(std::net::Ipv4Addr::from_bits(at * 2).into())).collect();
+        assert!(right.admit(&many).is_err());
+        let to = right.local_addr().unwrap();
+        send(&mut left, &[(to, b"a peer beyond the limit")]);
+        assert_eq!(received(&mut right, &Interfaces::default(), 1).await.len(), 1);
+    });
+}
+
+/// The kernel takes a filter of a thousand addresses, and lets the last of them in.
+#[test]
+fn sx1_a_thousand_peers_have_a_filter() {
+    runtime().block_on(async {
+        let (mut left, mut right) = (opened("127.0.0.2:0"), opened("127.0.0.3:0"));
+        let mut networks: Vec<Network> = (0..999_u32)
+            .map(|at| Network::host(std::net::Ipv4Addr::from_bits(0x0A00_0000 + at * 7_919).into()))
+            .collect();
+        networks.extend(hosts(&["127.0.0.2"]));
+        right.admit(&networks).unwrap();
+        let to = right.local_addr().unwrap();
+        send(&mut opened("127.0.0.4:0"), &[(to, b"stranger")]);
+        send(&mut left, &[(to, b"peer")]);
+        assert_eq!(received(&mut right, &Interfaces::default(), 1).await[0].1, b"peer");
+    });
+}
+
+#[test]
+fn sx1_ipv6_has_its_filter() {
+    runtime().block_on(async {
+        let Ok((socket, _)) = open("[::1]:0".parse().unwrap()) else { return };
+        let mut right = UdpSocket::new(ListenerId(3), socket).unwrap();
+        let mut left = opened("[::1]:0");
+        let to = right.local_addr().unwrap();
+        right.admit(&hosts(&["2001:db8::1"])).unwrap();
+        send(&mut left, &[(to, b"not yet")]);
+        right.admit(&hosts(&["2001:db8::1", "::1"])).unwrap();
+        send(&mut left, &[(to, b"let in")]);
+        assert_eq!(received(&mut right, &Interfaces::default(), 1).await[0].1, b"let in");
     });
 }
 

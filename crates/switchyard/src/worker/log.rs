@@ -1,6 +1,7 @@
 //! What the worker says of calls: refusals and warnings at INFO, never more than a few lines a second; each call at DEBUG.
 //! What came off the wire is escaped.
 
+use super::security::Security;
 use proxy::{Event, Outbox, Outcome, PartyId, Settings, Time};
 use std::io;
 
@@ -17,6 +18,7 @@ pub(super) struct Log {
     said: Vec<&'static str>,
     unsaid: u64,
     has_panicked: bool,
+    security: Security,
 }
 
 impl Log {
@@ -47,6 +49,7 @@ impl Log {
                 let (status, reason) = (refusal.status(), refusal.name());
                 tracing::info!(party = name(settings, *party), status, reason, "refused: {}", refusal.phrase());
             }
+            Event::Suspected(flow, suspicion) => self.security.tell(now, flow, *suspicion, settings),
             Event::Failover(party, reason) if self.has_breath(now, reason.name()) => {
                 tracing::warn!(party = name(settings, *party), reason = reason.name(), "the next target is tried");
             }

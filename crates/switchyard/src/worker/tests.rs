@@ -66,7 +66,7 @@ fn settings(proxy: SocketAddr, gateway: &UdpSocket, pbx: &UdpSocket, unknown_did
 fn settings_to(proxy: SocketAddr, gateway: &UdpSocket, targets: &str, unknown_did: &str) -> Settings {
     let gateway = gateway.local_addr().unwrap();
     let text = format!(
-        "[sip]\nlisten = [\"udp:{proxy}\"]\nadopt_for = \"0s\"\n[dispatch]\nunknown_did = \"{unknown_did}\"\n\
+        "[sip]\nlisten = [\"udp:{proxy}\"]\nadopt_for = \"0s\"\nstrangers = \"log\"\n[dispatch]\nunknown_did = \"{unknown_did}\"\n\
          [[trunk]]\nname = \"tata\"\ngateways = [\"udp:{gateway}\"]\n\
          [environments.prod]\ntargets = [\"udp:{targets}\"]\n"
     );
@@ -139,6 +139,49 @@ fn a_call_passes_and_garbage_from_anybody_ends_nothing() {
     assert_eq!(bench.counters.value(&catalogue::PANICS, ""), 0);
     assert_eq!(bench.counters.value(&catalogue::DROPPED, "stranger"), 20 * 8);
     assert_eq!(bench.counters.value(&catalogue::CALLS, "inbound"), 1);
+}
+
+/// Row SX1: strangers do not reach the worker, and no peer is shut out: not a new one, and not one that has left the
+/// configuration and still has a call to answer.
+#[test]
+fn sx1_the_filter_follows_the_settings_and_keeps_former_peers() {
+    let bench = Bench::new("prod");
+    let in_kernel = |settings: &Settings| {
+        let mut settings = Settings::clone(settings);
+        settings.limits.strangers = proxy::settings::Strangers::Kernel;
+        Arc::new(settings)
+    };
+    let apply = |settings: Arc<Settings>| {
+        bench.commands.blocking_send(Command::Apply(settings, Arc::clone(&bench.keys))).unwrap();
+        let (asker, answer) = oneshot::channel();
+        bench.commands.blocking_send(Command::Answer(asker)).unwrap();
+        answer.blocking_recv().unwrap();
+    };
+    apply(in_kernel(&bench.settings));
+    let stranger = UdpSocket::bind("127.0.0.24:0").unwrap();
+    for _ in 0..500 {
+        stranger.send_to(bench.invite("stranger").as_bytes(), bench.proxy).unwrap();
+    }
+    bench.send(&bench.gateway, &bench.invite("call"));
+    let forwarded = heard(&bench.pbx);
+
+    // The PBX moves, and the old one answers.
+    let moved = UdpSocket::bind("127.0.0.25:0").unwrap();
+    moved.set_read_timeout(Some(PATIENCE)).unwrap();
+    apply(in_kernel(&settings(bench.proxy, &bench.gateway, &moved, "prod")));
+    bench.send(&bench.pbx, &reply(&forwarded, "486 Busy Here"));
+    let answer = std::iter::repeat_with(|| heard(&bench.gateway)).find(|text| text.contains(" 486 "));
+    assert!(answer.unwrap().contains("call@test"));
+    bench.send(&bench.gateway, &bench.invite("second"));
+    let forwarded = heard(&moved);
+    bench.send(&moved, &reply(&forwarded, "603 Decline"));
+    assert!(std::iter::repeat_with(|| heard(&bench.gateway)).any(|text| text.contains(" 603 ")));
+
+    bench.commands.blocking_send(Command::Stop).unwrap();
+    bench.thread.join().unwrap().unwrap();
+    assert_eq!(bench.counters.value(&catalogue::DROPPED, "stranger"), 0);
+    assert_eq!(bench.counters.value(&catalogue::FILTERED, ""), 500);
+    assert_eq!(bench.counters.value(&catalogue::OVERFLOWED, ""), 0);
 }
 
 /// Rows P12 and W2: a PBX whose port is closed costs the caller no waiting.

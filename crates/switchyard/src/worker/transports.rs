@@ -1,9 +1,11 @@
 //! The way out: each message to the socket of its listener.
 
+use crate::udp::filter::Network;
 use crate::udp::{Failed, Sent, UdpSocket};
 use bytes::Bytes;
 use proxy::{Flow, ListenerId};
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use telemetry::{Counters, Fact};
@@ -42,6 +44,22 @@ impl Transports {
 
     pub(super) fn socket(&mut self, position: usize) -> Option<&mut UdpSocket> {
         self.udp.get_mut(position)
+    }
+
+    /// Lets in what comes from these networks and nothing else, or all without them. Gives the sockets that stay open to
+    /// all because their filter failed.
+    pub(super) fn admit(&mut self, networks: Option<&[Network]>) -> Vec<(SocketAddr, io::Error)> {
+        let mut failed = Vec::new();
+        for socket in &mut self.udp {
+            let done = match networks {
+                Some(networks) => socket.admit(networks),
+                None => socket.admit_all(),
+            };
+            if let (Err(error), Ok(address)) = (done, socket.local_addr()) {
+                failed.push((address, error));
+            }
+        }
+        failed
     }
 
     /// True when a socket had no room for everything: flush again soon.

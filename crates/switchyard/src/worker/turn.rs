@@ -112,6 +112,16 @@ impl Turns {
         &self.engine
     }
 
+    /// What the core is told.
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whether the worker is behind with what arrives, from the next message on.
+    pub(super) fn set_behind(&mut self, is_behind: bool) {
+        self.engine.set_behind(is_behind);
+    }
+
     pub(super) fn log(&mut self) -> &mut Log {
         &mut self.log
     }

@@ -4,6 +4,7 @@ mod admin;
 mod availability;
 mod database;
 mod identity;
+mod load;
 mod parties;
 
 pub use availability::Probe;
@@ -14,7 +15,7 @@ use super::fault::{Fault, Key, Place};
 use super::settings::{DispatchSettings, MetricsSettings, NumberingSettings, Settings, SipSettings, TimersSettings};
 use super::{limits, value};
 use directory::{Environment, Policy, PoolStates, PoolStatus};
-use proxy::settings::{LimitSettings, TimerSettings, UnknownDid};
+use proxy::settings::{TimerSettings, UnknownDid};
 use proxy::{Listener, PartyId, Time};
 use sip::{Number, Numbering};
 use std::net::SocketAddr;
@@ -24,9 +25,6 @@ use std::time::Duration;
 
 /// The longest time for which dialogs older than the proxy are adopted.
 const ADOPT_FOR_MAX: Duration = Duration::from_secs(7 * 86_400);
-/// The longest Retry-After.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
-
 /// The longest time for which the end of the process waits.
 const DRAIN_LIMIT_MAX: Duration = Duration::from_secs(3_600);
 
@@ -287,30 +285,6 @@ impl Resolver<'_, '_> {
             t4: self.duration(&table.name("t4"), &settings.t4, t1..=ms(60_000)),
             timer_c: self.duration(&table.name("timer_c"), &settings.timer_c, ms(181_000)..=ms(3_600_000)),
             hop_timeout: self.duration(&table.name("hop_timeout"), &settings.hop_timeout, t1..=t1_most * 64),
-        }
-    }
-
-    fn limits(&mut self, settings: &Settings) -> LimitSettings {
-        let table = Key::of("limits");
-        let retry_after = self.duration(
-            &table.name("retry_after"),
-            &settings.limits.retry_after,
-            Duration::from_secs(1)..=RETRY_AFTER_MAX,
-        );
-        if retry_after.subsec_millis() != 0 {
-            self.refuse(&table.name("retry_after"), &settings.limits.retry_after, "whole seconds");
-        }
-        let range = limits::TRANSACTIONS_MIN..=limits::TRANSACTIONS_MAX;
-        let transactions = usize::try_from(settings.limits.transactions).ok().filter(|count| range.contains(count));
-        if transactions.is_none() {
-            let expected = format!("a number from {} to {}", range.start(), range.end());
-            self.refuse(&table.name("transactions"), &settings.limits.transactions.to_string(), expected);
-        }
-        let retry_after_secs = u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX);
-        LimitSettings {
-            transactions: transactions.unwrap_or(limits::TRANSACTIONS_MIN),
-            retry_after_secs,
-            ..LimitSettings::default()
         }
     }
 

@@ -1,0 +1,112 @@
+#!/bin/bash
+# More than can be carried: what is completed at twice the highest rate, and what strangers cost who send ten times as
+# much as the highest rate. benches/README.md says how. Exits with 1 when a figure misses its aim.
+#
+#   benches/overload.sh [PROGRAM] [SECONDS]
+#
+# Needs sqlite3, and target/release/load and flood. Everything runs on 127.0.203.1 to .5 and .66, in a folder that is
+# removed; the program has a core of its own.
+set -euo pipefail
+
+program=$(realpath "${1:-target/release/switchyard}")
+seconds=${2:-10}
+root=$(cd "$(dirname "$0")/.." && pwd)
+load="$root/target/release/load" flood="$root/target/release/flood"
+folder=$(mktemp -d)
+proxy_pid=''
+
+end() {
+    if [ -n "$proxy_pid" ]; then
+        kill -KILL "$proxy_pid" 2>/dev/null || true
+        wait "$proxy_pid" 2>/dev/null || true
+    fi
+    proxy_pid=''
+}
+trap 'end; rm -rf "$folder"' EXIT
+
+sqlite3 "$folder/directory.db" < "$root/fixtures/directory/sqlite.sql"
+# The numbers that the generator calls: 10,000 in a row, whose environments take turns.
+sqlite3 "$folder/directory.db" <<'SQL'
+INSERT INTO organizations (id, name, context_prefix, status) VALUES ('org-load', 'Load', 'org_a1b2c3d4_', 'active');
+WITH RECURSIVE place(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM place WHERE n < 9999)
+INSERT INTO did_numbers (id, org_id, number, status, pool_status, routing_environment)
+SELECT 'did-' || n, 'org-load', '+91' || (8065900000 + n), 'active', 'assigned',
+       CASE n % 3 WHEN 0 THEN 'prod' WHEN 1 THEN 'staging' ELSE 'oss' END
+FROM place;
+SQL
+
+start() {
+    end
+    rm -rf "$folder/state" && mkdir "$folder/state"
+    cat > "$folder/switchyard.toml" <<TOML
+state_dir = "$folder/state"
+[sip]
+listen = ["udp:127.0.203.1:5060"]
+strangers = "$1"
+[[trunk]]
+name = "tata"
+gateways = ["udp:127.0.203.2:5060"]
+caller_id = "pass"
+[environments]
+prod = { targets = ["udp:127.0.203.3:5060"] }
+staging = { targets = ["udp:127.0.203.4:5060"] }
+oss = { targets = ["udp:127.0.203.5:5060"] }
+[database]
+url = "sqlite://$folder/directory.db"
+TOML
+    env -u ASTRADIAL_ENV RUST_LOG=error taskset -c 0 "$program" run --config "$folder/switchyard.toml" \
+        > "$folder/log" 2>&1 &
+    proxy_pid=$!
+    for _ in $(seq 200); do
+        "$program" status --config "$folder/switchyard.toml" 2>/dev/null | grep -q ' 10000 DIDs' && return
+        kill -0 "$proxy_pid" 2>/dev/null || break
+        sleep 0.1
+    done
+    "$program" status --config "$folder/switchyard.toml" || true
+    cat "$folder/log" >&2
+    exit 1
+}
+
+calls() {
+    taskset -c 1 "$load" --proxy 127.0.203.1:5060 --gateway 127.0.203.2:5060 --prod 127.0.203.3:5060 \
+        --staging 127.0.203.4:5060 --oss 127.0.203.5:5060 --seconds "$seconds" --overload "$@" > "$folder/figures" \
+        || { cat "$folder/figures" >&2; exit 1; }
+}
+
+figure() {
+    awk -v name="$1" '$1 == name { print $2 }' "$folder/figures"
+}
+
+missed=0
+holds() {
+    if awk "BEGIN { exit !($2) }"; then echo "  holds:  $1"; else echo "  MISSED: $1"; missed=1; fi
+}
+
+start kernel
+calls --find-highest --rate 1000
+highest=$(figure highest_rate)
+echo "the highest rate that is carried: $highest calls/s"
+
+start kernel
+calls --rate $((highest * 2)) --settle-seconds 40
+completed=$(figure completed)
+echo "at twice that: $((completed / seconds)) completed/s, $(figure refused) refused, $(figure failed) failed"
+holds "at least 90 % of the highest rate is completed" "$completed >= 0.9 * $highest * $seconds"
+
+half=$((highest / 2)) tenfold=$((highest * 10))
+for strangers in kernel log; do
+    start "$strangers"
+    calls --rate "$half"
+    alone=$(figure answered_p99_us)
+    "$flood" 127.0.203.66:5060 127.0.203.1:5060 "$tenfold" $((seconds + 1)) > "$folder/flooded" &
+    flood_pid=$!
+    calls --rate "$half"
+    wait "$flood_pid"
+    echo "strangers = $strangers: $(awk '$1 == "per_second" { print $2 }' "$folder/flooded") datagrams/s of strangers," \
+        "$(figure completed) of $(figure begun) completed, p99 $alone us alone, $(figure answered_p99_us) us beside them"
+    if [ "$strangers" = kernel ]; then
+        holds "99.99 % of the calls succeed" "$(figure completed) >= 0.9999 * $(figure begun)"
+        holds "the added p99 is at most 10 ms" "$(figure answered_p99_us) <= $alone + 10000"
+    fi
+done
+exit "$missed"
