@@ -111,6 +111,7 @@ impl Engine {
             return self.settle(slot, context);
         }
         turn.outbox.transmit_since(Flow::to(peer.listener, peer.address), start);
+        tell_attempt(turn, &context, peer);
         self.push_attempt(turn.now, &mut context, 0, arrival.key, peer);
         self.settle(slot, context);
     }
@@ -317,6 +318,7 @@ impl Engine {
         context.sent.extend_from_slice(span.of(&turn.outbox.bytes));
         context.stamp = stamp;
         self.table.add_key(key, context.slot);
+        tell_attempt(turn, context, peer);
         self.push_attempt(turn.now, context, number, key, peer);
         Some(())
     }
