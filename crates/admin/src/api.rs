@@ -3,6 +3,7 @@
 //! [`router`] asks for no socket: whatever serves it puts a [`Caller`] into each request's extensions first.
 
 pub mod audit;
+pub mod calls;
 pub mod dids;
 pub mod drain;
 pub mod explain;
@@ -55,6 +56,8 @@ pub struct Api {
     pub writes: Arc<Writes>,
     /// What the process says of itself.
     pub status: Box<dyn Fn() -> Status + Send + Sync>,
+    /// The last calls.
+    pub calls: telemetry::calls::Calls,
     /// Where a call would go.
     pub explain: Box<Explain>,
     /// Decides about a peer.
@@ -104,6 +107,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .merge(generations::router())
         .merge(guard::router())
         .merge(audit::router())
+        .merge(calls::router())
         .merge(explain::router());
     Router::new()
         .nest("/api/v1", v1)

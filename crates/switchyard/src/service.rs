@@ -3,6 +3,7 @@
 
 mod drain;
 mod readings;
+mod records;
 
 use crate::cli::explain;
 use crate::clock::Clock;
@@ -24,6 +25,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 use sync::changes::Writes;
 use sync::{SyncFault, Watcher};
+use telemetry::calls::{Calls, Recorder};
 use telemetry::{Counters, Exporter, catalogue};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -44,6 +46,7 @@ pub struct Service {
     access: DirectoryAccess,
     peers: Peers,
     tasks: Vec<JoinHandle<()>>,
+    recorder: Recorder,
     socket: Option<PathBuf>,
 }
 
@@ -106,7 +109,7 @@ impl Service {
         keys: KeyRing,
         watch: Option<SyncSender<Seen>>,
     ) -> Result<Service, StartFault> {
-        let Configuration { core, state_dir, database, metrics_listen, probe, .. } = configuration;
+        let Configuration { core, state_dir, database, metrics_listen, probe, records, .. } = configuration;
         let settings = Arc::new(core);
         let exporter = Arc::new(Exporter::new().map_err(|fault| StartFault::Metrics(io::Error::other(fault)))?);
         let metrics = bind_metrics(metrics_listen).await?;
@@ -131,6 +134,7 @@ impl Service {
         let (settings_now, clock) = (Arc::clone(&told.settings), told.clock);
         let probing = probe::Parts { settings: settings_now, probe, commands: commands.clone(), heard, clock };
         let (peers, probing) = probe::start(probing, &state_dir);
+        let (tap, recorder) = records::start(records, &told).map_err(StartFault::Worker)?;
         let parts = Parts {
             keys: Arc::new(keys),
             directory: access.watcher.published().clone(),
@@ -141,14 +145,20 @@ impl Service {
             counters: Arc::clone(&told.counters),
             watch,
             heard: Some(hears),
+            tap: Some(tap),
             settings,
         };
         let ended = spawn_worker(parts, orders).map_err(StartFault::Worker)?;
+<<<<<<< HEAD
         let answer = admin::serve(api, Arc::new(api_of(&told, &access, &peers, &commands)), std::future::pending());
+=======
+        let answer = admin::serve(api, Arc::new(api_of(&told, &access, &peers, recorder.calls())), std::future::pending());
+>>>>>>> 471a31b (wip2)
         let observed = Arc::new(readings::Observed {
             told: Arc::clone(&told),
             watcher: access.watcher.clone(),
             exporter: Arc::clone(&exporter),
+            calls: recorder.calls().clone(),
         });
         let mut tasks = vec![
             tokio::spawn(async {
@@ -167,7 +177,7 @@ impl Service {
                 }
             }));
         }
-        Ok(Service { told, peers, commands, ended, access, tasks, socket: Some(state_dir.join(admin::SOCKET_NAME)) })
+        Ok(Service { told, peers, commands, ended, access, tasks, recorder, socket: Some(state_dir.join(admin::SOCKET_NAME)) })
     }
 
     /// Takes a configuration that has been read again. Listeners are sockets: they stay as they are until a restart.
@@ -228,6 +238,9 @@ impl Service {
             task.abort();
         }
         self.access.watcher.stop().await;
+        let recorder = self.recorder;
+        // It waits for its sinks; the runtime has others to serve.
+        let _ended = tokio::task::spawn_blocking(move || recorder.end()).await;
         if let Some(Err(error)) = self.socket.take().map(std::fs::remove_file) {
             tracing::warn!(%error, "the status socket could not be removed");
         }
@@ -316,13 +329,18 @@ impl Told {
 }
 
 /// What the API shows and changes.
+<<<<<<< HEAD
 fn api_of(told: &Arc<Told>, access: &DirectoryAccess, peers: &Peers, commands: &mpsc::Sender<Command>) -> Api {
+=======
+fn api_of(told: &Arc<Told>, access: &DirectoryAccess, peers: &Peers, calls: &Calls) -> Api {
+>>>>>>> 471a31b (wip2)
     let (of_status, of_explain, watcher) = (Arc::clone(told), Arc::clone(told), access.watcher.clone());
     let (peers, deciding) = (peers.clone(), peers.clone());
     let drain = drain::Drain::new(Arc::clone(told), commands.clone());
     Api {
         watcher: access.watcher.clone(),
         writes: Arc::clone(&access.writes),
+        calls: calls.clone(),
         status: Box::new(move || of_status.status(&watcher, &peers)),
         explain: Box::new(move |directory, question| {
             explain::over_api(&of_explain.settings.load(), directory, question)

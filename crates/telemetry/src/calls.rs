@@ -25,11 +25,12 @@ pub use queue::{Queue, Sink, SinkCounts};
 pub use record::{AttemptRecord, CallRecord, Word};
 pub use tap::{Lane, Tap, lane};
 
+use crate::limits::FOLLOWERS;
 use arc_swap::ArcSwap;
 use assembler::Assembler;
 use proxy::{Settings, Time};
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -70,6 +71,15 @@ pub struct Calls {
     journal: Arc<Mutex<Journal>>,
     sinks: Vec<Arc<Queue>>,
     lost: Arc<AtomicU64>,
+    followers: Arc<AtomicUsize>,
+}
+
+/// One who is told of each call that is over; its place is free again when it goes.
+#[derive(Debug)]
+pub struct Follower {
+    calls: Calls,
+    /// Calls that were over when it looked last.
+    seen: u64,
 }
 
 impl Calls {
@@ -90,7 +100,38 @@ impl Calls {
 
     /// A journal that nobody writes, for those who need one to ask.
     pub fn empty(bounds: JournalBounds) -> Calls {
-        Calls { journal: Arc::new(Mutex::new(Journal::new(bounds))), sinks: Vec::new(), lost: Arc::default() }
+        Calls { journal: Arc::new(Mutex::new(Journal::new(bounds))), sinks: Vec::new(), lost: Arc::default(), followers: Arc::default() }
+    }
+
+    /// A place to follow the calls that are over from now on; none when all are taken.
+    pub fn follow(&self) -> Option<Follower> {
+        let taken = self.followers.fetch_add(1, Ordering::Relaxed);
+        // Made before the places are counted: what does not become a follower gives its place back.
+        let follower = Follower { calls: self.clone(), seen: self.journal(Journal::ended_count) };
+        (taken < FOLLOWERS).then_some(follower)
+    }
+}
+
+impl Follower {
+    /// The calls that were over since it looked last, and let the filter pass.
+    pub fn look(&mut self, filter: &CallFilter) -> Vec<(CallNumber, CallRecord)> {
+        let (mut seen, mut found) = (self.seen, Vec::new());
+        self.calls.journal(|journal| {
+            for (count, number, call) in journal.ended_after(seen) {
+                seen = seen.max(count);
+                if filter.matches(&call.record) {
+                    found.push((number, call.record.clone()));
+                }
+            }
+        });
+        self.seen = seen;
+        found
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.calls.followers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -101,7 +142,9 @@ impl Recorder {
         let working = sinks.into_iter().map(queue::start).collect::<io::Result<Vec<_>>>()?;
         let sinks: Vec<Arc<Queue>> = working.iter().map(|sink| Arc::clone(&sink.queue)).collect();
         let journal = Arc::new(Mutex::new(Journal::new(journal)));
-        let calls = Calls { journal: Arc::clone(&journal), sinks: sinks.clone(), lost: Arc::clone(&lost) };
+        let (sinks_too, lost_too) = (sinks.clone(), Arc::clone(&lost));
+        let followers = Arc::default();
+        let calls = Calls { journal: Arc::clone(&journal), sinks: sinks_too, lost: lost_too, followers };
         let mut assembler = Assembler::new(settings, zero_us, journal, sinks, lost);
         let is_ending = Arc::new(AtomicBool::new(false));
         let ending = Arc::clone(&is_ending);
@@ -139,5 +182,19 @@ impl Recorder {
             tracing::error!("the thread of the call records had panicked");
         }
         self.working.iter_mut().for_each(queue::Working::end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_follow_and_a_place_is_free_again() {
+        let calls = Calls::empty(JournalBounds { calls: 1, bytes: 1 });
+        let mut followers: Vec<Follower> = (0..FOLLOWERS).map(|_| calls.follow().unwrap()).collect();
+        assert!(calls.follow().is_none() && calls.follow().is_none());
+        followers.pop();
+        assert!(calls.follow().is_some());
     }
 }

@@ -14,3 +14,5 @@ pub const CALL_BYTES: usize = 262_144;
 pub const SINK_QUEUE: usize = 65_536;
 /// Records that a sink is given at a time.
 pub const SINK_BATCH: usize = 512;
+/// Those who are told of each call that is over, at one time.
+pub const FOLLOWERS: usize = 32;

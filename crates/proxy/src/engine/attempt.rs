@@ -434,3 +434,10 @@ fn names_of(context: &Context, sent: &Request<'_>) -> Option<Names> {
     let shown = || Untagged::of(sent.from().of(sent.bytes()), sent.from_tag());
     (!context.came_from.is_empty()).then(|| Names { original: context.came_from.clone(), shown: shown() })
 }
+
+/// Tells where the INVITE of a new call went.
+fn tell_attempt(turn: &mut Turn<'_>, context: &Context, peer: Peer) {
+    if context.method == Method::Invite && !context.in_dialog {
+        turn.outbox.event(Event::Attempt { key: context.call, toward: context.toward, peer });
+    }
+}

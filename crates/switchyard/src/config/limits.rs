@@ -32,3 +32,11 @@ pub const DATAGRAM_BYTES_MAX: usize = 65_507;
 pub const TRANSACTIONS_MIN: usize = 100;
 /// The most that the key `limits.transactions` may say.
 pub const TRANSACTIONS_MAX: usize = 16_000_000;
+/// Bytes at which a file of call records is set aside.
+pub const RECORD_FILE_BYTES: std::ops::RangeInclusive<u64> = 65_536..=17_179_869_184;
+/// Files of call records that are kept.
+pub const RECORD_FILES: std::ops::RangeInclusive<usize> = 1..=10_000;
+/// Calls that the journal holds.
+pub const JOURNAL_CALLS: std::ops::RangeInclusive<usize> = 10..=1_000_000;
+/// Bytes that the journal takes.
+pub const JOURNAL_BYTES: std::ops::RangeInclusive<usize> = 1_048_576..=8_589_934_592;

@@ -2,6 +2,10 @@
 //!
 //! Strings stay strings here; `resolve` says what they mean. docs/reference/config.md lists every key.
 
+mod records;
+
+pub use records::RecordsSettings;
+
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,6 +37,8 @@ pub struct Settings {
     pub metrics: MetricsSettings,
     /// How peers are measured.
     pub probe: ProbeSettings,
+    /// What is kept of calls.
+    pub records: RecordsSettings,
     /// RFC 3261's timers, and ours.
     pub timers: TimersSettings,
     /// Numbers on tables.
@@ -344,6 +350,7 @@ impl Default for Settings {
             },
             database: DatabaseSettings::default(),
             probe: ProbeSettings::default(),
+            records: RecordsSettings::default(),
             timers: TimersSettings::default(),
             metrics: MetricsSettings::default(),
             limits: LimitsSettings::default(),

@@ -48,7 +48,7 @@ pub struct KeptCall {
     /// What is written down of it.
     pub record: CallRecord,
     pub(super) decision: Option<(Decision, Arc<Settings>)>,
-    pub(super) messages: Vec<KeptMessage>,
+    messages: Vec<KeptMessage>,
     pub(super) bytes: Vec<u8>,
     /// Messages that found no room.
     pub left_out: u32,
@@ -180,10 +180,11 @@ impl Journal {
 
     /// Keeps a message of a call, as far as there is room for it.
     pub(super) fn keep(&mut self, number: u64, bytes: &[u8], message: KeptMessage) {
+        let is_alone = self.calls.len() < 2;
         let Some(call) = self.calls.get_mut(&number) else { return };
         let fits = call.messages.len() < CALL_MESSAGES && call.bytes.len() + bytes.len() <= CALL_BYTES;
         let cost = bytes.len() + MESSAGE_OVERHEAD;
-        if !fits || bytes.is_empty() || (self.bytes + cost > self.bounds.bytes && self.calls.len() < 2) {
+        if !fits || bytes.is_empty() || (is_alone && self.bytes + cost > self.bounds.bytes) {
             call.left_out += 1;
             return;
         }

@@ -60,7 +60,7 @@ impl fmt::Display for Ladder {
 }
 
 fn milliseconds(after_us: u64) -> String {
-    format!("{:7}.{} ms", after_us / 1_000, after_us / 100 % 10)
+    format!("{:5}.{} ms", after_us / 1_000, after_us / 100 % 10)
 }
 
 fn arrow(text: &str, gap: usize, is_rightward: bool) -> String {
@@ -148,10 +148,10 @@ mod tests {
     fn a_ladder_shows_each_message_between_the_right_life_lines() {
         let expected = [
             "             gateway                          switchyard                           prod               ",
-            "                 | - INVITE ---------------------> |                                 |        0.0 ms",
-            "                 |                                 | - INVITE ---------------------> |        1.0 ms",
-            "                 |                                 | <- 200 OK --------------------- |        2.0 ms",
-            "                 | <- 200 OK --------------------- |                                 |       12.0 ms",
+            "                 | - INVITE ---------------------> |                                 |      0.0 ms",
+            "                 |                                 | - INVITE ---------------------> |      1.0 ms",
+            "                 |                                 | <- 200 OK --------------------- |      2.0 ms",
+            "                 | <- 200 OK --------------------- |                                 |     12.0 ms",
         ];
         let drawn = ladder().to_string();
         assert_eq!(drawn.lines().collect::<Vec<_>>(), expected, "\n{drawn}");

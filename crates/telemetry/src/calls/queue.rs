@@ -109,7 +109,8 @@ impl Queue {
 
     fn took(&self, count: usize) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.drain(..count.min(waiting.len()));
+        let present = count.min(waiting.len());
+        waiting.drain(..present);
         self.written.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
