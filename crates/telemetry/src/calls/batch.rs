@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 /// Messages and facts. Its room is used again.
 #[derive(Debug, Default)]
-pub struct Batch {
+pub(super) struct Batch {
     pub(super) bytes: Vec<u8>,
     pub(super) entries: Vec<(Time, Entry)>,
 }
