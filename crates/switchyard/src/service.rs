@@ -149,11 +149,8 @@ impl Service {
             settings,
         };
         let ended = spawn_worker(parts, orders).map_err(StartFault::Worker)?;
-<<<<<<< HEAD
-        let answer = admin::serve(api, Arc::new(api_of(&told, &access, &peers, &commands)), std::future::pending());
-=======
-        let answer = admin::serve(api, Arc::new(api_of(&told, &access, &peers, recorder.calls())), std::future::pending());
->>>>>>> 471a31b (wip2)
+        let shown = api_of(&told, &access, &peers, &commands, recorder.calls());
+        let answer = admin::serve(api, Arc::new(shown), std::future::pending());
         let observed = Arc::new(readings::Observed {
             told: Arc::clone(&told),
             watcher: access.watcher.clone(),
@@ -177,7 +174,16 @@ impl Service {
                 }
             }));
         }
-        Ok(Service { told, peers, commands, ended, access, tasks, recorder, socket: Some(state_dir.join(admin::SOCKET_NAME)) })
+        Ok(Service {
+            told,
+            peers,
+            commands,
+            ended,
+            access,
+            tasks,
+            recorder,
+            socket: Some(state_dir.join(admin::SOCKET_NAME)),
+        })
     }
 
     /// Takes a configuration that has been read again. Listeners are sockets: they stay as they are until a restart.
@@ -329,11 +335,13 @@ impl Told {
 }
 
 /// What the API shows and changes.
-<<<<<<< HEAD
-fn api_of(told: &Arc<Told>, access: &DirectoryAccess, peers: &Peers, commands: &mpsc::Sender<Command>) -> Api {
-=======
-fn api_of(told: &Arc<Told>, access: &DirectoryAccess, peers: &Peers, calls: &Calls) -> Api {
->>>>>>> 471a31b (wip2)
+fn api_of(
+    told: &Arc<Told>,
+    access: &DirectoryAccess,
+    peers: &Peers,
+    commands: &mpsc::Sender<Command>,
+    calls: &Calls,
+) -> Api {
     let (of_status, of_explain, watcher) = (Arc::clone(told), Arc::clone(told), access.watcher.clone());
     let (peers, deciding) = (peers.clone(), peers.clone());
     let drain = drain::Drain::new(Arc::clone(told), commands.clone());

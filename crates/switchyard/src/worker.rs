@@ -108,11 +108,13 @@ pub fn run(parts: Parts, commands: mpsc::Receiver<Command>) -> io::Result<()> {
 
 impl Worker {
     fn new(parts: Parts) -> io::Result<(Worker, Arriving)> {
-        let Parts { settings, keys, directory, interfaces, sockets, streams, clock, counters, watch, heard, tap } = parts;
+        let Parts { settings, keys, directory, interfaces, sockets, streams, clock, counters, watch, heard, tap } =
+            parts;
         let (arriving, outgoing) = streams.map(|streams| (streams.arrived, streams.outgoing)).unzip();
         let transports = Transports::new(sockets, outgoing, Arc::clone(&counters))?;
-        let turns =
-            Turns::new(Engine::new(Arc::clone(&settings), keys), settings, Arc::clone(&counters), watch).told(heard).kept(tap);
+        let turns = Turns::new(Engine::new(Arc::clone(&settings), keys), settings, Arc::clone(&counters), watch)
+            .told(heard)
+            .kept(tap);
         let worker = Worker {
             turns,
             transports,

@@ -100,7 +100,12 @@ impl Calls {
 
     /// A journal that nobody writes, for those who need one to ask.
     pub fn empty(bounds: JournalBounds) -> Calls {
-        Calls { journal: Arc::new(Mutex::new(Journal::new(bounds))), sinks: Vec::new(), lost: Arc::default(), followers: Arc::default() }
+        Calls {
+            journal: Arc::new(Mutex::new(Journal::new(bounds))),
+            sinks: Vec::new(),
+            lost: Arc::default(),
+            followers: Arc::default(),
+        }
     }
 
     /// A place to follow the calls that are over from now on; none when all are taken.

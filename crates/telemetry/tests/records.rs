@@ -205,7 +205,8 @@ fn an_answered_call_is_recorded_from_its_invite_to_its_bye() {
     assert_eq!((record.environment_chosen.as_deref(), record.generation), (Some("prod"), 7));
     assert_eq!((record.status, record.failovers, record.messages), (Some(200), 0, 13));
     assert!(record.bytes_in > 1_500 && record.bytes_out > record.bytes_in, "{record:?}");
-    let detail = calls.journal(|journal| journal.newest().next().map(|(number, call)| CallDetail::of(number, call))).unwrap();
+    let detail =
+        calls.journal(|journal| journal.newest().next().map(|(number, call)| CallDetail::of(number, call))).unwrap();
     assert_eq!(detail.record, *record);
     assert_eq!(detail.told.iter().map(|rule| rule.rule.clone()).collect::<Vec<_>>(), record.rules);
     let drawn = detail.ladder().to_string();
@@ -229,7 +230,10 @@ fn refused_failed_and_failed_over_calls_are_recorded() {
     let (records, calls) = stage.records();
     let of = |call_id: &str| records.iter().find(|record| record.call_id == call_id).unwrap();
     let unknown = of("unknown");
-    assert_eq!((&*unknown.outcome, unknown.status, unknown.reason.as_deref()), ("refused", Some(404), Some("unknown_did")));
+    assert_eq!(
+        (&*unknown.outcome, unknown.status, unknown.reason.as_deref()),
+        ("refused", Some(404), Some("unknown_did"))
+    );
     assert_eq!((unknown.ended_by.as_deref(), unknown.to.as_deref()), (Some("proxy"), None));
     let looped = of("loop");
     assert_eq!((&*looped.outcome, looped.status, &*looped.direction), ("refused", Some(483), ""));
@@ -263,7 +267,8 @@ fn a_full_way_to_the_records_counts_what_it_loses_and_never_waits() {
 /// The table of the reference names every field of a record, and no other.
 #[test]
 fn every_field_of_a_record_is_in_the_reference() {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/call-records.md")).unwrap();
+    let page =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/call-records.md")).unwrap();
     let described: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     let word = || Some("word".into());
     let text = || Some("text".to_owned());

@@ -120,7 +120,8 @@ async fn list(
         let limit = usize::try_from(question.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX)).unwrap_or(1);
         calls.journal(|journal| {
             let asked = journal.newest().filter(|(number, call)| is_asked(&question, &filter, *number, call));
-            let entry = |(number, call): (CallNumber, &KeptCall)| CallEntry { number: number.0, record: call.record.clone() };
+            let entry =
+                |(number, call): (CallNumber, &KeptCall)| CallEntry { number: number.0, record: call.record.clone() };
             let mut found: Vec<CallEntry> = asked.take(limit + 1).map(entry).collect();
             let has_more = found.len() > limit;
             found.truncate(limit);
@@ -204,7 +205,8 @@ fn find<T>(api: &Api, id: &str, shown: impl FnOnce(CallNumber, &KeptCall) -> T) 
         };
         let found = by_call_id.or_else(numbered).map(|(number, call)| shown(number, call));
         found.ok_or_else(|| {
-            let detail = format!("found no call {id:?}, expected one of the last {} that the journal holds", journal.size().0);
+            let detail =
+                format!("found no call {id:?}, expected one of the last {} that the journal holds", journal.size().0);
             Problem::new(Kind::NotFound, detail)
         })
     })

@@ -17,8 +17,6 @@ use telemetry::calls::{CallDetail, CallFilter, CallRecord};
 const FOLLOW_FOR_S: u64 = 600;
 /// How often they are asked for.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
-/// How many are asked for at a time.
-const PAGE: u32 = 1_000;
 
 #[derive(Args)]
 pub(super) struct CallsOptions {
@@ -108,7 +106,9 @@ fn follow(options: &CallsOptions, out: &mut impl Write, faults: &mut impl Write)
     let mut print_call = |entry: &CallEntry| {
         let line = match options.way.output() {
             Output::Json => serde_json::to_string(entry).unwrap_or_default(),
-            Output::Text => row(entry).map(|cell| cell.chars().filter(|c| !c.is_control()).collect()).join("  "),
+            Output::Text => {
+                row(entry).map(|cell| cell.chars().filter(|c| !c.is_control()).collect::<String>()).join("  ")
+            }
         };
         print(out, &line);
     };

@@ -148,7 +148,9 @@ impl Assembler {
             (Some(number), _) => number,
             (None, Some(frame)) => {
                 let bytes = frame.span.of(&batch.bytes);
-                let Some(invite) = Invite::of(bytes, &mut self.index).filter(|invite| !invite.in_dialog) else { return };
+                let Some(invite) = Invite::of(bytes, &mut self.index).filter(|invite| !invite.in_dialog) else {
+                    return;
+                };
                 let record = CallRecord {
                     id: format!("{now_us:x}-{}", invite.call_id),
                     call_id: invite.call_id,

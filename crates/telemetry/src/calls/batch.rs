@@ -28,7 +28,10 @@ pub(super) struct Frame {
 
 /// One thing that happened. Texts are spans of the batch's bytes.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a decision is kept in place: a box would be an allocation for each call")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a decision is kept in place: a box would be an allocation for each call"
+)]
 pub(super) enum Entry {
     /// A message arrived.
     Arrived(Frame),

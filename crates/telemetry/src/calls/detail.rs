@@ -73,7 +73,12 @@ impl CallDetail {
                 lanes.len() - 1
             });
             let (from, to) = if message.sent { (1, lane) } else { (lane, 1) };
-            steps.push(Step { after_us: message.at_us.saturating_sub(began_us), from, to, text: message.summary.clone() });
+            steps.push(Step {
+                after_us: message.at_us.saturating_sub(began_us),
+                from,
+                to,
+                text: message.summary.clone(),
+            });
         }
         Ladder { lanes, steps }
     }
@@ -83,7 +88,8 @@ fn summary_of(record: &CallRecord, message: &KeptMessage, bytes: &[u8], index: &
     let remote = message.remote.to_string();
     let (start_line, cseq, summary) = read(bytes, index);
     let attempt = record.attempts.iter().find(|attempt| attempt.target.ends_with(&format!(":{remote}")));
-    let same_host = |address: &str| address.rsplit_once(':').map(|(ip, _)| ip) == remote.rsplit_once(':').map(|(ip, _)| ip);
+    let same_host =
+        |address: &str| address.rsplit_once(':').map(|(ip, _)| ip) == remote.rsplit_once(':').map(|(ip, _)| ip);
     let peer = match attempt {
         Some(attempt) => attempt.to.clone(),
         None if record.source == remote || same_host(&record.source) => record.from.clone(),
@@ -112,7 +118,11 @@ fn read(bytes: &[u8], index: &mut Index) -> (String, String, String) {
         Parsed::Response(response) => {
             let reason = text(response.reason().of(bytes));
             let method = response.cseq().method;
-            let of = if method == Method::Invite { String::new() } else { format!(" ({})", text(response.cseq().method_bytes)) };
+            let of = if method == Method::Invite {
+                String::new()
+            } else {
+                format!(" ({})", text(response.cseq().method_bytes))
+            };
             (start_line, cseq(response.cseq()), format!("{} {reason}{of}", response.status()))
         }
         _ => (start_line.clone(), String::new(), start_line),

@@ -155,7 +155,11 @@ mod tests {
         let mut kept: Vec<String> = old.iter().flat_map(|path| ids(path)).collect();
         kept.extend(ids(&folder.path().join("calls").join(CURRENT)));
         let first: u64 = kept[0].parse().unwrap();
-        assert_eq!(kept, (first..200).map(|id| id.to_string()).collect::<Vec<_>>(), "in order, none twice, none missing");
+        assert_eq!(
+            kept,
+            (first..200).map(|id| id.to_string()).collect::<Vec<_>>(),
+            "in order, none twice, none missing"
+        );
         assert!(old.iter().all(|path| fs::metadata(path).unwrap().len() < 2_600));
     }
 

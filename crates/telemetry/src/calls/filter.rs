@@ -142,6 +142,9 @@ mod tests {
         }
         assert_eq!("colour=red".parse::<CallFilter>().unwrap_err().split(',').next(), Some("found \"colour\""));
         assert!("did".parse::<CallFilter>().is_err() && "did=12".parse::<CallFilter>().is_err());
-        assert_eq!("did=918065978000,outcome=failed".parse::<CallFilter>().unwrap().to_string(), "did=918065978000,outcome=failed");
+        assert_eq!(
+            "did=918065978000,outcome=failed".parse::<CallFilter>().unwrap().to_string(),
+            "did=918065978000,outcome=failed"
+        );
     }
 }

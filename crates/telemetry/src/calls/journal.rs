@@ -138,7 +138,8 @@ impl Journal {
         }
         self.bytes += CALL_OVERHEAD;
         let (messages, bytes) = self.make_room();
-        let call = KeptCall { key, record, decision: None, messages, bytes, left_out: 0, is_closed: false, is_over: false };
+        let call =
+            KeptCall { key, record, decision: None, messages, bytes, left_out: 0, is_closed: false, is_over: false };
         self.calls.insert(number, call);
         number
     }
@@ -298,10 +299,10 @@ mod tests {
         assert_eq!(journal.size().0, 3);
         assert_eq!(journal.by_key(CallKey(1)), Some(first), "a call in progress stays");
         assert_eq!((journal.by_call_id(b"10"), journal.by_call_id(b"2")), (Some(10), None));
-        assert_eq!(journal.ended_after(7).map(|(count, number, _)| (count, number.0)).collect::<Vec<_>>(), [
-            (8, 9),
-            (9, 10)
-        ]);
+        assert_eq!(
+            journal.ended_after(7).map(|(count, number, _)| (count, number.0)).collect::<Vec<_>>(),
+            [(8, 9), (9, 10)]
+        );
     }
 
     #[test]

@@ -153,7 +153,9 @@ mod tests {
         ];
         for (at, (remote, local, transport)) in ends.into_iter().enumerate() {
             let local = Listener { transport, address: local.parse().unwrap() };
-            for (is_sent, text) in [(false, "INVITE sip:918065978000@10.10.10.1 SIP/2.0\r\n\r\n"), (true, "SIP/2.0 100 Trying\r\n\r\n")] {
+            for (is_sent, text) in
+                [(false, "INVITE sip:918065978000@10.10.10.1 SIP/2.0\r\n\r\n"), (true, "SIP/2.0 100 Trying\r\n\r\n")]
+            {
                 let at_us = 1_800_000_000_000_000 + u64::try_from(at).unwrap() * 1_000;
                 journal.keep(call, text.as_bytes(), KeptMessage::new(at_us, is_sent, remote.parse().unwrap(), local));
             }

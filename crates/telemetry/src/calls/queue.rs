@@ -143,7 +143,11 @@ impl Working {
         let left = self.queue.waiting.lock().unwrap_or_else(PoisonError::into_inner).len();
         if left > 0 {
             self.queue.lost.fetch_add(u64::try_from(left).unwrap_or(u64::MAX), Ordering::Relaxed);
-            tracing::error!(sink = self.queue.name, records = left, "call records are lost with the end of the process");
+            tracing::error!(
+                sink = self.queue.name,
+                records = left,
+                "call records are lost with the end of the process"
+            );
         }
     }
 }

@@ -42,12 +42,7 @@ impl Resolver<'_, '_> {
         Records { files: records.files.then_some(files), journal }
     }
 
-    fn within<T: PartialOrd + Copy + std::fmt::Display>(
-        &mut self,
-        key: &Key,
-        value: T,
-        range: RangeInclusive<T>,
-    ) -> T {
+    fn within<T: PartialOrd + Copy + std::fmt::Display>(&mut self, key: &Key, value: T, range: RangeInclusive<T>) -> T {
         if !range.contains(&value) {
             self.refuse(key, &value.to_string(), format!("a number from {} to {}", range.start(), range.end()));
         }
