@@ -3,6 +3,7 @@
 //! [`router`] asks for no socket: whatever serves it puts a [`Caller`] into each request's extensions first.
 
 pub mod audit;
+pub mod calls;
 pub mod dids;
 pub mod drain;
 pub mod explain;
@@ -60,6 +61,8 @@ pub struct Api {
     pub tokens: Arc<Tokens>,
     /// What the process says of itself.
     pub status: Box<dyn Fn() -> Status + Send + Sync>,
+    /// The last calls.
+    pub calls: telemetry::calls::Calls,
     /// Where a call would go.
     pub explain: Box<Explain>,
     /// Decides about a peer.
@@ -115,6 +118,7 @@ pub(crate) fn routes(api: Arc<Api>) -> Router {
         .merge(guard::router())
         .merge(audit::router())
         .merge(tokens::router())
+        .merge(calls::router())
         .merge(explain::router());
     Router::new()
         .nest("/api/v1", v1)

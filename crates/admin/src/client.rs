@@ -77,6 +77,11 @@ impl Client {
         self.ask(Method::GET, resource, None, None).await
     }
 
+    /// `GET` of what is no JSON: a picture, a capture.
+    pub async fn fetch_bytes(&self, resource: &str) -> Result<Bytes, AskFault> {
+        self.ask_bytes(Method::GET, resource, None, None).await
+    }
+
     /// `GET` with what stands behind `?`.
     pub async fn find<T: DeserializeOwned>(&self, resource: &str, question: &impl Serialize) -> Result<T, AskFault> {
         let question = serde_urlencoded::to_string(question).map_err(|error| self.unexpected(error.to_string()))?;
@@ -109,6 +114,17 @@ impl Client {
         version: Option<&str>,
         body: Option<Vec<u8>>,
     ) -> Result<T, AskFault> {
+        let answer = self.ask_bytes(method, resource, version, body).await?;
+        serde_json::from_slice(&answer).map_err(|error| self.unexpected(error.to_string()))
+    }
+
+    async fn ask_bytes(
+        &self,
+        method: Method,
+        resource: &str,
+        version: Option<&str>,
+        body: Option<Vec<u8>>,
+    ) -> Result<Bytes, AskFault> {
         let stream = UnixStream::connect(&self.path).await.map_err(|source| match source.kind() {
             io::ErrorKind::PermissionDenied => AskFault::NotAllowed(self.path.clone()),
             _ => AskFault::NotRunning { path: self.path.clone(), source },
@@ -133,7 +149,7 @@ impl Client {
             Err(_) => return Err(AskFault::Silent(self.path.clone())),
         };
         if status.is_success() {
-            return serde_json::from_slice(&answer).map_err(|error| self.unexpected(error.to_string()));
+            return Ok(answer);
         }
         match serde_json::from_slice::<Problem>(&answer) {
             Ok(problem) => Err(AskFault::Refused(Box::new(problem))),

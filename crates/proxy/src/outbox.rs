@@ -115,6 +115,15 @@ pub enum Event {
     Absorbed(Absorbed),
     /// We sent something again.
     Retransmitted(Method),
+    /// The INVITE of a new call went to a peer: the first one, or the next after an [`Event::Failover`].
+    Attempt {
+        /// The call.
+        key: CallKey,
+        /// Whose peer it is.
+        toward: PartyId,
+        /// The peer.
+        peer: Peer,
+    },
     /// The next target is tried, because the one before did not take the call.
     Failover(PartyId, FailoverReason),
     /// None of an environment's targets took the call, and this party stands in for it.

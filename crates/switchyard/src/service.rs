@@ -4,6 +4,7 @@
 mod admin_listener;
 mod drain;
 mod readings;
+mod records;
 
 use crate::cli::explain;
 use crate::clock::Clock;
@@ -26,6 +27,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 use sync::changes::Writes;
 use sync::{SyncFault, Watcher};
+use telemetry::calls::{Calls, Recorder};
 use telemetry::{Counters, Exporter, catalogue};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -46,6 +48,7 @@ pub struct Service {
     access: DirectoryAccess,
     peers: Peers,
     tasks: Vec<JoinHandle<()>>,
+    recorder: Recorder,
     socket: Option<PathBuf>,
     admin: Option<admin_listener::Serving>,
 }
@@ -112,7 +115,7 @@ impl Service {
         keys: KeyRing,
         watch: Option<SyncSender<Seen>>,
     ) -> Result<Service, StartFault> {
-        let Configuration { core, state_dir, database, metrics_listen, admin: people, probe, .. } = configuration;
+        let Configuration { core, state_dir, database, metrics_listen, admin: people, probe, records, .. } = configuration;
         let settings = Arc::new(core);
         let exporter = Arc::new(Exporter::new().map_err(|fault| StartFault::Metrics(io::Error::other(fault)))?);
         let metrics = bind_metrics(metrics_listen).await?;
@@ -138,6 +141,7 @@ impl Service {
         let (settings_now, clock) = (Arc::clone(&told.settings), told.clock);
         let probing = probe::Parts { settings: settings_now, probe, commands: commands.clone(), heard, clock };
         let (peers, probing) = probe::start(probing, &state_dir);
+        let (tap, recorder) = records::start(records, &told).map_err(StartFault::Worker)?;
         let parts = Parts {
             keys: Arc::new(keys),
             directory: access.watcher.published().clone(),
@@ -148,16 +152,18 @@ impl Service {
             counters: Arc::clone(&told.counters),
             watch,
             heard: Some(hears),
+            tap: Some(tap),
             settings,
         };
         let ended = spawn_worker(parts, orders).map_err(StartFault::Worker)?;
-        let shown = Arc::new(api_of(&told, &access, &peers, &commands, &state_dir));
+        let shown = Arc::new(api_of(&told, &access, &peers, &commands, &state_dir, recorder.calls()));
         let answer = admin::serve(api, Arc::clone(&shown), std::future::pending());
         let admin = people.map(|people| people.start(shown)).transpose()?;
         let observed = Arc::new(readings::Observed {
             told: Arc::clone(&told),
             watcher: access.watcher.clone(),
             exporter: Arc::clone(&exporter),
+            calls: recorder.calls().clone(),
         });
         let mut tasks = vec![
             tokio::spawn(async {
@@ -177,7 +183,7 @@ impl Service {
             }));
         }
         let socket = Some(state_dir.join(admin::SOCKET_NAME));
-        Ok(Service { told, peers, commands, ended, access, tasks, socket, admin })
+        Ok(Service { told, peers, commands, ended, access, tasks, recorder, socket, admin })
     }
 
     /// Takes a configuration that has been read again. Listeners are sockets: they stay as they are until a restart.
@@ -239,6 +245,9 @@ impl Service {
         }
         drop(self.admin.take());
         self.access.watcher.stop().await;
+        let recorder = self.recorder;
+        // It waits for its sinks; the runtime has others to serve.
+        let _ended = tokio::task::spawn_blocking(move || recorder.end()).await;
         if let Some(Err(error)) = self.socket.take().map(std::fs::remove_file) {
             tracing::warn!(%error, "the status socket could not be removed");
         }
@@ -333,6 +342,7 @@ fn api_of(
     peers: &Peers,
     commands: &mpsc::Sender<Command>,
     state_dir: &Path,
+    calls: &Calls,
 ) -> Api {
     let (of_status, of_explain, watcher) = (Arc::clone(told), Arc::clone(told), access.watcher.clone());
     let (peers, deciding) = (peers.clone(), peers.clone());
@@ -341,6 +351,7 @@ fn api_of(
         watcher: access.watcher.clone(),
         writes: Arc::clone(&access.writes),
         tokens: Arc::new(Tokens::new(state_dir)),
+        calls: calls.clone(),
         status: Box::new(move || of_status.status(&watcher, &peers)),
         explain: Box::new(move |directory, question| {
             explain::over_api(&of_explain.settings.load(), directory, question)

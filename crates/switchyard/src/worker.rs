@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 use sync::{Published, Reader};
+use telemetry::calls::Tap;
 use telemetry::{Counters, Fact};
 use tokio::io::Ready;
 use tokio::sync::{mpsc, oneshot};
@@ -60,6 +61,8 @@ pub struct Parts {
     pub watch: Option<SyncSender<Seen>>,
     /// Who measures the peers; one who does not keep up misses some.
     pub heard: Option<mpsc::Sender<Heard>>,
+    /// Where the records of calls come from.
+    pub tap: Option<Tap>,
 }
 
 /// What a worker is told while it runs.
@@ -112,11 +115,13 @@ pub fn run(parts: Parts, commands: mpsc::Receiver<Command>) -> io::Result<()> {
 
 impl Worker {
     fn new(parts: Parts) -> io::Result<(Worker, Arriving)> {
-        let Parts { settings, keys, directory, interfaces, sockets, streams, clock, counters, watch, heard } = parts;
+        let Parts { settings, keys, directory, interfaces, sockets, streams, clock, counters, watch, heard, tap } =
+            parts;
         let (arriving, outgoing) = streams.map(|streams| (streams.arrived, streams.outgoing)).unzip();
         let transports = Transports::new(sockets, outgoing, Arc::clone(&counters))?;
-        let turns =
-            Turns::new(Engine::new(Arc::clone(&settings), keys), settings, Arc::clone(&counters), watch).told(heard);
+        let turns = Turns::new(Engine::new(Arc::clone(&settings), keys), settings, Arc::clone(&counters), watch)
+            .told(heard)
+            .kept(tap);
         let mut worker = Worker {
             turns,
             transports,
@@ -228,6 +233,7 @@ impl Worker {
         let mut bytes_total: usize = 0;
         for (flow, bytes) in self.batch.datagrams() {
             bytes_total += bytes.len();
+            self.turns.arrived(now, &flow, bytes);
             self.turns.take(now, &mut self.transports, |engine, outbox| {
                 engine.handle_datagram(now, flow, bytes, &directory, outbox);
             });
@@ -240,6 +246,9 @@ impl Worker {
     fn serve_arrived(&mut self) {
         let (now, directory) = (self.clock.now(), Arc::clone(self.directory.latest()));
         for arrived in self.arrived.drain(..) {
+            if let Arrived::Message(flow, bytes) = &arrived {
+                self.turns.arrived(now, flow, bytes);
+            }
             self.turns.take(now, &mut self.transports, |engine, outbox| match &arrived {
                 Arrived::Message(flow, bytes) => engine.handle_message(now, *flow, bytes, &directory, outbox),
                 Arrived::Undelivered(flow, bytes) => engine.handle_failure(now, *flow, bytes, &directory, outbox),

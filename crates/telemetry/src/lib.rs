@@ -4,10 +4,14 @@
 //! measured, with help and label values; [`Counters`] is one worker's set of them, [`Counters::record`] feeds it, and
 //! [`Counters::samples`] reads it, for `switchyard status` as for an exporter. A label is always one word out of a list
 //! that the program holds: no number, no address and no Call-ID ever becomes one.
+//!
+//! [`calls`] keeps a record of each call and the journal of the last ones.
 
+pub mod calls;
 pub mod catalogue;
 mod counters;
 mod exporter;
+pub mod limits;
 
 pub use catalogue::{Family, Kind, Label};
 pub use counters::{Counters, Fact, Sample, total};

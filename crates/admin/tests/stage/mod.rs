@@ -101,6 +101,7 @@ impl Stage {
             writes: Arc::new(Writes::new(&self.settings, self.watcher.clone()).unwrap()),
             tokens: Arc::new(Tokens::new(self.folder.path())),
             status: Box::new(status),
+            calls: telemetry::calls::Calls::empty(telemetry::calls::JournalBounds { calls: 10, bytes: 1 << 20 }),
             explain: Box::new(|directory, question| match question.called.as_str() {
                 "nonsense" => Err("expected a number".to_owned()),
                 called => Ok(serde_json::json!({ "called": called, "generation": directory.generation().0 })),

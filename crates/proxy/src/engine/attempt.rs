@@ -111,6 +111,7 @@ impl Engine {
             return self.settle(slot, context);
         }
         turn.outbox.transmit_since(Flow::to(peer.listener, peer.address), start);
+        tell_attempt(turn, &context, peer);
         self.push_attempt(turn.now, &mut context, 0, arrival.key, peer);
         self.settle(slot, context);
     }
@@ -317,6 +318,7 @@ impl Engine {
         context.sent.extend_from_slice(span.of(&turn.outbox.bytes));
         context.stamp = stamp;
         self.table.add_key(key, context.slot);
+        tell_attempt(turn, context, peer);
         self.push_attempt(turn.now, context, number, key, peer);
         Some(())
     }
@@ -431,4 +433,11 @@ impl Engine {
 fn names_of(context: &Context, sent: &Request<'_>) -> Option<Names> {
     let shown = || Untagged::of(sent.from().of(sent.bytes()), sent.from_tag());
     (!context.came_from.is_empty()).then(|| Names { original: context.came_from.clone(), shown: shown() })
+}
+
+/// Tells where the INVITE of a new call went.
+fn tell_attempt(turn: &mut Turn<'_>, context: &Context, peer: Peer) {
+    if context.method == Method::Invite && !context.in_dialog {
+        turn.outbox.event(Event::Attempt { key: context.call, toward: context.toward, peer });
+    }
 }

@@ -420,6 +420,7 @@ fn told_event(scene: &Scene, event: &Event) -> String {
         Event::Absorbed(what) => format!("absorbed {}", what.name()),
         Event::Retransmitted(method) => format!("retransmitted {}", method.as_str()),
         Event::Failover(from, reason) => format!("failover {} {}", party(*from), reason.name()),
+        Event::Attempt { toward, peer, .. } => format!("attempt {} {peer}", party(*toward)),
         Event::FellBack(to) => format!("fell_back {}", party(*to)),
         Event::PeerFailed { peer, reason, in_row } => {
             format!("peer_failed {} {} {in_row}", scene.name_of(peer.address), reason.name())

@@ -63,6 +63,13 @@ impl Told {
     }
 }
 
+impl Way {
+    /// How the answer is printed.
+    pub(super) fn output(&self) -> Output {
+        self.output
+    }
+}
+
 impl EndOption {
     /// As the API has it.
     pub(super) fn end(&self) -> End {
@@ -85,7 +92,7 @@ pub(super) fn duration_s(text: &str) -> Result<u64, String> {
     duration.map(|duration| duration.as_secs()).ok_or_else(|| "expected 1s or more: 90s, 30m, 2h, 1d".to_owned())
 }
 
-fn moment(text: &str) -> Result<u64, String> {
+pub(super) fn moment(text: &str) -> Result<u64, String> {
     let expected = "expected a time: 2026-11-22 18:00 for UTC, or 2026-11-22T18:00:00+05:30";
     times::parsed(text).ok_or_else(|| expected.to_owned())
 }

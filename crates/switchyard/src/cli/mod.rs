@@ -2,6 +2,7 @@
 
 mod ask;
 mod audit;
+mod calls;
 mod check;
 mod db;
 mod did;
@@ -69,6 +70,11 @@ enum Command {
     /// Run the proxy until it is told to end.
     #[command(after_help = RUN_HELP)]
     Run(ConfigOption),
+    /// Say what happened to a call: why it went where it went, and its messages.
+    Call(calls::CallOptions),
+    /// List the last calls, or follow those that end.
+    #[command(after_help = ask::EXIT_CODES)]
+    Calls(calls::CallsOptions),
     /// Check a configuration and say what it means.
     #[command(after_help = CHECK_HELP)]
     Check(ConfigOption),
@@ -172,6 +178,8 @@ pub fn answer(
     };
     match arguments.command {
         Command::Run(options) => crate::run::run(&options.config),
+        Command::Call(options) => calls::call(&options, out, faults),
+        Command::Calls(options) => calls::calls(&options, out, faults),
         Command::Check(options) => check::check(&options.config, out, faults),
         Command::Explain(options) => explain::explain(&options, out, faults),
         Command::CallerId(CallerIdCommand::Lint(options)) => lint::lint(&options, out, faults),

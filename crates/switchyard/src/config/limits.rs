@@ -42,3 +42,11 @@ pub const TRANSACTION_BYTES_MIN: usize = 1 << 20;
 pub const TRANSACTION_BYTES_MAX: usize = 1 << 40;
 /// The most that the key `limits.requests_per_second` may say.
 pub const REQUESTS_PER_SECOND_MAX: u32 = 1_000_000;
+/// Bytes at which a file of call records is set aside.
+pub const RECORD_FILE_BYTES: std::ops::RangeInclusive<u64> = 65_536..=17_179_869_184;
+/// Files of call records that are kept.
+pub const RECORD_FILES: std::ops::RangeInclusive<usize> = 1..=10_000;
+/// Calls that the journal holds.
+pub const JOURNAL_CALLS: std::ops::RangeInclusive<usize> = 10..=1_000_000;
+/// Bytes that the journal takes.
+pub const JOURNAL_BYTES: std::ops::RangeInclusive<usize> = 1_048_576..=8_589_934_592;

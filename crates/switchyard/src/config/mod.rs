@@ -17,7 +17,7 @@ mod tests;
 
 pub use document::Variables;
 pub use fault::{Fault, Faults, Key, Place};
-pub use resolve::{Configuration, Probe};
+pub use resolve::{Configuration, Probe, Records};
 
 use document::Document;
 use std::io::Read;

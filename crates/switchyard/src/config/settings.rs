@@ -3,8 +3,10 @@
 //! Strings stay strings here; `resolve` says what they mean. docs/reference/config.md lists every key.
 
 mod admin;
+mod records;
 
 pub use admin::{AccessSettings, AdminSettings};
+pub use records::RecordsSettings;
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -39,6 +41,8 @@ pub struct Settings {
     pub admin: AdminSettings,
     /// How peers are measured.
     pub probe: ProbeSettings,
+    /// What is kept of calls.
+    pub records: RecordsSettings,
     /// RFC 3261's timers, and ours.
     pub timers: TimersSettings,
     /// Numbers on tables.
@@ -356,6 +360,7 @@ impl Default for Settings {
             },
             database: DatabaseSettings::default(),
             probe: ProbeSettings::default(),
+            records: RecordsSettings::default(),
             timers: TimersSettings::default(),
             metrics: MetricsSettings::default(),
             admin: AdminSettings::default(),

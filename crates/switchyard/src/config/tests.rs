@@ -397,6 +397,27 @@ fn strangers_are_dropped_in_the_kernel_or_told() {
     assert_eq!(faults("sip.strangers = \"ban\"").len(), 1);
 }
 
+#[test]
+fn records_have_bounds() {
+    let at = |key: &str, value: u64| format!("records.{key} = {value}");
+    let as_number = |count: usize| u64::try_from(count).unwrap();
+    let bounds = [
+        ("file_bytes_max", *limits::RECORD_FILE_BYTES.start(), *limits::RECORD_FILE_BYTES.end()),
+        ("files_kept", as_number(*limits::RECORD_FILES.start()), as_number(*limits::RECORD_FILES.end())),
+        ("journal_calls", as_number(*limits::JOURNAL_CALLS.start()), as_number(*limits::JOURNAL_CALLS.end())),
+        ("journal_bytes", as_number(*limits::JOURNAL_BYTES.start()), as_number(*limits::JOURNAL_BYTES.end())),
+    ];
+    for (key, least, most) in bounds {
+        good(&at(key, least));
+        good(&at(key, most));
+        for value in [least - 1, most + 1] {
+            assert_eq!(faults(&at(key, value)).len(), 1, "{key} = {value}");
+        }
+    }
+    assert_eq!(faults("records.folder = \"calls\"").len(), 1);
+    assert_eq!(good("records.files = false").records.files, None);
+}
+
 /// Limits DATAGRAM_BYTES_MIN and DATAGRAM_BYTES_MAX; 1,300 bytes without the key (row TP1).
 #[test]
 fn datagrams_have_bounds() {

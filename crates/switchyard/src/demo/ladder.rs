@@ -7,8 +7,6 @@ use std::time::Instant;
 
 /// Messages that are remembered. A call has about 14: only the newest calls matter.
 const SIGHTINGS_MAX: usize = 4_096;
-/// Columns between two life lines.
-const WIDTH: usize = 34;
 
 /// One message, seen by one party as it sent or received it.
 #[derive(Clone, Debug)]
@@ -68,29 +66,17 @@ impl Ladder {
 
 impl fmt::Display for Ladder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let half = WIDTH / 2;
-        let callee = self.callee.unwrap_or_default();
-        writeln!(f, "{:^WIDTH$}{:^WIDTH$}{:^WIDTH$}", self.caller, "switchyard", callee)?;
-        let Some(first) = self.sightings.first().map(|sighting| sighting.at) else { return Ok(()) };
-        for Sighting { at, party, is_sent, summary, .. } in &self.sightings {
-            let is_left = *party == self.caller;
-            let is_rightward = is_left == *is_sent;
-            let arrow = arrow(summary, is_rightward);
-            let far = if callee.is_empty() { ' ' } else { '|' };
-            let after_ms = at.duration_since(first).as_secs_f64() * 1_000.0;
-            let (left, right) = if is_left { (arrow.as_str(), "") } else { ("", arrow.as_str()) };
-            let gap = WIDTH - 1;
-            writeln!(f, "{:half$}|{left:gap$}|{right:gap$}{far}  {after_ms:7.1} ms", "")?;
-        }
-        Ok(())
+        let lanes = [self.caller, "switchyard", self.callee.unwrap_or_default()].map(str::to_owned);
+        let first = self.sightings.first().map(|sighting| sighting.at);
+        let steps = self.sightings.iter().map(|Sighting { at, party, is_sent, summary, .. }| {
+            let lane = if *party == self.caller { 0 } else { 2 };
+            let (from, to) = if *is_sent { (lane, 1) } else { (1, lane) };
+            let after = first.map(|first| at.duration_since(first)).unwrap_or_default();
+            let after_us = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
+            telemetry::calls::Step { after_us, from, to, text: summary.clone() }
+        });
+        telemetry::calls::Ladder { lanes: lanes.to_vec(), steps: steps.collect() }.fmt(f)
     }
-}
-
-fn arrow(text: &str, is_rightward: bool) -> String {
-    let width = WIDTH - 4;
-    let text: String = text.chars().take(width - 3).collect();
-    let line = format!("- {text} ");
-    if is_rightward { format!(" {line:-<width$}> ") } else { format!(" <{line:-<width$} ") }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use sync::Watcher;
+use telemetry::calls::Calls;
 use telemetry::{Exporter, Reading, catalogue};
 
 /// Bytes of a page and ticks of a second, as /proc counts them on Linux for x86-64 and aarch64.
@@ -17,11 +18,13 @@ pub(super) struct Observed {
     pub(super) told: Arc<Told>,
     pub(super) watcher: Watcher,
     pub(super) exporter: Arc<Exporter>,
+    pub(super) calls: Calls,
 }
 
 impl admin::Observed for Observed {
     fn metrics(&self) -> String {
         let mut readings = self.service_readings();
+        readings.extend(readings_of_records(&self.calls));
         readings.extend(readings_of_process());
         self.exporter.render(&self.told.counters.samples(), &readings)
     }
@@ -58,6 +61,27 @@ impl Observed {
         readings.extend(sync.age.map(|age| Reading::new(&catalogue::AGE_SECONDS, age.as_secs_f64())));
         readings
     }
+}
+
+/// What is kept of calls, and what waits for the sinks.
+fn readings_of_records(calls: &Calls) -> Vec<Reading> {
+    let (kept, bytes) = calls.journal(telemetry::calls::Journal::size);
+    let size = |value: usize| float(u64::try_from(value).unwrap_or(u64::MAX));
+    let mut readings = vec![
+        Reading::new(&catalogue::RECORD_FACTS_LOST, float(calls.lost())),
+        Reading::new(&catalogue::JOURNAL_CALLS, size(kept)),
+        Reading::new(&catalogue::JOURNAL_BYTES, size(bytes)),
+    ];
+    for sink in calls.sinks() {
+        let of_sink = |family, value| Reading { label_value: sink.name, ..Reading::new(family, float(value)) };
+        readings.extend([
+            of_sink(&catalogue::RECORDS_WRITTEN, sink.written),
+            of_sink(&catalogue::RECORDS_LOST, sink.lost),
+            of_sink(&catalogue::RECORDS_FAILED, sink.failures),
+            of_sink(&catalogue::RECORDS_WAITING, sink.waiting),
+        ]);
+    }
+    readings
 }
 
 /// What /proc says of this process; nothing where it cannot be read.

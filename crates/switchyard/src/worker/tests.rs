@@ -45,6 +45,7 @@ impl Bench {
             counters: Arc::clone(&counters),
             watch: None,
             heard: None,
+            tap: None,
         };
         let thread = std::thread::spawn(move || run(parts, orders));
         Bench { proxy, gateway, pbx, commands, counters, settings, keys, thread }
@@ -229,6 +230,7 @@ fn p12_the_next_target_is_tried_in_the_turn_that_reads_the_icmp_error() {
             counters: Arc::clone(&counters),
             watch: None,
             heard: None,
+            tap: None,
         };
         let (mut worker, _) = Worker::new(parts).unwrap();
         let waiting = worker.transports.waiting();

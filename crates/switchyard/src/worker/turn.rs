@@ -4,12 +4,13 @@ use super::log::Log;
 use super::transports::{Transports, Undelivered};
 use directory::Directory;
 use proxy::targets::States;
-use proxy::{Decision, Engine, Event, Flow, KeyRing, Outbox, Peer, Settings, Time};
+use proxy::{Decision, DropReason, Engine, Event, Flow, KeyRing, Outbox, Peer, Settings, Time};
 use sip::Method;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use telemetry::calls::Tap;
 use telemetry::{Counters, Fact};
 use tokio::sync::mpsc;
 
@@ -77,6 +78,7 @@ pub(super) struct Turns {
     counters: Arc<Counters>,
     watch: Option<SyncSender<Seen>>,
     heard: Option<mpsc::Sender<Heard>>,
+    tap: Option<Tap>,
     log: Log,
 }
 
@@ -99,12 +101,24 @@ impl Turns {
     ) -> Turns {
         counters.set_parties(&settings.parties);
         let (outbox, failed, log) = (Outbox::new(), Vec::new(), Log::default());
-        Turns { engine, settings, outbox, failed, counters, watch, heard: None, log }
+        Turns { engine, settings, outbox, failed, counters, watch, heard: None, tap: None, log }
     }
 
     /// The same, with one who measures the peers.
     pub(super) fn told(self, heard: Option<mpsc::Sender<Heard>>) -> Turns {
         Turns { heard, ..self }
+    }
+
+    /// The same, with records of what happens.
+    pub(super) fn kept(self, tap: Option<Tap>) -> Turns {
+        Turns { tap, ..self }
+    }
+
+    /// A message arrived: [`Turns::take`] is next.
+    pub(super) fn arrived(&mut self, now: Time, flow: &Flow, bytes: &[u8]) {
+        if let Some(tap) = &mut self.tap {
+            tap.arrived(now, flow, bytes);
+        }
     }
 
     /// The engine, to ask.
@@ -156,7 +170,17 @@ impl Turns {
         if catch_unwind(AssertUnwindSafe(|| call(engine, outbox))).is_err() {
             self.counters.note(Fact::Panicked);
             self.log.panicked();
+            if let Some(tap) = &mut self.tap {
+                tap.forget();
+            }
             self.send(now, transports, good);
+        }
+        if let Some(tap) = &mut self.tap {
+            let facts = self.outbox.events().get(good.events..).unwrap_or_default();
+            if let [Event::Dropped(DropReason::Stranger)] = facts {
+                tap.forget();
+            }
+            facts.iter().for_each(|event| tap.fact(now, event, &self.outbox));
         }
     }
 
@@ -177,10 +201,16 @@ impl Turns {
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         self.counters.note(Fact::OpenTransactions(count(self.engine.open_transactions())));
         self.counters.note(Fact::CallsInProgress(count(self.engine.call_count())));
+        if let Some(tap) = &mut self.tap {
+            tap.hand_over();
+        }
     }
 
     fn send(&mut self, now: Time, transports: &mut Transports, good: Good) {
         transports.send(|| self.outbox.transmits().take(good.transmits), &mut self.failed);
+        if let Some(tap) = &mut self.tap {
+            self.outbox.transmits().take(good.transmits).for_each(|(flow, bytes)| tap.left(now, flow, bytes));
+        }
         for event in self.outbox.events().iter().take(good.events) {
             self.counters.record(event);
             self.log.tell(now, event, &self.outbox, &self.settings);

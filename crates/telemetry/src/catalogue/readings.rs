@@ -1,6 +1,6 @@
 //! What is read when somebody asks, and counted by nobody.
 
-use super::{Family, Kind, gauge};
+use super::{Family, Kind, counter, gauge};
 
 /// The process and what it is made of.
 pub static BUILD: Family = Family {
@@ -42,6 +42,38 @@ pub static SNAPSHOTS_FAILED: Family = Family {
     kind: Kind::Counter,
     ..gauge("switchyard_snapshots_failed_total", "Copies of the directory that could not be written to disk.")
 };
+/// Where call records go.
+const SINKS: &[&str] = &["file", "database", "webhook"];
+/// Records that a sink took.
+pub static RECORDS_WRITTEN: Family =
+    counter("switchyard_call_records_written_total", "sink", SINKS, "Call records that this sink took.");
+/// Records that a sink lost.
+pub static RECORDS_LOST: Family = counter(
+    "switchyard_call_records_lost_total",
+    "sink",
+    SINKS,
+    "Call records that found no room to wait for this sink, or were given up.",
+);
+/// Attempts that failed.
+pub static RECORDS_FAILED: Family =
+    counter("switchyard_call_records_failures_total", "sink", SINKS, "Attempts of this sink that failed.");
+/// Records that wait.
+pub static RECORDS_WAITING: Family = Family {
+    kind: Kind::Gauge,
+    ..counter("switchyard_call_records_waiting", "sink", SINKS, "Call records that wait for this sink now.")
+};
+/// Facts that were lost.
+pub static RECORD_FACTS_LOST: Family = Family {
+    kind: Kind::Counter,
+    ..gauge(
+        "switchyard_call_record_facts_lost_total",
+        "Messages and facts of calls that found the way from the worker to the records full.",
+    )
+};
+/// The journal's calls.
+pub static JOURNAL_CALLS: Family = gauge("switchyard_journal_calls", "Calls that the journal holds.");
+/// The journal's bytes.
+pub static JOURNAL_BYTES: Family = gauge("switchyard_journal_bytes", "Bytes that the journal takes.");
 /// Resident memory.
 pub static RESIDENT_BYTES: Family =
     gauge("switchyard_resident_memory_bytes", "Memory of the process that is resident.");
@@ -54,7 +86,7 @@ pub static CPU_SECONDS: Family = Family {
 };
 
 /// What is read when somebody asks, and counted by nobody.
-pub static READINGS: [&Family; 15] = [
+pub static READINGS: [&Family; 22] = [
     &BUILD,
     &UPTIME_SECONDS,
     &READY,
@@ -67,6 +99,13 @@ pub static READINGS: [&Family; 15] = [
     &GUARD_HOLDS,
     &FROM_SNAPSHOT,
     &SNAPSHOTS_FAILED,
+    &RECORDS_WRITTEN,
+    &RECORDS_LOST,
+    &RECORDS_FAILED,
+    &RECORDS_WAITING,
+    &RECORD_FACTS_LOST,
+    &JOURNAL_CALLS,
+    &JOURNAL_BYTES,
     &RESIDENT_BYTES,
     &OPEN_FILES,
     &CPU_SECONDS,

@@ -6,8 +6,10 @@ mod database;
 mod identity;
 mod load;
 mod parties;
+mod records;
 
 pub use availability::Probe;
+pub use records::Records;
 
 use super::ENVIRONMENT_VARIABLE;
 use super::document::{Document, Variables};
@@ -39,6 +41,8 @@ pub struct Configuration {
     pub database: sync::Settings,
     /// How peers are measured.
     pub probe: Probe,
+    /// What is kept of calls.
+    pub records: Records,
     /// How long open transactions may take to finish once the process is told to end.
     pub drain_limit: Duration,
     /// Where `/metrics`, `/healthz` and `/readyz` are served.
@@ -84,6 +88,7 @@ pub(crate) fn resolve(
     Configuration {
         core,
         probe: resolver.probe(&settings.probe),
+        records: resolver.records(settings),
         state_dir: resolver.state_dir(settings),
         database: resolver.database(settings, policy),
         drain_limit: resolver.duration(

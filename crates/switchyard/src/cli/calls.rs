@@ -1,0 +1,201 @@
+//! `switchyard calls` and `switchyard call`: the last calls, those that are over from now on, and what happened to one.
+
+use super::ask::{EXIT_CODES, Told, Way, ask, duration_s, moment, segment, table};
+use super::{Output, print};
+use admin::api::calls::{CallEntry, CallList, CallsQuestion, EndedCalls, EndedQuestion};
+use admin::api::times;
+use admin::{AskFault, Client, Kind, Problem};
+use clap::Args;
+use std::fmt::Write as _;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use telemetry::calls::{CallDetail, CallFilter, CallRecord};
+
+/// How long calls are followed unless it is said otherwise.
+const FOLLOW_FOR_S: u64 = 600;
+/// How often they are asked for.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+
+#[derive(Args)]
+pub(super) struct CallsOptions {
+    #[command(flatten)]
+    way: Way,
+    /// Print each call that ends from now on, one line each.
+    #[arg(long)]
+    follow: bool,
+    /// Which calls: did, number, peer, outcome, direction, environment, status, rule, call_id; all conditions hold.
+    #[arg(long, value_name = "KEY=VALUE,...", default_value = "")]
+    filter: CallFilter,
+    /// Only calls in progress.
+    #[arg(long, conflicts_with = "follow")]
+    in_progress: bool,
+    /// Follow for this time: 30s, 10m.
+    #[arg(long = "for", value_name = "TIME", value_parser = duration_s, requires = "follow")]
+    for_s: Option<u64>,
+    /// End after so many calls.
+    #[arg(long, value_name = "N")]
+    count: Option<u32>,
+}
+
+#[derive(Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct CallOptions {
+    #[command(flatten)]
+    way: Way,
+    /// The Call-ID, or the call's number in the journal.
+    #[arg(required_unless_present = "number")]
+    call_id: Option<String>,
+    /// The last call of this number, called or calling, in any spelling.
+    #[arg(long, conflicts_with = "call_id")]
+    number: Option<String>,
+    /// The last one that began then or before: "2026-11-22 18:00" is UTC.
+    #[arg(long, value_name = "TIME", value_parser = moment, requires = "number")]
+    at: Option<u64>,
+    /// Write its ladder as a picture.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Write its messages as a capture file for Wireshark.
+    #[arg(long, value_name = "FILE")]
+    pcap: Option<PathBuf>,
+}
+
+pub(super) fn calls(options: &CallsOptions, out: &mut impl Write, faults: &mut impl Write) -> ExitCode {
+    if options.follow {
+        return follow(options, out, faults);
+    }
+    ask(&options.way, out, faults, async |client| {
+        let question = CallsQuestion {
+            filter: Some(options.filter.to_string()),
+            in_progress: options.in_progress.then_some(true),
+            limit: options.count,
+            ..CallsQuestion::default()
+        };
+        let list: CallList = client.find("calls", &question).await?;
+        Ok(Told::new(listed(&list), &list))
+    })
+}
+
+fn listed(list: &CallList) -> String {
+    if list.calls.is_empty() {
+        return "no such call is in the journal".to_owned();
+    }
+    let rows: Vec<[String; 8]> = list.calls.iter().map(row).collect();
+    table(["BEGAN", "FROM", "CALLER", "CALLED", "TO", "OUTCOME", "STATUS", "CALL-ID"], &rows)
+}
+
+fn row(entry: &CallEntry) -> [String; 8] {
+    let record = &entry.record;
+    [
+        times::shown(record.began_at_ms),
+        record.from.clone(),
+        record.caller_received.clone(),
+        record.called.clone().unwrap_or_else(|| record.called_received.clone()),
+        record.to.clone().unwrap_or_default(),
+        record.outcome.to_string(),
+        record.status.map(|status| status.to_string()).unwrap_or_default(),
+        record.call_id.clone(),
+    ]
+}
+
+/// Prints calls as they end, until the time is over or there were enough.
+fn follow(options: &CallsOptions, out: &mut impl Write, faults: &mut impl Write) -> ExitCode {
+    let until = Instant::now() + Duration::from_secs(options.for_s.unwrap_or(FOLLOW_FOR_S));
+    let mut left = options.count.unwrap_or(u32::MAX);
+    let mut print_call = |entry: &CallEntry| {
+        let line = match options.way.output() {
+            Output::Json => serde_json::to_string(entry).unwrap_or_default(),
+            Output::Text => {
+                row(entry).map(|cell| cell.chars().filter(|c| !c.is_control()).collect::<String>()).join("  ")
+            }
+        };
+        print(out, &line);
+    };
+    ask(&options.way, &mut std::io::sink(), faults, async |client| {
+        let filter = Some(options.filter.to_string());
+        let mut question = EndedQuestion { filter, after: None };
+        while left > 0 && Instant::now() < until {
+            let ended: EndedCalls = client.find("calls/ended", &question).await?;
+            question.after = Some(ended.after);
+            for entry in ended.calls.iter().take(usize::try_from(left).unwrap_or(usize::MAX)) {
+                print_call(entry);
+                left -= 1;
+            }
+            tokio::time::sleep(LOOK_EVERY.min(until.saturating_duration_since(Instant::now()))).await;
+        }
+        Ok(Told::new("", &()))
+    })
+}
+
+pub(super) fn call(options: &CallOptions, out: &mut impl Write, faults: &mut impl Write) -> ExitCode {
+    ask(&options.way, out, faults, async |client| {
+        let id = match (&options.call_id, &options.number) {
+            (Some(call_id), _) => call_id.clone(),
+            (None, number) => last_of(&client, number.as_deref().unwrap_or_default(), options.at).await?,
+        };
+        let resource = format!("calls/{}", segment(&id));
+        let detail: CallDetail = client.fetch(&resource).await?;
+        for (file, kind) in [(&options.svg, "ladder.svg"), (&options.pcap, "pcap")] {
+            if let Some(file) = file {
+                let bytes = client.fetch_bytes(&format!("calls/{}/{kind}", detail.number)).await?;
+                std::fs::write(file, bytes).map_err(|error| invalid(format!("{}: {error}", file.display())))?;
+            }
+        }
+        Ok(Told::new(told(&detail), &detail))
+    })
+}
+
+async fn last_of(client: &Client, number: &str, until_ms: Option<u64>) -> Result<String, AskFault> {
+    let filter = Some(format!("number={number}"));
+    // A time without seconds means the whole minute.
+    let until_ms = until_ms.map(|at| at.saturating_add(59_999));
+    let question = CallsQuestion { filter, until_ms, limit: Some(1), ..CallsQuestion::default() };
+    let list: CallList = client.find("calls", &question).await?;
+    let found = list.calls.first().map(|entry| entry.number.to_string());
+    let none = || AskFault::Refused(Box::new(Problem::new(Kind::NotFound, format!("found no call of {number}"))));
+    found.ok_or_else(none)
+}
+
+fn invalid(detail: String) -> AskFault {
+    AskFault::Refused(Box::new(Problem::new(Kind::Invalid, detail)))
+}
+
+/// One call for people: who, why, where, how it ended, and its ladder.
+fn told(detail: &CallDetail) -> String {
+    let CallDetail { record, told, left_out, .. } = detail;
+    let mut text = headline(record);
+    for (at, rule) in told.iter().enumerate() {
+        let _infallible = writeln!(text, "  {:>2}. {:<15} {}", at + 1, rule.rule, rule.told);
+    }
+    for attempt in &record.attempts {
+        let after_ms = attempt.at_ms.saturating_sub(record.began_at_ms);
+        let failure = attempt.failure.as_ref().map(|failure| format!(": {failure}")).unwrap_or_default();
+        let _infallible = writeln!(text, "=> {} at {} after {after_ms} ms{failure}", attempt.to, attempt.target);
+    }
+    let caller = record.caller_sent.as_deref().unwrap_or("nobody");
+    let rule = record.caller_rule.as_ref().map(|rule| format!(" by {rule}")).unwrap_or_default();
+    let _infallible = writeln!(text, "   caller {} was sent as {caller}{rule}", record.caller_received);
+    let _infallible = writeln!(text, "{}\n", ending(record));
+    let _infallible = write!(text, "{}", detail.ladder());
+    if *left_out > 0 {
+        let _infallible = writeln!(text, "{left_out} messages found no room in the journal");
+    }
+    let shown = |c: char| c == '\n' || !c.is_control();
+    text.trim_end().chars().filter(|c| shown(*c)).collect()
+}
+
+fn headline(record: &CallRecord) -> String {
+    let CallRecord { call_id, from, source, called_received, generation, .. } = record;
+    let began = times::shown(record.began_at_ms);
+    format!("{call_id}\n{began}: {called_received} from {from} ({source}), directory of generation {generation}\n")
+}
+
+fn ending(record: &CallRecord) -> String {
+    let status = record.status.map(|status| format!(" with {status}")).unwrap_or_default();
+    let reason = record.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let setup = record.setup_ms.map(|ms| format!(" after {ms} ms")).unwrap_or_default();
+    let talked = record.talked_ms.map(|ms| format!(", talked {ms} ms")).unwrap_or_default();
+    let by = record.ended_by.as_ref().map(|by| format!(", ended by {by}")).unwrap_or_default();
+    format!("   {}{status}{reason}{setup}{talked}{by}", record.outcome)
+}

@@ -1,0 +1,399 @@
+//! From batches to records: opens one with each INVITE, and closes it with what ends the call.
+
+mod message;
+
+use super::batch::{Batch, Entry, Frame};
+use super::journal::{Journal, KeptMessage};
+use super::queue::Queue;
+use super::record::{AttemptRecord, CallRecord, outcome};
+use crate::limits::{OPEN_RECORDS, SINK_QUEUE};
+use arc_swap::ArcSwap;
+use message::{Invite, call_id_of};
+use proxy::dispatch::Step;
+use proxy::outbox::FailoverReason;
+use proxy::{CallKey, Decision, EndedBy, Listener, PartyId, Peer, Refusal, Role, Settings, Time, Transport};
+use sip::Index;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// How long a record waits after its call's end for the answer to the BYE, in milliseconds.
+const LINGER_MS: u64 = 500;
+
+/// Where records come together.
+pub(super) struct Assembler {
+    pub(super) settings: Arc<ArcSwap<Settings>>,
+    /// The zero of the workers' clock, in microseconds since 1970.
+    pub(super) zero_us: u64,
+    pub(super) journal: Arc<Mutex<Journal>>,
+    pub(super) sinks: Vec<Arc<Queue>>,
+    pub(super) lost: Arc<AtomicU64>,
+    index: Index,
+    closing: VecDeque<(u64, u64)>,
+}
+
+/// What the entries before tell about the next one.
+#[derive(Default)]
+struct Thread {
+    arrived: Option<Frame>,
+    current: Option<u64>,
+    failed: Option<FailoverReason>,
+}
+
+impl Assembler {
+    pub(super) fn new(
+        settings: Arc<ArcSwap<Settings>>,
+        zero_us: u64,
+        journal: Arc<Mutex<Journal>>,
+        sinks: Vec<Arc<Queue>>,
+        lost: Arc<AtomicU64>,
+    ) -> Assembler {
+        Assembler { settings, zero_us, journal, sinks, lost, index: Index::new(), closing: VecDeque::new() }
+    }
+
+    /// Takes one turn of one worker.
+    pub(super) fn take(&mut self, batch: &Batch) {
+        let (settings, journal) = (self.settings.load_full(), Arc::clone(&self.journal));
+        let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut thread = Thread::default();
+        for (at, (time, entry)) in batch.entries.iter().enumerate() {
+            let now_us = self.zero_us.saturating_add(time.0);
+            match entry {
+                Entry::Arrived(frame) => {
+                    thread = Thread { arrived: Some(*frame), ..Thread::default() };
+                    if !opens(batch, at + 1) {
+                        self.note_message(&mut journal, &settings, batch, (frame, false), now_us);
+                    }
+                }
+                Entry::Left(frame) => self.note_message(&mut journal, &settings, batch, (frame, true), now_us),
+                Entry::Opened { key, call_id, called, from, decision } => {
+                    let texts = (call_id.of(&batch.bytes), called.of(&batch.bytes));
+                    let begins = Begins { key: *key, texts, from: *from, decision, now_us };
+                    thread.current = self.open(&mut journal, &settings, batch, thread.arrived, &begins);
+                }
+                Entry::Refused(party, refusal) => {
+                    self.refused(&mut journal, &settings, batch, &thread, (*party, *refusal, now_us));
+                }
+                Entry::Failover(reason) => thread.failed = Some(*reason),
+                Entry::Attempt { key, toward, peer } => {
+                    let failed = thread.failed.take();
+                    attempt(&mut journal, &settings, (*key, *toward, *peer), failed, now_us / 1_000);
+                }
+                _ => self.progress(&mut journal, batch, &thread, entry, now_us),
+            }
+        }
+    }
+
+    /// Hands on every record whose call has been over for a while, or all of them at the end.
+    pub(super) fn hand_on(&mut self, now: Time, is_last: bool) {
+        let now_ms = self.zero_us.saturating_add(now.0) / 1_000;
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some((over_ms, number)) = self.closing.front().copied() {
+            let lingers = over_ms + LINGER_MS > now_ms && self.closing.len() <= SINK_QUEUE;
+            if !is_last && lingers {
+                break;
+            }
+            self.closing.pop_front();
+            let Some(call) = journal.call_mut(number) else { continue };
+            if !self.sinks.is_empty() {
+                let record = Arc::new(call.record.clone());
+                self.sinks.iter().for_each(|sink| sink.put(Arc::clone(&record)));
+            }
+            journal.publish(number);
+        }
+    }
+
+    fn open(
+        &mut self,
+        journal: &mut Journal,
+        settings: &Arc<Settings>,
+        batch: &Batch,
+        arrived: Option<Frame>,
+        begins: &Begins<'_>,
+    ) -> Option<u64> {
+        if let Some(known) = journal.by_key(begins.key) {
+            // An upstream that forks sends the call's INVITE more than once: it is one call.
+            return Some(known);
+        }
+        if journal.open_count() >= OPEN_RECORDS {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        let frame = arrived?;
+        let bytes = frame.span.of(&batch.bytes);
+        let mut record = record_of(settings, begins);
+        record.id = format!("{}-{:x}", begins.key, begins.now_us);
+        record.source = frame.remote.to_string();
+        if let Some(invite) = Invite::of(bytes, &mut self.index) {
+            record.caller_received = invite.caller;
+        }
+        let number = journal.open_call(Some(begins.key), record);
+        if let Some(call) = journal.call_mut(number) {
+            call.decision = Some((*begins.decision, Arc::clone(settings)));
+        }
+        self.keep(journal, settings, number, (&frame, false), (bytes, begins.now_us));
+        Some(number)
+    }
+
+    /// A refusal after dispatch closes the call's record; one before it makes a record of its own.
+    fn refused(
+        &mut self,
+        journal: &mut Journal,
+        settings: &Arc<Settings>,
+        batch: &Batch,
+        thread: &Thread,
+        (party, refusal, now_us): (PartyId, Refusal, u64),
+    ) {
+        let number = match (thread.current, thread.arrived) {
+            (Some(number), _) => number,
+            (None, Some(frame)) => {
+                let bytes = frame.span.of(&batch.bytes);
+                let Some(invite) = Invite::of(bytes, &mut self.index).filter(|invite| !invite.in_dialog) else {
+                    return;
+                };
+                let record = CallRecord {
+                    id: format!("{now_us:x}-{}", invite.call_id),
+                    call_id: invite.call_id,
+                    began_at_ms: now_us / 1_000,
+                    from: name(settings, party),
+                    source: frame.remote.to_string(),
+                    called_received: invite.called,
+                    caller_received: invite.caller,
+                    ..CallRecord::default()
+                };
+                let number = journal.open_call(None, record);
+                self.keep(journal, settings, number, (&frame, false), (bytes, now_us));
+                number
+            }
+            _ => return,
+        };
+        let Some(call) = journal.call_mut(number) else { return };
+        let record = &mut call.record;
+        record.status = Some(refusal.status());
+        record.reason = Some(refusal.name().into());
+        record.outcome = "refused".into();
+        record.setup_ms = Some((now_us / 1_000).saturating_sub(record.began_at_ms));
+        self.close(journal, number, "proxy", now_us);
+    }
+
+    fn progress(&mut self, journal: &mut Journal, batch: &Batch, thread: &Thread, entry: &Entry, now_us: u64) {
+        let now_ms = now_us / 1_000;
+        let current = thread.current;
+        match entry {
+            Entry::Shown(rule) => {
+                if let Some(call) = current.and_then(|number| journal.call_mut(number)) {
+                    call.record.caller_rule = Some(rule.name().into());
+                }
+            }
+            Entry::Foreign => {
+                if let Some(call) = current.and_then(|number| journal.call_mut(number)) {
+                    call.record.caller_foreign = true;
+                }
+            }
+            Entry::Ringing { call_id } => {
+                let number = journal.by_call_id(call_id.of(&batch.bytes));
+                if let Some(call) = number.and_then(|number| journal.call_mut(number)) {
+                    call.record.ringing_at_ms.get_or_insert(now_ms);
+                }
+            }
+            Entry::Final { key, status } => self.answered(journal, *key, *status, now_us),
+            Entry::Ended { key, call_id, by, after_us, talked_us } => {
+                let times = (now_us, *after_us, *talked_us);
+                self.ended(journal, *key, call_id.of(&batch.bytes), *by, times);
+            }
+            _ => {}
+        }
+    }
+
+    /// A final response: with a 2xx the call is up, with any other it is over.
+    fn answered(&mut self, journal: &mut Journal, key: CallKey, status: u16, now_us: u64) {
+        let Some(number) = journal.by_key(key) else { return };
+        let Some(call) = journal.call_mut(number) else { return };
+        let record = &mut call.record;
+        if record.answered_at_ms.is_some() {
+            return;
+        }
+        record.status = Some(status);
+        record.outcome = outcome(status).into();
+        record.setup_ms = Some((now_us / 1_000).saturating_sub(record.began_at_ms));
+        if status < 300 {
+            record.answered_at_ms = Some(now_us / 1_000);
+        } else {
+            self.close(journal, number, if status == 487 { "cancel" } else { "final" }, now_us);
+        }
+    }
+
+    /// An answered call is over. One that nobody here has opened began before this process did.
+    fn ended(
+        &mut self,
+        journal: &mut Journal,
+        key: CallKey,
+        call_id: &[u8],
+        by: EndedBy,
+        (now_us, after_us, talked_us): (u64, u64, u64),
+    ) {
+        let number = journal.by_key(key).unwrap_or_else(|| {
+            let began_us = now_us.saturating_sub(after_us);
+            let record = CallRecord {
+                id: format!("{key}-{began_us:x}"),
+                call_id: text(call_id),
+                began_at_ms: began_us / 1_000,
+                answered_at_ms: Some(now_us.saturating_sub(talked_us) / 1_000),
+                outcome: "answered".into(),
+                restarted: true,
+                ..CallRecord::default()
+            };
+            journal.open_call(Some(key), record)
+        });
+        if let Some(call) = journal.call_mut(number) {
+            call.record.talked_ms = Some(talked_us / 1_000);
+        }
+        self.close(journal, number, by.name(), now_us);
+    }
+
+    fn close(&mut self, journal: &mut Journal, number: u64, by: &'static str, now_us: u64) {
+        if !journal.close(number) {
+            return;
+        }
+        if let Some(call) = journal.call_mut(number) {
+            call.record.ended_at_ms = Some(now_us / 1_000);
+            call.record.ended_by = Some(by.into());
+        }
+        self.closing.push_back((now_us / 1_000, number));
+    }
+
+    /// A message belongs to the newest call with its Call-ID.
+    fn note_message(
+        &mut self,
+        journal: &mut Journal,
+        settings: &Settings,
+        batch: &Batch,
+        (frame, is_sent): (&Frame, bool),
+        now_us: u64,
+    ) {
+        let bytes = frame.span.of(&batch.bytes);
+        let Some(number) = call_id_of(bytes, &mut self.index).and_then(|call_id| journal.by_call_id(call_id)) else {
+            return;
+        };
+        self.keep(journal, settings, number, (frame, is_sent), (bytes, now_us));
+    }
+
+    fn keep(
+        &mut self,
+        journal: &mut Journal,
+        settings: &Settings,
+        number: u64,
+        (frame, is_sent): (&Frame, bool),
+        (bytes, now_us): (&[u8], u64),
+    ) {
+        let Some(call) = journal.call_mut(number) else { return };
+        let record = &mut call.record;
+        record.messages += 1;
+        let length = u64::try_from(frame.length).unwrap_or(u64::MAX);
+        *(if is_sent { &mut record.bytes_out } else { &mut record.bytes_in }) += length;
+        if is_sent
+            && record.caller_sent.is_none()
+            && bytes.starts_with(b"INVITE ")
+            && let Some(invite) = Invite::of(bytes, &mut self.index)
+        {
+            record.caller_sent = Some(invite.caller);
+            record.called_sent = Some(invite.called);
+        }
+        let nowhere = Listener { transport: Transport::Udp, address: frame.remote };
+        let local = settings.listener(frame.listener).copied().unwrap_or(nowhere);
+        journal.keep(number, bytes, KeptMessage::new(now_us, is_sent, frame.remote, local));
+    }
+}
+
+/// What a dispatched INVITE tells.
+struct Begins<'a> {
+    key: CallKey,
+    texts: (&'a [u8], &'a [u8]),
+    from: PartyId,
+    decision: &'a Decision,
+    now_us: u64,
+}
+
+/// True when the message before `at` is an INVITE that was dispatched.
+fn opens(batch: &Batch, at: usize) -> bool {
+    let facts = batch.entries.iter().skip(at).map(|(_, entry)| entry);
+    facts
+        .take_while(|entry| !matches!(entry, Entry::Arrived(_) | Entry::Left(_)))
+        .any(|entry| matches!(entry, Entry::Opened { .. }))
+}
+
+fn record_of(settings: &Settings, begins: &Begins<'_>) -> CallRecord {
+    let Decision { number, generation, trace, direction, .. } = begins.decision;
+    let mut record = CallRecord {
+        call_id: text(begins.texts.0),
+        began_at_ms: begins.now_us / 1_000,
+        direction: match direction {
+            proxy::dispatch::Direction::Inbound => "inbound".into(),
+            proxy::dispatch::Direction::Outbound => "outbound".into(),
+        },
+        from: name(settings, begins.from),
+        called_received: text(begins.texts.1),
+        called: number.map(|number| format!("+{number}")),
+        rule: trace.deciding().map(|step| step.rule().into()),
+        rules: trace.steps().map(|step| step.rule().into()).collect(),
+        generation: generation.0,
+        outcome: "in_progress".into(),
+        ..CallRecord::default()
+    };
+    for step in trace.steps() {
+        let (overlay, environment) = match step {
+            Step::Panic => (Some("panic"), Some(directory::Environment::Prod)),
+            Step::Tester(environment) => (Some("tester"), Some(environment)),
+            Step::Lease(environment) => (Some("lease"), Some(environment)),
+            Step::Row(environment) | Step::UnknownTo(environment) => (None, Some(environment)),
+            _ => continue,
+        };
+        record.overlay = record.overlay.take().or(overlay.map(Into::into));
+        record.environment_chosen = record.environment_chosen.take().or(environment.map(|e| e.as_str().into()));
+    }
+    note_side(settings, &mut record, begins.from);
+    record
+}
+
+/// A party is the call's trunk or its environment.
+fn note_side(settings: &Settings, record: &mut CallRecord, party: PartyId) {
+    let side = match settings.party(party).map(|party| party.role) {
+        Some(Role::Trunk) => &mut record.trunk,
+        Some(Role::Environment(_)) => &mut record.environment,
+        None => return,
+    };
+    *side = Some(name(settings, party));
+}
+
+fn attempt(
+    journal: &mut Journal,
+    settings: &Settings,
+    (key, toward, peer): (CallKey, PartyId, Peer),
+    failed: Option<FailoverReason>,
+    at_ms: u64,
+) {
+    let Some(call) = journal.by_key(key).and_then(|number| journal.call_mut(number)) else { return };
+    let record = &mut call.record;
+    if let Some(reason) = failed {
+        record.failovers += 1;
+        if let Some(last) = record.attempts.last_mut() {
+            last.failure = Some(reason.name().into());
+        }
+    }
+    let (to, target) = (name(settings, toward), peer.to_string());
+    note_side(settings, record, toward);
+    record.to = Some(to.clone());
+    record.target = Some(target.clone());
+    record.attempts.push(AttemptRecord { to, target, at_ms, failure: None });
+}
+
+fn name(settings: &Settings, party: PartyId) -> String {
+    settings.party(party).map_or_else(|| "(gone)".to_owned(), |party| party.name.to_string())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests;

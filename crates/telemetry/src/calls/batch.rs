@@ -1,0 +1,82 @@
+//! What one turn of a worker leaves for the records: its messages and the facts about calls, in order, in one buffer.
+
+use crate::limits::BATCH_BYTES;
+use proxy::outbox::FailoverReason;
+use proxy::{CallKey, Decision, EndedBy, Flow, ListenerId, PartyId, Peer, Refusal, Rule, Time};
+use sip::Span;
+use std::net::SocketAddr;
+
+/// Messages and facts. Its room is used again.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) bytes: Vec<u8>,
+    pub(super) entries: Vec<(Time, Entry)>,
+}
+
+/// One message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame {
+    /// The other end.
+    pub(super) remote: SocketAddr,
+    /// Which socket of ours.
+    pub(super) listener: ListenerId,
+    /// Where it stands in the batch's bytes; empty when it found no room.
+    pub(super) span: Span,
+    /// Its length, also when it found no room.
+    pub(super) length: usize,
+}
+
+/// One thing that happened. Texts are spans of the batch's bytes.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a decision is kept in place: a box would be an allocation for each call"
+)]
+pub(super) enum Entry {
+    /// A message arrived.
+    Arrived(Frame),
+    /// A message left.
+    Left(Frame),
+    /// The message that arrived last is an INVITE that was dispatched.
+    Opened { key: CallKey, call_id: Span, called: Span, from: PartyId, decision: Decision },
+    /// The caller ID of the call that was opened last.
+    Shown(Rule),
+    /// The call that was opened last claimed another organisation's number.
+    Foreign,
+    /// The message that arrived last was refused.
+    Refused(PartyId, Refusal),
+    /// The attempt before the next one failed.
+    Failover(FailoverReason),
+    /// The INVITE went to a peer.
+    Attempt { key: CallKey, toward: PartyId, peer: Peer },
+    /// It rings.
+    Ringing { call_id: Span },
+    /// It was answered, or is over.
+    Final { key: CallKey, status: u16 },
+    /// An answered call is over.
+    Ended { key: CallKey, call_id: Span, by: EndedBy, after_us: u64, talked_us: u64 },
+}
+
+impl Batch {
+    /// True when there is nothing to hand over.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+    }
+
+    pub(super) fn keep(&mut self, text: &[u8]) -> Span {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(text);
+        Span::new(start, self.bytes.len())
+    }
+
+    pub(super) fn frame(&mut self, flow: &Flow, bytes: &[u8]) -> Frame {
+        let fits = self.bytes.len() + bytes.len() <= BATCH_BYTES;
+        let span = self.keep(if fits { bytes } else { b"" });
+        Frame { remote: flow.remote, listener: flow.listener, span, length: bytes.len() }
+    }
+}

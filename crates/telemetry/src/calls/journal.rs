@@ -1,0 +1,338 @@
+//! The last calls with their messages, within a bound of memory. Whoever asks locks it for a moment; no worker ever does.
+
+use super::record::{CallRecord, Word};
+use crate::limits::{CALL_BYTES, CALL_MESSAGES};
+use proxy::{CallKey, Decision, Listener, Settings};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What is added for each message and each call to the bytes of its messages.
+const MESSAGE_OVERHEAD: usize = 64;
+const CALL_OVERHEAD: usize = 2_048;
+
+/// How much is kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct JournalBounds {
+    /// Calls, those in progress among them.
+    pub calls: usize,
+    /// Bytes of their messages and records.
+    pub bytes: usize,
+}
+
+/// A call in the journal. Later calls have larger numbers.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct CallNumber(pub u64);
+
+/// The last calls.
+#[derive(Debug)]
+pub struct Journal {
+    bounds: JournalBounds,
+    next: u64,
+    calls: BTreeMap<u64, KeptCall>,
+    open: HashMap<CallKey, u64>,
+    by_call_id: HashMap<u64, u64>,
+    hasher: RandomState,
+    /// Calls in the order in which they were over; the last so many.
+    ended: VecDeque<(u64, u64)>,
+    ended_count: u64,
+    bytes: usize,
+}
+
+/// One call with its messages.
+#[derive(Debug)]
+pub struct KeptCall {
+    pub(super) key: Option<CallKey>,
+    /// What is written down of it.
+    pub record: CallRecord,
+    pub(super) decision: Option<(Decision, Arc<Settings>)>,
+    messages: Vec<KeptMessage>,
+    pub(super) bytes: Vec<u8>,
+    /// Messages that found no room.
+    pub left_out: u32,
+    is_closed: bool,
+    /// Its record is whole, and has been handed on: it may be forgotten.
+    is_over: bool,
+}
+
+/// One message of a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeptMessage {
+    /// When, in microseconds since 1970.
+    pub at_us: u64,
+    /// It left; else it arrived.
+    pub is_sent: bool,
+    /// The other end.
+    pub remote: SocketAddr,
+    /// Our end.
+    pub local: Listener,
+    start: usize,
+    length: usize,
+}
+
+/// One rule of a past decision, and what it found.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ToldRule {
+    /// Its name.
+    pub rule: Word,
+    /// What it found, in words.
+    pub told: String,
+}
+
+impl Journal {
+    /// An empty journal.
+    pub fn new(bounds: JournalBounds) -> Journal {
+        Journal {
+            bounds,
+            next: 1,
+            calls: BTreeMap::new(),
+            open: HashMap::new(),
+            by_call_id: HashMap::new(),
+            hasher: RandomState::new(),
+            ended: VecDeque::new(),
+            ended_count: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Calls that it holds, and bytes that they take.
+    pub fn size(&self) -> (usize, usize) {
+        (self.calls.len(), self.bytes)
+    }
+
+    /// Calls that have not ended.
+    pub fn open_count(&self) -> usize {
+        self.open.len()
+    }
+
+    /// The call of this number.
+    pub fn call(&self, number: CallNumber) -> Option<&KeptCall> {
+        self.calls.get(&number.0)
+    }
+
+    /// All calls, newest first.
+    pub fn newest(&self) -> impl Iterator<Item = (CallNumber, &KeptCall)> {
+        self.calls.iter().rev().map(|(number, call)| (CallNumber(*number), call))
+    }
+
+    /// How many calls were over so far: a place to go on from with [`Journal::ended_after`].
+    pub fn ended_count(&self) -> u64 {
+        self.ended_count
+    }
+
+    /// The calls that were over after this many, oldest first, with the count at each.
+    pub fn ended_after(&self, count: u64) -> impl Iterator<Item = (u64, CallNumber, &KeptCall)> {
+        let later = self.ended.iter().filter(move |(at, _)| *at > count);
+        later.filter_map(|(at, number)| Some((*at, CallNumber(*number), self.calls.get(number)?)))
+    }
+
+    pub(super) fn open_call(&mut self, key: Option<CallKey>, record: CallRecord) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        let hash = self.hasher.hash_one(record.call_id.as_bytes());
+        self.by_call_id.insert(hash, number);
+        if let Some(key) = key {
+            self.open.insert(key, number);
+        }
+        self.bytes += CALL_OVERHEAD;
+        let (messages, bytes) = self.make_room();
+        let call =
+            KeptCall { key, record, decision: None, messages, bytes, left_out: 0, is_closed: false, is_over: false };
+        self.calls.insert(number, call);
+        number
+    }
+
+    pub(super) fn by_key(&self, key: CallKey) -> Option<u64> {
+        self.open.get(&key).copied()
+    }
+
+    pub(super) fn by_call_id(&self, call_id: &[u8]) -> Option<u64> {
+        let number = *self.by_call_id.get(&self.hasher.hash_one(call_id))?;
+        self.calls.get(&number).filter(|call| call.record.call_id.as_bytes() == call_id).map(|_| number)
+    }
+
+    pub(super) fn call_mut(&mut self, number: u64) -> Option<&mut KeptCall> {
+        self.calls.get_mut(&number)
+    }
+
+    /// The call is over; false when it was already.
+    pub(super) fn close(&mut self, number: u64) -> bool {
+        let Some(call) = self.calls.get_mut(&number).filter(|call| !call.is_closed) else { return false };
+        call.is_closed = true;
+        if let Some(key) = call.key.filter(|key| self.open.get(key) == Some(&number)) {
+            self.open.remove(&key);
+        }
+        true
+    }
+
+    /// The record of a call that is over is whole.
+    pub(super) fn publish(&mut self, number: u64) {
+        if let Some(call) = self.calls.get_mut(&number) {
+            call.is_over = true;
+        }
+        self.ended_count += 1;
+        self.ended.push_back((self.ended_count, number));
+        if self.ended.len() > self.bounds.calls {
+            self.ended.pop_front();
+        }
+    }
+
+    /// Keeps a message of a call, as far as there is room for it.
+    pub(super) fn keep(&mut self, number: u64, bytes: &[u8], message: KeptMessage) {
+        let is_alone = self.calls.len() < 2;
+        let Some(call) = self.calls.get_mut(&number) else { return };
+        let fits = call.messages.len() < CALL_MESSAGES && call.bytes.len() + bytes.len() <= CALL_BYTES;
+        let cost = bytes.len() + MESSAGE_OVERHEAD;
+        if !fits || bytes.is_empty() || (is_alone && self.bytes + cost > self.bounds.bytes) {
+            call.left_out += 1;
+            return;
+        }
+        let start = call.bytes.len();
+        call.bytes.extend_from_slice(bytes);
+        call.messages.push(KeptMessage { start, length: bytes.len(), ..message });
+        self.bytes += cost;
+        if self.bytes > self.bounds.bytes {
+            self.evict();
+        }
+    }
+
+    /// Makes room for one more call; what the oldest one used is used again.
+    fn make_room(&mut self) -> (Vec<KeptMessage>, Vec<u8>) {
+        let mut room = Default::default();
+        while self.calls.len() >= self.bounds.calls.max(1) || self.bytes > self.bounds.bytes {
+            match self.evict() {
+                Some(used) => room = used,
+                None => break,
+            }
+        }
+        room
+    }
+
+    /// Forgets the oldest call, one that is over before one that is not; of the latter only the messages go.
+    fn evict(&mut self) -> Option<(Vec<KeptMessage>, Vec<u8>)> {
+        let over = self.calls.iter().take(EVICTION_LOOKS).find(|(_, call)| call.is_over).map(|(number, _)| *number);
+        if let Some(number) = over {
+            let mut call = self.calls.remove(&number)?;
+            let hash = self.hasher.hash_one(call.record.call_id.as_bytes());
+            if self.by_call_id.get(&hash) == Some(&number) {
+                self.by_call_id.remove(&hash);
+            }
+            self.bytes = self.bytes.saturating_sub(call.cost() + CALL_OVERHEAD);
+            call.messages.clear();
+            call.bytes.clear();
+            return Some((call.messages, call.bytes));
+        }
+        let call = self.calls.values_mut().find(|call| !call.messages.is_empty())?;
+        self.bytes = self.bytes.saturating_sub(call.cost());
+        call.left_out += u32::try_from(call.messages.len()).unwrap_or(u32::MAX);
+        Some((std::mem::take(&mut call.messages), std::mem::take(&mut call.bytes))).map(|(mut messages, mut bytes)| {
+            messages.clear();
+            bytes.clear();
+            (messages, bytes)
+        })
+    }
+}
+
+/// So many of the oldest calls are looked at for one that is over.
+const EVICTION_LOOKS: usize = 64;
+
+impl KeptCall {
+    /// Its messages in order, with their bytes.
+    pub fn messages(&self) -> impl Iterator<Item = (&KeptMessage, &[u8])> {
+        self.messages.iter().map(|message| {
+            let range = message.start..message.start + message.length;
+            (message, self.bytes.get(range).unwrap_or_default())
+        })
+    }
+
+    /// Every rule of its decision, with what it found; empty for a call that was never dispatched here.
+    pub fn told(&self) -> Vec<ToldRule> {
+        let Some((decision, settings)) = &self.decision else { return Vec::new() };
+        let told = |step: proxy::dispatch::Step| step.told(settings).to_string();
+        let steps = decision.trace.steps();
+        steps.map(|step| ToldRule { rule: step.rule().into(), told: told(step) }).collect()
+    }
+
+    fn cost(&self) -> usize {
+        self.bytes.len() + self.messages.len() * MESSAGE_OVERHEAD
+    }
+}
+
+impl KeptMessage {
+    /// A message without its bytes.
+    pub(super) fn new(at_us: u64, is_sent: bool, remote: SocketAddr, local: Listener) -> KeptMessage {
+        KeptMessage { at_us, is_sent, remote, local, start: 0, length: 0 }
+    }
+
+    /// Its length in bytes.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proxy::Transport;
+
+    fn record(call_id: &str) -> CallRecord {
+        CallRecord { call_id: call_id.to_owned(), ..CallRecord::default() }
+    }
+
+    fn message(at_us: u64) -> KeptMessage {
+        let address = "10.10.10.2:5060".parse().unwrap();
+        KeptMessage::new(at_us, false, address, Listener { transport: Transport::Udp, address })
+    }
+
+    #[test]
+    fn the_oldest_call_that_is_over_makes_room_and_its_bytes_are_given_back() {
+        let mut journal = Journal::new(JournalBounds { calls: 3, bytes: 1 << 20 });
+        let first = journal.open_call(Some(CallKey(1)), record("in progress"));
+        for number in 2..=10 {
+            let call = journal.open_call(Some(CallKey(number)), record(&number.to_string()));
+            journal.keep(call, b"INVITE", message(0));
+            assert!(journal.close(call) && !journal.close(call), "it is over once");
+            journal.publish(call);
+        }
+        assert_eq!(journal.size().0, 3);
+        assert_eq!(journal.by_key(CallKey(1)), Some(first), "a call in progress stays");
+        assert_eq!((journal.by_call_id(b"10"), journal.by_call_id(b"2")), (Some(10), None));
+        assert_eq!(
+            journal.ended_after(7).map(|(count, number, _)| (count, number.0)).collect::<Vec<_>>(),
+            [(8, 9), (9, 10)]
+        );
+    }
+
+    #[test]
+    fn its_bytes_never_pass_the_bound_even_when_no_call_is_over() {
+        let bounds = JournalBounds { calls: 1_000, bytes: 100_000 };
+        let mut journal = Journal::new(bounds);
+        for number in 0..40 {
+            let call = journal.open_call(Some(CallKey(number)), record(&number.to_string()));
+            for at in 0..10 {
+                journal.keep(call, &[b'x'; 1_000], message(at));
+                assert!(journal.size().1 <= bounds.bytes + CALL_OVERHEAD, "{}", journal.size().1);
+            }
+        }
+        assert_eq!(journal.size().0, 40, "the records stay, the messages of the oldest go");
+        assert!(journal.call(CallNumber(1)).unwrap().left_out > 0);
+        assert_eq!(journal.call(CallNumber(40)).unwrap().messages().count(), 10);
+    }
+
+    #[test]
+    fn one_call_keeps_so_many_messages_and_bytes() {
+        let mut journal = Journal::new(JournalBounds { calls: 10, bytes: 64 << 20 });
+        let call = journal.open_call(None, record("long"));
+        for at in 0..u64::try_from(CALL_MESSAGES).unwrap() + 5 {
+            journal.keep(call, b"OPTIONS", message(at));
+        }
+        let large = journal.open_call(None, record("large"));
+        for at in 0..6 {
+            journal.keep(large, &vec![b'x'; CALL_BYTES / 4], message(at));
+        }
+        let left_out = |number| journal.call(CallNumber(number)).unwrap().left_out;
+        assert_eq!((left_out(call), left_out(large)), (5, 2));
+    }
+}

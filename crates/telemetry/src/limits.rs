@@ -1,0 +1,18 @@
+//! The numbers on what is kept of calls. docs/reference/limits.md says what happens when each is reached.
+
+/// Batches that wait between one worker and the thread that assembles records.
+pub const BATCHES: usize = 1_024;
+/// Bytes of messages that one batch carries; what is beyond is left out of the journal, the record stays whole.
+pub const BATCH_BYTES: usize = 1_048_576;
+/// Records of calls that have not ended.
+pub const OPEN_RECORDS: usize = 100_000;
+/// Messages that the journal keeps of one call.
+pub const CALL_MESSAGES: usize = 512;
+/// Bytes of messages that the journal keeps of one call.
+pub const CALL_BYTES: usize = 262_144;
+/// Records that wait for one sink.
+pub const SINK_QUEUE: usize = 65_536;
+/// Records that a sink is given at a time.
+pub const SINK_BATCH: usize = 512;
+/// Those who are told of each call that is over, at one time.
+pub const FOLLOWERS: usize = 32;

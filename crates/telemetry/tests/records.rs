@@ -1,0 +1,310 @@
+//! Whole calls through the real core, the tap, the recorder's threads and a real file; and every field of a record in the
+//! reference.
+#![expect(clippy::unwrap_used, reason = "a stage that cannot be built fails the test")]
+
+use arc_swap::ArcSwap;
+use directory::{DidRow, Directory, Environment, Generation, OrganisationRow, Policy, Rows};
+use proxy::settings::{DispatchSettings, LimitSettings, TimerSettings, UnknownDid};
+use proxy::{
+    Engine, Flow, Key, KeyRing, Listener, ListenerId, Outbox, Party, Peer, Role, Settings, Source, Time, Transport,
+};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use telemetry::calls::{
+    CURRENT, CallDetail, CallFilter, CallRecord, Calls, FileSettings, Files, JournalBounds, Recorder, RecorderParts,
+    Tap, lane,
+};
+
+const TATA: &str = "10.10.10.2:5060";
+const PROD: &str = "10.10.10.1:5070";
+/// The zero of the test's clock.
+const ZERO_US: u64 = 1_800_000_000_000_000;
+
+struct Stage {
+    engine: Engine,
+    directory: Directory,
+    outbox: Outbox,
+    tap: Tap,
+    recorder: Recorder,
+    folder: tempfile::TempDir,
+}
+
+impl Stage {
+    fn new() -> Stage {
+        let settings = Arc::new(settings());
+        let lost = Arc::new(AtomicU64::new(0));
+        let (tap, lane) = lane(Arc::clone(&lost));
+        let folder = tempfile::tempdir().unwrap();
+        let files = FileSettings {
+            folder: folder.path().to_owned(),
+            bytes_max: 1 << 20,
+            age_max: Duration::from_secs(3_600),
+            kept: 3,
+        };
+        let recorder = Recorder::start(RecorderParts {
+            settings: Arc::new(ArcSwap::new(Arc::clone(&settings))),
+            zero_us: ZERO_US,
+            now: Box::new(|| Time::from_millis(1_000_000)),
+            lanes: vec![lane],
+            journal: JournalBounds { calls: 100, bytes: 4 << 20 },
+            sinks: vec![Box::new(Files::new(files))],
+            lost,
+        });
+        let keys = KeyRing::new(&Key { id: 1, secret: [1; 32] }, &[]);
+        let engine = Engine::new(settings, Arc::new(keys));
+        Stage { engine, directory: directory(), outbox: Outbox::new(), tap, recorder: recorder.unwrap(), folder }
+    }
+
+    /// One turn of a worker with one datagram. What left.
+    fn arrives(&mut self, at_ms: u64, from: &str, text: &str) -> Vec<String> {
+        let (now, flow) = (Time::from_millis(at_ms), Flow::to(ListenerId(0), from.parse().unwrap()));
+        self.tap.arrived(now, &flow, text.as_bytes());
+        self.engine.handle_datagram(now, flow, text.as_bytes(), &self.directory, &mut self.outbox);
+        self.end_turn(now)
+    }
+
+    fn times_out(&mut self, at_ms: u64) -> Vec<String> {
+        let now = Time::from_millis(at_ms);
+        self.engine.handle_timeout(now, &self.directory, &mut self.outbox);
+        self.end_turn(now)
+    }
+
+    fn end_turn(&mut self, now: Time) -> Vec<String> {
+        self.outbox.events().iter().for_each(|event| self.tap.fact(now, event, &self.outbox));
+        self.outbox.transmits().for_each(|(flow, bytes)| self.tap.left(now, flow, bytes));
+        self.tap.hand_over();
+        let left = self.outbox.transmits().map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned()).collect();
+        self.outbox.clear();
+        left
+    }
+
+    /// Ends the recorder: the records in the file, and the journal.
+    fn records(self) -> (Vec<CallRecord>, Calls) {
+        let calls = self.recorder.calls().clone();
+        self.recorder.end();
+        assert_eq!(calls.lost(), 0);
+        (read(&self.folder.path().join(CURRENT)), calls)
+    }
+}
+
+fn read(path: &Path) -> Vec<CallRecord> {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn settings() -> Settings {
+    let party = |name: &str, role, addresses: &[&str]| {
+        let addresses: Vec<SocketAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        let peer = |address: &SocketAddr| Peer {
+            transport: Transport::Udp,
+            address: *address,
+            listener: ListenerId(0),
+            by_size: None,
+        };
+        Party {
+            name: name.into(),
+            role,
+            sources: addresses.iter().map(|a| Source { ip: a.ip(), port: None, interface: None }).collect(),
+            peers: addresses.iter().map(peer).collect(),
+            called_number: None,
+            identity: proxy::settings::IdentitySettings::default(),
+            availability: proxy::settings::Availability::default(),
+        }
+    };
+    Settings {
+        environment: Environment::Prod,
+        listeners: vec![Listener { transport: Transport::Udp, address: "10.10.10.1:5060".parse().unwrap() }],
+        own_names: Vec::new(),
+        interfaces: Vec::new(),
+        parties: vec![
+            party("tata", Role::Trunk, &[TATA]),
+            party("prod", Role::Environment(Environment::Prod), &[PROD, "10.10.10.7:5070"]),
+        ],
+        numbering: sip::Numbering::default(),
+        caller_id: proxy::settings::CallerIdSettings::default(),
+        dispatch: DispatchSettings { unknown_did: UnknownDid::Refuse(404), not_in_service_status: 404 },
+        adopt_until: None,
+        availability: proxy::settings::AvailabilitySettings::default(),
+        timers: TimerSettings::default(),
+        limits: LimitSettings::default(),
+    }
+}
+
+fn directory() -> Directory {
+    let rows = Rows {
+        organisations: vec![OrganisationRow::active("aurora", "Aurora", "org_aurora_")],
+        dids: vec![DidRow::assigned("one", "aurora", "918065978001", Environment::Prod)],
+        ..Rows::default()
+    };
+    directory::build(Generation(7), rows, &Policy::default(), None)
+}
+
+fn invite(name: &str, called: &str) -> String {
+    format!(
+        "INVITE sip:{called}@10.10.10.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP {TATA};branch=z9hG4bK{name}\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:+447700900123@10.10.10.2>;tag={name}\r\nTo: <sip:{called}@10.10.10.1>\r\n\
+         Call-ID: {name}\r\nCSeq: 1 INVITE\r\nContact: <sip:tata@{TATA}>\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+/// The answer of a PBX to a request that left.
+fn response(request: &str, status: &str) -> String {
+    let mut out = format!("SIP/2.0 {status}\r\n");
+    for line in request.split("\r\n").skip(1).take_while(|line| !line.is_empty()) {
+        match line.split(':').next().unwrap_or_default() {
+            "To" if !line.contains("tag=") => out.push_str(&format!("{line};tag=pbx\r\n")),
+            "Via" | "From" | "To" | "Call-ID" | "CSeq" | "Record-Route" => out.push_str(&format!("{line}\r\n")),
+            _ => {}
+        }
+    }
+    out + &format!("Contact: <sip:prod@{PROD}>\r\nContent-Length: 0\r\n\r\n")
+}
+
+fn header<'t>(text: &'t str, name: &str) -> &'t str {
+    let line = text.split("\r\n").find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(':')));
+    line.and_then(|line| line.split_once(':')).map_or("", |(_, value)| value.trim())
+}
+
+fn sent<'t>(left: &'t [String], start: &str) -> &'t str {
+    left.iter().find(|text| text.starts_with(start)).unwrap()
+}
+
+#[test]
+fn an_answered_call_is_recorded_from_its_invite_to_its_bye() {
+    let mut stage = Stage::new();
+    let left = stage.arrives(1_000, TATA, &invite("answered", "08065978001"));
+    let forwarded = sent(&left, "INVITE").to_owned();
+    stage.arrives(1_200, PROD, &response(&forwarded, "180 Ringing"));
+    let success = sent(&stage.arrives(3_000, PROD, &response(&forwarded, "200 OK")), "SIP/2.0 200").to_owned();
+    let in_dialog = |method: &str, number: u32| {
+        format!(
+            "{method} sip:prod@{PROD} SIP/2.0\r\nVia: SIP/2.0/UDP {TATA};branch=z9hG4bK{method}\r\nMax-Forwards: 70\r\n\
+             Route: {}\r\nFrom: {}\r\nTo: {}\r\nCall-ID: answered\r\nCSeq: {number} {method}\r\nContent-Length: 0\r\n\r\n",
+            header(&success, "Record-Route"),
+            header(&success, "From"),
+            header(&success, "To")
+        )
+    };
+    stage.arrives(3_010, TATA, &in_dialog("ACK", 1));
+    let bye = sent(&stage.arrives(63_000, TATA, &in_dialog("BYE", 2)), "BYE").to_owned();
+    stage.arrives(63_010, PROD, &response(&bye, "200 OK"));
+    let (records, calls) = stage.records();
+    let [record] = records.as_slice() else { panic!("{records:?}") };
+    assert_eq!((&*record.call_id, &*record.direction, &*record.outcome), ("answered", "inbound", "answered"));
+    assert_eq!(record.began_at_ms, ZERO_US / 1_000 + 1_000);
+    assert_eq!((record.ringing_at_ms, record.setup_ms), (Some(ZERO_US / 1_000 + 1_200), Some(2_000)));
+    assert_eq!((record.talked_ms, record.ended_by.as_deref()), (Some(60_000), Some("caller")));
+    assert_eq!((&*record.from, record.to.as_deref()), ("tata", Some("prod")));
+    assert_eq!((record.trunk.as_deref(), record.environment.as_deref()), (Some("tata"), Some("prod")));
+    assert_eq!((record.target.as_deref(), record.attempts.len()), (Some("udp:10.10.10.1:5070"), 1));
+    assert_eq!((&*record.called_received, record.called.as_deref()), ("08065978001", Some("+918065978001")));
+    assert_eq!((&*record.caller_received, record.caller_sent.as_deref()), ("+447700900123", Some("+447700900123")));
+    assert_eq!((record.environment_chosen.as_deref(), record.generation), (Some("prod"), 7));
+    assert_eq!((record.status, record.failovers, record.messages), (Some(200), 0, 13));
+    assert!(record.bytes_in > 1_500 && record.bytes_out > record.bytes_in, "{record:?}");
+    let detail =
+        calls.journal(|journal| journal.newest().next().map(|(number, call)| CallDetail::of(number, call))).unwrap();
+    assert_eq!(detail.record, *record);
+    assert_eq!(detail.told.iter().map(|rule| rule.rule.clone()).collect::<Vec<_>>(), record.rules);
+    let drawn = detail.ladder().to_string();
+    assert_eq!(drawn.lines().count(), 14, "{drawn}");
+    for (at, part) in [(1, "- INVITE -"), (2, "- 100 Trying -"), (13, "- 200 OK (BYE) -")] {
+        assert!(drawn.lines().nth(at).unwrap().contains(part), "{drawn}");
+    }
+}
+
+#[test]
+fn refused_failed_and_failed_over_calls_are_recorded() {
+    let mut stage = Stage::new();
+    stage.arrives(0, TATA, &invite("unknown", "918065080700"));
+    stage.arrives(10, TATA, &invite("loop", "918065978001").replace("Max-Forwards: 70", "Max-Forwards: 0"));
+    let left = stage.arrives(20, TATA, &invite("busy", "918065978001"));
+    stage.arrives(30, PROD, &response(sent(&left, "INVITE"), "486 Busy Here"));
+    let left = stage.arrives(40, TATA, &invite("over", "918065978001"));
+    let next = stage.arrives(50, PROD, &response(sent(&left, "INVITE"), "503 Service Unavailable"));
+    stage.arrives(60, "10.10.10.7:5070", &response(sent(&next, "INVITE"), "404 Not Found"));
+    stage.times_out(70);
+    let (records, calls) = stage.records();
+    let of = |call_id: &str| records.iter().find(|record| record.call_id == call_id).unwrap();
+    let unknown = of("unknown");
+    assert_eq!(
+        (&*unknown.outcome, unknown.status, unknown.reason.as_deref()),
+        ("refused", Some(404), Some("unknown_did"))
+    );
+    assert_eq!((unknown.ended_by.as_deref(), unknown.to.as_deref()), (Some("proxy"), None));
+    let looped = of("loop");
+    assert_eq!((&*looped.outcome, looped.status, &*looped.direction), ("refused", Some(483), ""));
+    let busy = of("busy");
+    assert_eq!((&*busy.outcome, busy.status, busy.ended_by.as_deref()), ("busy", Some(486), Some("final")));
+    let over = of("over");
+    assert_eq!((over.failovers, over.status, over.attempts.len()), (1, Some(404), 2));
+    assert_eq!(over.attempts.first().unwrap().failure.as_deref(), Some("unavailable"));
+    assert_eq!(over.target.as_deref(), Some("udp:10.10.10.7:5070"));
+    let failed: CallFilter = "outcome=failed,did=918065978001".parse().unwrap();
+    let found = calls.journal(|journal| journal.newest().filter(|(_, call)| failed.matches(&call.record)).count());
+    assert_eq!((records.len(), found), (4, 3));
+}
+
+#[test]
+fn a_full_way_to_the_records_counts_what_it_loses_and_never_waits() {
+    let lost = Arc::new(AtomicU64::new(0));
+    let (mut tap, lane) = lane(Arc::clone(&lost));
+    let flow = Flow::to(ListenerId(0), TATA.parse().unwrap());
+    for _ in 0..telemetry::limits::BATCHES + 10 {
+        tap.arrived(Time::from_millis(0), &flow, b"INVITE");
+        tap.hand_over();
+    }
+    assert_eq!(lost.load(Ordering::Relaxed), 10);
+    drop(lane);
+    tap.arrived(Time::from_millis(0), &flow, b"INVITE");
+    tap.hand_over();
+    assert_eq!(lost.load(Ordering::Relaxed), 11);
+}
+
+/// The table of the reference names every field of a record, and no other.
+#[test]
+fn every_field_of_a_record_is_in_the_reference() {
+    let page =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/call-records.md")).unwrap();
+    let described: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let word = || Some("word".into());
+    let text = || Some("text".to_owned());
+    let attempt = telemetry::calls::AttemptRecord { failure: word(), ..Default::default() };
+    let full = CallRecord {
+        ringing_at_ms: Some(1),
+        answered_at_ms: Some(1),
+        ended_at_ms: Some(1),
+        setup_ms: Some(1),
+        talked_ms: Some(1),
+        to: text(),
+        target: text(),
+        environment_chosen: word(),
+        environment: text(),
+        trunk: text(),
+        called: text(),
+        called_sent: text(),
+        caller_sent: text(),
+        caller_rule: word(),
+        caller_foreign: true,
+        rule: word(),
+        rules: vec!["word".into()],
+        overlay: word(),
+        attempts: vec![attempt.clone()],
+        status: Some(200),
+        reason: word(),
+        ended_by: word(),
+        restarted: true,
+        ..CallRecord::default()
+    };
+    let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let mut fields = keys(&serde_json::to_value(&full).unwrap());
+    let of_attempt = keys(&serde_json::to_value(&attempt).unwrap());
+    fields.extend(of_attempt.iter().map(|field| format!("attempts[].{field}")));
+    fields.sort();
+    let mut described: Vec<String> = described.into_iter().map(str::to_owned).collect();
+    described.sort();
+    assert_eq!(described, fields);
+}
