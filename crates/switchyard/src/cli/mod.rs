@@ -6,7 +6,10 @@ mod check;
 mod db;
 mod did;
 mod directory;
+mod doctor;
 pub mod explain;
+mod import_asterisk;
+mod init;
 mod keys;
 mod lease;
 pub mod lint;
@@ -93,6 +96,15 @@ enum Command {
     Panic(panic::Options),
     /// See what is wrong with the data, its generations, and what the guard holds back.
     Directory(directory::Options),
+    /// Look whether this machine, the database and the running process are as they should be.
+    #[command(after_help = doctor::HELP)]
+    Doctor(doctor::Options),
+    /// Write a configuration with comments, from flags or from answers.
+    #[command(after_help = init::HELP)]
+    Init(init::Options),
+    /// Compare the dialplan that carried DIDs before with the database's table.
+    #[command(after_help = import_asterisk::HELP)]
+    ImportAsterisk(import_asterisk::Options),
     /// See who changed what.
     Audit(audit::Options),
     /// See it work: the proxy, a gateway and three PBXs on loopback, with calls between them.
@@ -173,6 +185,9 @@ pub fn answer(
         Command::Tester(options) => tester::tester(options, out, faults),
         Command::Panic(options) => panic::panic(options, out, faults),
         Command::Directory(options) => directory::directory(options, out, faults),
+        Command::Doctor(options) => doctor::doctor(&options, out, faults),
+        Command::Init(options) => init::init(&options, out, faults),
+        Command::ImportAsterisk(options) => import_asterisk::import(&options, out, faults),
         Command::Audit(options) => audit::audit(options, out, faults),
         Command::Demo(options) => crate::demo::demo(crate::demo::Options { once: options.once }),
     }
