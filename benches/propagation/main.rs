@@ -27,10 +27,11 @@ use sync::Detection;
 use place::Kind;
 
 /// What can be asked for by `--only`, and what is run without it.
-const PARTS: [(&str, Part); 12] = [
+const PARTS: [(&str, Part); 13] = [
     ("notify", Part::Single(Kind::Postgres, Detection::Auto)),
     ("change-log", Part::Single(Kind::MariaDb, Detection::Auto)),
-    ("sqlite", Part::Single(Kind::Sqlite, Detection::Auto)),
+    ("sqlite", Part::Single(Kind::Sqlite, Detection::Compare)),
+    ("log-sqlite", Part::Single(Kind::Sqlite, Detection::Auto)),
     ("select-postgres", Part::Single(Kind::Postgres, Detection::Compare)),
     ("select-mariadb", Part::Single(Kind::MariaDb, Detection::Compare)),
     ("stream-postgres", Part::Stream(Kind::Postgres)),

@@ -55,8 +55,12 @@ impl Place {
         for script in [tables, schema::ROWS, &role, &dids(kind, rows)] {
             client.run(script).await.unwrap();
         }
-        if detection != Detection::Compare && kind != Kind::Sqlite {
-            let account = if kind == Kind::MariaDb { "switchyard@127.0.0.1" } else { "switchyard" };
+        if detection != Detection::Compare {
+            let account = match kind {
+                Kind::MariaDb => "switchyard@127.0.0.1",
+                Kind::Postgres => "switchyard",
+                Kind::Sqlite => "",
+            };
             let migration =
                 Migration { mapping: Mapping::default(), account: account.to_owned(), has_change_log: true };
             sync::migrate(&place.root_url, &migration, |_| {}).await.unwrap();

@@ -112,6 +112,36 @@ async fn a_change_for_good_is_live_when_it_is_answered() {
     assert_eq!((entry.before.as_deref(), entry.after.as_deref()), (Some("prod"), Some("staging")));
 }
 
+/// A row with an environment that nobody knows is mended by a move for good, whether it was good before or never.
+#[tokio::test]
+async fn a_move_mends_a_row_that_nobody_can_read() {
+    let mut stage = Stage::migrated().await;
+    let client = stage.client("meera", Role::Operator);
+    stage
+        .write(
+            "UPDATE did_numbers SET routing_environment = 'lab' WHERE number = '+918065978009'; \
+             INSERT INTO did_numbers (id, number, pool_status, routing_environment) \
+             VALUES ('never-good', '08065080729', 'assigned', 'QA')",
+        )
+        .await;
+    let kept: Did = client.fetch("dids/08065978009").await.unwrap();
+    assert!(kept.kept_last_good);
+    for (number, version) in [("08065978009", Some(kept.version.as_str())), ("08065080729", None)] {
+        let resource = format!("dids/{number}/environment");
+        let change = change("oss", End::default());
+        let live: Live = client.write(Method::PUT, &resource, version, &change).await.unwrap();
+        assert_eq!((live.generation, live.pending), (Some(stage.watcher.status().generation.0), None));
+        let mended: Did = client.fetch(&format!("dids/{number}")).await.unwrap();
+        assert_eq!((mended.row_environment.as_str(), mended.kept_last_good), ("oss", false));
+    }
+    // Where there is no row there is nothing to mend, and a lease takes a row in effect.
+    for (number, end) in [("08065080799", End::default()), ("08065080799", for_s(60))] {
+        let resource = format!("dids/{number}/environment");
+        let none: Result<Live, _> = client.write(Method::PUT, &resource, None, &change("oss", end)).await;
+        assert_eq!(problem(none).kind, Kind::NotFound);
+    }
+}
+
 #[tokio::test]
 async fn of_two_who_saw_the_same_the_second_learns_that_it_has_changed() {
     let mut stage = Stage::migrated().await;

@@ -292,3 +292,127 @@ fn db_migrate_is_the_only_one_that_makes_tables_and_may_be_run_again() {
     assert!(told.starts_with("postgres://root:***@127.0.0.1:1/pbx: the database does not open: "), "{told}");
     assert_eq!(code(&db(instance.path(), &["migrate"])), 1, "without a URL nothing is run");
 }
+
+/// The made-up dialplan has one number of each kind of difference, and the range that no pattern had.
+#[test]
+fn import_asterisk_says_which_numbers_would_go_elsewhere() {
+    let folder = instance("");
+    let config = folder.path().join("switchyard.toml");
+    let plan = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/asterisk/ext_tata_gateway.conf");
+    let import = |more: &[&str]| {
+        let arguments = ["import-asterisk", "--config", config.to_str().unwrap(), plan];
+        switchyard(&[&arguments, more].concat())
+    };
+    let endpoints = ["--endpoint", "cloud-endpoint-stage=staging", "--endpoint", "cloud-endpoint-oss=oss"];
+    let output = import(&[&endpoints[..], &["-o", "json"]].concat());
+    assert_eq!(code(&output), 2, "{}", stderr(&output));
+    let found: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let differences = found["differences"].as_array().unwrap();
+    let of = |kind: &str| -> Vec<&str> {
+        let of_kind = differences.iter().filter(|one| one["kind"] == kind);
+        of_kind.map(|one| one["number"].as_str().unwrap()).collect()
+    };
+    assert_eq!(of("elsewhere"), ["+918065978009"]);
+    assert_eq!(of("other_organisation"), ["+918065978011"]);
+    assert_eq!(of("two_ways"), ["+918065978012"]);
+    assert_eq!(of("missing_in_directory"), ["+918065978016", "+918065978020"]);
+    let missing = of("missing_in_dialplan");
+    assert!(missing.contains(&"+918065080700") && missing.iter().all(|number| number.starts_with("+918065080")));
+    assert_eq!(found["same"].as_u64().unwrap() + 5, found["in_dialplan"].as_u64().unwrap());
+    assert_eq!((found["patterns"].as_array().unwrap().len(), &found["odd_lines"]), (3, &serde_json::json!([])));
+    let text = stdout(&import(&endpoints));
+    assert!(
+        text.contains(
+            "+918065978011  dialplan: prod (org_a1b2c3d4__incoming); database: prod, Brindavan Foods (org_b2c3d4e5_)"
+        ),
+        "{text}"
+    );
+    // An endpoint of which nobody said where it leads is no guess.
+    let text = stdout(&import(&[]));
+    assert!(text.contains("+918065978025  dialplan: endpoint cloud-endpoint-oss; database: oss"), "{text}");
+}
+
+#[test]
+fn import_asterisk_says_what_it_cannot_read() {
+    let folder = instance("");
+    let (config, plan) = (folder.path().join("switchyard.toml"), folder.path().join("extensions.conf"));
+    let import = |text: &str| {
+        fs::write(&plan, text).unwrap();
+        switchyard(&["import-asterisk", "--config", config.to_str().unwrap(), plan.to_str().unwrap()])
+    };
+    let output = import("[tata-inbound]\nexten => _X.,1,Hangup()\n");
+    assert_eq!((code(&output), stdout(&output).as_str()), (1, ""));
+    assert!(stderr(&output).contains("found no number, expected lines such as exten => "), "{}", stderr(&output));
+    let output = import(
+        "exten => 918065978000,1,Goto(elsewhere)\nexten => 918065978001,1,Goto(org_a1b2c3d4__incoming,918065978001,1)\n",
+    );
+    assert_eq!(code(&output), 2);
+    assert!(
+        stdout(&output).contains("line 1: found \"Goto(elsewhere)\", expected Goto(CONTEXT,NUMBER,PRIORITY)"),
+        "{}",
+        stdout(&output)
+    );
+}
+
+#[test]
+fn init_writes_a_file_that_check_accepts_and_never_writes_over_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("switchyard.toml");
+    let init = |more: &[&str]| switchyard(&[&["init", "--config", file.to_str().unwrap()], more].concat());
+    let output = init(&["--listen", "0.0.0.0"]);
+    assert_eq!((code(&output), file.exists()), (1, false));
+    assert!(stderr(&output).contains("sip.listen[0]: found \"udp:0.0.0.0:5060\""), "{}", stderr(&output));
+    let state_dir = folder.path().to_str().unwrap();
+    let wanted = ["--listen", "127.0.0.1", "--prod", "udp:127.0.0.1:5070", "--state-dir", state_dir];
+    let output = init(&wanted);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(stdout(&output).contains("1. switchyard doctor --config "), "{}", stdout(&output));
+    assert_eq!(code(&switchyard(&["check", "--config", file.to_str().unwrap()])), 0);
+    let before = fs::read_to_string(&file).unwrap();
+    let again = init(&wanted);
+    assert_eq!((code(&again), fs::read_to_string(&file).unwrap()), (1, before));
+    assert!(stderr(&again).contains("nothing was written"), "{}", stderr(&again));
+}
+
+/// What is wrong is named with what to do, and what is good is said too.
+#[test]
+fn doctor_names_what_is_bad_and_what_to_do() {
+    let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let taken = free.local_addr().unwrap();
+    let more = format!(
+        "[sip]\nlisten = [\"udp:{taken}\"]\n[[trunk]]\nname = \"tata\"\ngateways = [\"udp:127.0.0.1:1\"]\n\
+         [environments.prod]\ntargets = [\"udp:127.0.0.1:2\"]\n[environments.staging]\ntargets = [\"udp:127.0.0.1:3\"]\n"
+    );
+    let folder = instance(&more);
+    let config = folder.path().join("switchyard.toml");
+    let doctor = |more: &[&str]| switchyard(&[&["doctor", "--config", config.to_str().unwrap()], more].concat());
+    let output = doctor(&["-o", "json"]);
+    assert_eq!(code(&output), 2, "{}", stderr(&output));
+    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let verdict = |what: &str| {
+        let findings = report["findings"].as_array().unwrap();
+        let finding = findings.iter().find(|finding| finding["what"] == what);
+        finding.map(|finding| (finding["verdict"].as_str().unwrap().to_owned(), finding["found"].to_string())).unwrap()
+    };
+    assert_eq!(report["verdict"], "bad");
+    assert_eq!(verdict("listener").0, "bad");
+    assert!(verdict("listener").1.contains("is taken, and no proxy of this state folder runs"), "{report:#}");
+    assert_eq!(verdict("state folder").0, "good");
+    assert_eq!(verdict("route").0, "good");
+    assert!(verdict("database").1.contains("changes are found by compare"), "{report:#}");
+    assert!(verdict("own tables").1.contains("switchyard_leases: not found"), "{report:#}");
+    assert_eq!((verdict("process").0.as_str(), verdict("token keys").0.as_str()), ("warning", "good"));
+    drop(free);
+    let output = doctor(&[]);
+    assert_eq!(code(&output), 0, "{}", stdout(&output));
+    assert!(stdout(&output).contains(&format!("good  listener       udp:{taken} is free")), "{}", stdout(&output));
+    // Keys that others can read, and a database that is gone.
+    let keys = folder.path().join("token.keys");
+    fs::write(&keys, format!("1 {} active\n", "5a".repeat(32))).unwrap();
+    fs::set_permissions(&keys, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    fs::remove_file(folder.path().join("directory.db")).unwrap();
+    let output = doctor(&[]);
+    let text = stdout(&output);
+    assert_eq!(code(&output), 2, "{text}");
+    assert!(text.contains("BAD   database") && text.contains("BAD   token keys"), "{text}");
+}

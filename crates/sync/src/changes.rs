@@ -12,7 +12,7 @@ mod statements;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use directory::{Environment, Generation, Lease, Subject, Table, Tester};
+use directory::{Directory, Environment, Fault, Generation, Lease, Subject, Table, Tester};
 use sip::Number;
 use tokio::sync::Mutex;
 
@@ -73,7 +73,7 @@ impl Writes {
     }
 
     /// Moves a DID to another environment for good. `before` is what its row is expected to say; `None`: what the
-    /// present directory says.
+    /// present directory says, or whatever the row says that is no environment, which is mended so.
     pub async fn set_environment(
         &self,
         number: Number,
@@ -84,13 +84,38 @@ impl Writes {
         let begun = Instant::now();
         check(by)?;
         let directory = self.watcher.published().load();
-        let did = directory.did(number).ok_or(WriteFault::NoSuchDid { number })?;
-        let id = directory.did_row_id(number).ok_or(WriteFault::NoSuchDid { number })?;
-        let before = before.unwrap_or(did.environment.as_str());
+        let did = directory.did(number);
+        let is_bad = did.is_none_or(|did| did.kept_last_good);
+        let to_mend = if is_bad && before.is_none() { self.row_to_mend(&directory, number).await? } else { None };
+        let (id, before) = match (to_mend, did, directory.did_row_id(number)) {
+            (Some(found), ..) => found,
+            (None, Some(did), Some(id)) => (id, Some(before.unwrap_or(did.environment.as_str()).to_owned())),
+            _ => return Err(WriteFault::NoSuchDid { number }),
+        };
         self.watcher.note_own_move(number, environment);
         let dids = self.mapping.of(Table::Dids);
-        self.write(&Order::Move { dids, id: &id, number, before, environment }, by).await?;
+        let order = Order::Move { dids, id: &id, number, before: before.as_deref(), environment };
+        self.write(&order, by).await?;
         Ok(self.live(id, begun).await)
+    }
+
+    /// The row of this number that says an environment which is none, and what it says.
+    async fn row_to_mend(
+        &self,
+        directory: &Directory,
+        number: Number,
+    ) -> Result<Option<(String, Option<String>)>, WriteFault> {
+        let is_of_environment = |fault: &&Fault| fault.table == Table::Dids && fault.column == "routing_environment";
+        let faults = directory.faults().iter().filter(is_of_environment);
+        let ids: Vec<String> = faults.map(|fault| fault.key.clone()).collect();
+        let dids = self.mapping.of(Table::Dids);
+        let mut engine = self.engine.lock().await;
+        let work = async {
+            let mut transaction = Transaction::begin(&mut engine).await?;
+            transaction.row_to_mend(dids, &ids, number, directory.numbering()).await
+        };
+        let done = self.within(work).await;
+        settled(&mut engine, done).await
     }
 
     /// Makes a lease. If there is one of this number already, `replaces` must name it.

@@ -10,6 +10,8 @@ pub const NAME_BYTES_MAX: usize = 64;
 pub const READ_TIME_MAX: Duration = Duration::from_secs(1_800);
 /// Stretches of the change log that may still become visible and are asked for.
 pub const GAPS_MAX: usize = 256;
+/// Moves of our own and of other nodes that the guard is told of.
+pub const OWN_MOVES_MAX: usize = 100_000;
 /// Generations whose time, cause and difference are kept.
 pub const GENERATIONS_KEPT: usize = 50;
 /// The longest name of who writes, in bytes.

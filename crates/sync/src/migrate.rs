@@ -4,7 +4,8 @@
 //! A trigger must not break the owner's writes. In MariaDB each has a handler that goes on after any error of its own
 //! statement (a log that is missing, full or not writable). In PostgreSQL an exception block does the same, a lock is
 //! waited for no longer than 200 ms, and nobody is notified while the server's queue is half full. What is not noted in
-//! the log is found by the next reading of everything.
+//! the log is found by the next reading of everything. A trigger of SQLite cannot go on after an error: whoever drops the
+//! log before its triggers breaks the owner's writes, which is why an SQLite file gets them only by an option of its own.
 
 use std::future::Future;
 use std::time::Duration;
@@ -24,7 +25,8 @@ pub struct Migration {
     pub mapping: Mapping,
     /// The account with which the proxy reads: `switchyard` in PostgreSQL, `switchyard@127.0.0.1` in MariaDB.
     pub account: String,
-    /// Whether triggers are to keep a change log. An SQLite file has none: its commits show without.
+    /// Whether triggers are to keep a change log. An SQLite file's commits show without; a large one needs it all the
+    /// same, so that a change does not read everything.
     pub has_change_log: bool,
 }
 
@@ -40,6 +42,8 @@ pub struct Statement {
 /// The account that owns MariaDB's triggers. Nobody can log in with it, and it may do no more than they do; were it a
 /// person's account, every write would fail when that person leaves.
 const DEFINER: &str = "'switchyard_trigger'@'localhost'";
+/// Entries that SQLite's log keeps: many more than [`crate::source::LOG_ENTRIES_READ_MAX`].
+const SQLITE_ENTRIES_KEPT: u32 = 100_000;
 /// The longest list of changed rows that one statement leaves in PostgreSQL's log; more are noted as "everything".
 const ROWS_NOTED_MAX: u32 = 10_000;
 
@@ -47,7 +51,7 @@ const ROWS_NOTED_MAX: u32 = 10_000;
 pub fn plan(url: &str, migration: &Migration) -> Result<Vec<Statement>, SyncFault> {
     let dialect = Dialect::of_url(url)?;
     let mut statements = Vec::new();
-    let has_change_log = migration.has_change_log && dialect != Dialect::Sqlite;
+    let has_change_log = migration.has_change_log;
     let own = || OwnTable::ALL.into_iter().filter(|own| has_change_log || *own != OwnTable::Changes);
     for own in own() {
         push(&mut statements, format!("our own table {}", own.name()), own.create(dialect));
@@ -75,7 +79,11 @@ pub fn plan(url: &str, migration: &Migration) -> Result<Vec<Statement>, SyncFaul
                 postgres_triggers(migration, &mut statements);
             }
         }
-        Dialect::Sqlite => {}
+        Dialect::Sqlite => {
+            if has_change_log {
+                sqlite_triggers(migration, &mut statements);
+            }
+        }
     }
     Ok(statements)
 }
@@ -257,6 +265,41 @@ fn postgres_triggers(migration: &Migration, statements: &mut Vec<Statement>) {
     }
 }
 
+/// SQLite has one writer at a time, so that ids show in their order. Each trigger cuts the log itself, as the proxy reads
+/// the file and does not write it: a reader that is further behind than [`SQLITE_ENTRIES_KEPT`] finds more entries than
+/// are read at one time, and reads everything.
+fn sqlite_triggers(migration: &Migration, statements: &mut Vec<Statement>) {
+    let own = OVERLAYS.map(|own| (own.name(), quoted(own.name(), '"'), None));
+    let tables = TABLES.map(|table| {
+        let names = migration.mapping.of(table);
+        (table.name(), names.quoted('"'), Some(quoted(names.column("id"), '"')))
+    });
+    for (reference, table, key) in tables.into_iter().chain(own) {
+        let note = |id: &str| format!("INSERT INTO {CHANGES} (table_name, row_id) VALUES ('{reference}', {id});");
+        let row = |row: &str| key.as_deref().map_or_else(|| "NULL".to_owned(), |key| format!("{row}.{key}"));
+        // An update that gives a row another id is a change of both ids.
+        let moved = key.as_deref().map_or_else(String::new, |key| {
+            format!(
+                "\n    INSERT INTO {CHANGES} (table_name, row_id) \
+                 SELECT '{reference}', OLD.{key} WHERE OLD.{key} IS NOT NEW.{key};"
+            )
+        });
+        for (event, noted) in
+            [("INSERT", note(&row("NEW"))), ("UPDATE", note(&row("NEW")) + &moved), ("DELETE", note(&row("OLD")))]
+        {
+            let name = format!("switchyard_{reference}_{}", event.to_lowercase());
+            push(
+                statements,
+                format!("every {event} of {reference} is noted"),
+                format!(
+                    "CREATE TRIGGER IF NOT EXISTS {name} AFTER {event} ON {table} FOR EACH ROW BEGIN\n    {noted}\n    \
+                     DELETE FROM {CHANGES} WHERE id <= last_insert_rowid() - {SQLITE_ENTRIES_KEPT};\nEND"
+                ),
+            );
+        }
+    }
+}
+
 /// Runs once for a statement, whatever the number of its rows. Its arguments: the table's reference name, and its key,
 /// empty for a table whose rows are not told apart.
 fn postgres_function() -> String {
@@ -321,6 +364,9 @@ mod tests {
         assert!(trigger.contains("CONTINUE HANDLER FOR SQLEXCEPTION"));
         let statements = plan("postgres://root@127.0.0.1/pbx", &migration("switchyard")).unwrap();
         let users = r#"ON "pbx"."people" REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT"#;
+        assert!(statements.iter().any(|statement| statement.sql.contains(users)));
+        let statements = plan("sqlite:///tmp/x.db", &Migration { account: String::new(), ..migration("") }).unwrap();
+        let users = "switchyard_users_insert AFTER INSERT ON \"pbx\".\"people\" FOR EACH ROW";
         assert!(statements.iter().any(|statement| statement.sql.contains(users)));
     }
 

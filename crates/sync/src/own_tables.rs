@@ -19,6 +19,8 @@ pub(crate) enum OwnTable {
 
 /// The change log.
 pub(crate) const CHANGES: &str = OwnTable::Changes.name();
+/// What the audit calls a DID's move to another environment for good.
+pub(crate) const MOVED: &str = "set_environment";
 /// The tables that lie over the rows.
 pub(crate) const OVERLAYS: [OwnTable; 3] = [OwnTable::Leases, OwnTable::Testers, OwnTable::Panic];
 
@@ -73,10 +75,14 @@ impl OwnTable {
                                      table_name VARCHAR(64) NOT NULL, row_id VARCHAR(255) NULL, \
                                      changed_at TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3)"
                     .to_owned(),
-                Dialect::Postgres | Dialect::Sqlite => "id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
-                                                        table_name TEXT NOT NULL, row_id TEXT NULL, \
-                                                        changed_at TIMESTAMPTZ NOT NULL DEFAULT now()"
+                Dialect::Postgres => "id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
+                                      table_name TEXT NOT NULL, row_id TEXT NULL, \
+                                      changed_at TIMESTAMPTZ NOT NULL DEFAULT now()"
                     .to_owned(),
+                // Without AUTOINCREMENT an id would be given out again when the log was emptied.
+                Dialect::Sqlite => {
+                    "id INTEGER PRIMARY KEY AUTOINCREMENT, table_name TEXT NOT NULL, row_id TEXT NULL".to_owned()
+                }
             },
         };
         let table = self.name();

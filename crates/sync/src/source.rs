@@ -19,20 +19,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use directory::rows::Column;
-use directory::{Builder, Changes, Overlays, Policy};
+use directory::{Builder, Changes, Overlays, OwnMove, Policy};
+use sip::Numbering;
 use tokio::sync::Notify;
 
 pub(crate) use dialect::Dialect;
-pub(crate) use engine::Engine;
+pub(crate) use engine::{Connected, Engine};
 pub(crate) use mariadb::options as mariadb_options;
 pub(crate) use postgres::{CHANNEL, options as postgres_options};
 
 use crate::clock::now_ms;
 use crate::fault::SyncFault;
+use crate::limits::OWN_MOVES_MAX;
 use crate::mapping::{Mapping, TABLES, TableNames, columns};
 use crate::own_tables::{self, OwnTable};
 use crate::settings::{Detection, Settings};
-use crate::source::change_log::LOG_ENTRIES_READ_MAX;
+pub(crate) use change_log::LOG_ENTRIES_READ_MAX;
 use change_log::{Entry, Position, Wanted};
 use images::{Images, append};
 use overlay_rows::OverlayRows;
@@ -106,8 +108,10 @@ impl Source {
 
     /// Looks for changes since the last reading that came into effect.
     pub(crate) async fn look(&mut self, depth: Depth, policy: &Policy) -> Result<Found, SyncFault> {
-        if self.engine.connect().await? {
-            self.forget();
+        match self.engine.connect().await? {
+            Connected::Still => {}
+            Connected::Again => self.mark = None,
+            Connected::Anew => self.forget(),
         }
         if depth == Depth::Whole {
             return Ok(Found::Everything);
@@ -176,11 +180,37 @@ impl Source {
                 self.engine.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
                 self.engine.execute(&delete).await?;
             }
-            Dialect::Postgres | Dialect::Sqlite => {
+            Dialect::Postgres => {
                 self.engine.execute(&delete).await?;
             }
+            // Its triggers do it; we do not write to the file.
+            Dialect::Sqlite => {}
         }
         Ok(())
+    }
+
+    /// Which DIDs the nodes that share our tables moved since `since_ms`, by the audit; none where there is none.
+    pub(crate) async fn moves_since(&mut self, since_ms: u64) -> Result<Vec<(u64, OwnMove)>, SyncFault> {
+        if !self.own.contains(&OwnTable::Audit) {
+            return Ok(Vec::new());
+        }
+        let (table, mut moves) = (OwnTable::Audit.name(), Vec::new());
+        let statement = format!(
+            "SELECT made_at_ms, subject, value_after FROM {table} \
+             WHERE action = '{}' AND made_at_ms >= {since_ms} ORDER BY made_at_ms DESC LIMIT {OWN_MOVES_MAX}",
+            own_tables::MOVED
+        );
+        self.engine
+            .rows(table, statement, |record| {
+                let number = Numbering::default().canonical(record.cell(1).unwrap_or_default());
+                if let (Ok(at_ms), Ok(number), Ok(environment)) =
+                    (record.text(0).parse(), number, record.text(2).parse())
+                {
+                    moves.push((at_ms, OwnMove { number, environment }));
+                }
+            })
+            .await?;
+        Ok(moves)
     }
 
     /// How changes are found.
@@ -267,6 +297,9 @@ impl Source {
         let statement = statement(&position);
         if self.entries(&statement).await?.is_empty() {
             position.pass(&[], Instant::now());
+            if self.engine.dialect() == Dialect::Sqlite && !self.is_log_the_same(&position).await? {
+                return Ok(Found::Everything);
+            }
             self.position = Some(position);
             self.listen().await?;
             return Ok(Found::Nothing);
@@ -308,6 +341,15 @@ impl Source {
         self.position = Some(position);
         self.listen().await?;
         Ok(Found::Changes(changes, overlays))
+    }
+
+    /// Whether the log still reaches as far as it was read. A file may be overwritten by another, with a log of its own
+    /// or none.
+    async fn is_log_the_same(&mut self, position: &Position) -> Result<bool, SyncFault> {
+        let mut last = 0;
+        let statement = format!("SELECT max(id) FROM {}", own_tables::CHANGES);
+        self.engine.rows(own_tables::CHANGES, statement, |record| last = record.text(0).parse().unwrap_or(0)).await?;
+        Ok(last >= position.last())
     }
 
     async fn entries(&mut self, statement: &str) -> Result<Vec<Entry>, SyncFault> {

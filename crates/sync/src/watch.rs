@@ -11,15 +11,12 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use crate::clock::now_ms;
 use crate::fault::SyncFault;
 use crate::generations::GenerationNote;
-use crate::limits::REQUESTS_WAITING_MAX;
+use crate::limits::{OWN_MOVES_MAX, REQUESTS_WAITING_MAX};
 use crate::published::{Published, Publisher};
 use crate::settings::{Settings, masked_url};
 use crate::source::Source;
 use crate::status::{Held, Looks, Status};
 use crate::writer::Writer;
-
-/// Moves of our own that the guard is told of.
-const OWN_MOVES_MAX: usize = 100_000;
 
 /// How long a start waits for the first look when there may be a snapshot to serve from.
 const FIRST_LOOK_WAIT: Duration = Duration::from_millis(500);

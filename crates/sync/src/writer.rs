@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use directory::{Directory, Generation, Guard, Overlays, OwnMove, Verdict};
+use directory::{Directory, Generation, Guard, HoldReason, Overlays, OwnMove, Verdict};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::backoff::Backoff;
@@ -45,6 +45,8 @@ pub(crate) struct Writer {
     is_reading_due: bool,
     /// Directories that were published and may still be in someone's hands; they are dropped here.
     retired: Vec<Arc<Directory>>,
+    /// Moves of all nodes by the audit, with their times, as they were last asked for.
+    node_moves: Vec<(u64, OwnMove)>,
     next_look: Instant,
 }
 
@@ -72,6 +74,7 @@ impl Writer {
             is_policy_new: false,
             is_reading_due: false,
             retired: Vec::new(),
+            node_moves: Vec::new(),
             next_look: Instant::now(),
             settings,
             bell,
@@ -166,7 +169,11 @@ impl Writer {
     async fn look(&mut self, source: &mut Source, depth: Depth) -> Result<(), SyncFault> {
         let begun = Instant::now();
         let depth = if self.is_policy_new || self.is_reading_due { Depth::Whole } else { depth };
-        let outcome = self.read_in_time(source, depth).await.map(|read| self.take(read));
+        let outcome = self.read_in_time(source, depth).await;
+        if let Ok(Some(Read { rows: Some(rows), .. })) = &outcome {
+            self.learn_moves(source, rows).await;
+        }
+        let outcome = outcome.map(|read| self.take(read));
         if outcome.is_err() {
             source.disconnect();
         }
@@ -191,6 +198,25 @@ impl Writer {
                     return Err(SyncFault::NotRunning { detail: "it was stopped".to_owned() });
                 }
                 () = tokio::time::sleep_until(end.into()) => self.end_overlays(),
+            }
+        }
+    }
+
+    /// Where the guard would hold these rows back for moves of others: asks the audit which of them are another node's,
+    /// made through the tables that we share.
+    async fn learn_moves(&mut self, source: &mut Source, rows: &Directory) {
+        let (published, now_ms) = (self.publisher.load(), now_ms());
+        let Some(guard) = &self.guard else { return };
+        let Verdict::Hold(hold) = guard.judge(now_ms, &published, rows, &self.own_moves(now_ms)) else { return };
+        if !hold.reasons.iter().any(|reason| matches!(reason, HoldReason::DidsMoved { .. })) {
+            return;
+        }
+        let since_ms = now_ms.saturating_sub(guard.policy().window_ms);
+        match source.moves_since(since_ms).await {
+            Ok(moves) => self.node_moves = moves,
+            Err(fault) => {
+                tracing::warn!(%fault, "the audit could not be read: moves of other nodes count as others'");
+                source.disconnect();
             }
         }
     }
@@ -298,14 +324,16 @@ impl Writer {
         self.publisher.publish(next);
     }
 
-    /// What we wrote ourselves within the guard's window.
+    /// What we, and other nodes through the tables that we share, wrote within the guard's window.
     fn own_moves(&self, now_ms: u64) -> Vec<OwnMove> {
         let window_ms = self.guard.as_ref().map_or(0, |guard| guard.policy().window_ms);
+        let is_within = |at_ms: u64| at_ms.saturating_add(window_ms) > now_ms;
+        let node_moves = self.node_moves.iter().filter(|(at_ms, _)| is_within(*at_ms)).map(|(_, own)| *own);
         let mut own_moves = lock(&self.own_moves);
-        while own_moves.front().is_some_and(|(at_ms, _)| at_ms.saturating_add(window_ms) <= now_ms) {
+        while own_moves.front().is_some_and(|(at_ms, _)| !is_within(*at_ms)) {
             own_moves.pop_front();
         }
-        own_moves.iter().map(|(_, own)| *own).collect()
+        own_moves.iter().map(|(_, own)| *own).chain(node_moves).collect()
     }
 
     fn answer(&mut self, asked: Vec<Asked>, outcome: &Result<(), SyncFault>) {

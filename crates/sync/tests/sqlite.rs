@@ -289,6 +289,108 @@ async fn comparing_finds_whatever_was_written() {
     }
 }
 
+/// A file whose triggers keep a change log, and a writer whose full readings never come.
+async fn logging(scripts: &[&'static str]) -> Bench {
+    let bench = Bench::start(scripts).await;
+    bench.watcher.stop().await;
+    let url = format!("sqlite://{}", bench.path().display());
+    let migration = sync::Migration { mapping: sync::Mapping::default(), account: String::new(), has_change_log: true };
+    sync::migrate(&url, &migration, |_| {}).await.unwrap();
+    let mut settings = Settings::new(url, Policy::default());
+    (settings.guard, settings.reconcile_interval) = (None, Duration::from_secs(3_600));
+    let watcher = sync::start(settings).await.unwrap();
+    assert_eq!(watcher.status().detection, "change_log");
+    let bell = watcher.published().subscribe();
+    Bench { watcher, bell, ..bench }
+}
+
+/// What the triggers note is read, and nothing else: what they add up to is what a reading of everything says.
+#[tokio::test]
+async fn what_the_triggers_note_is_read_and_nothing_else() {
+    let mut bench = logging(&CLEAN).await;
+    for script in [
+        "UPDATE did_numbers SET routing_environment = 'oss' WHERE number = '08065978002'",
+        "DELETE FROM did_numbers WHERE number = '+918065978003'; DELETE FROM sip_trunks",
+        "UPDATE did_numbers SET id = 'another' WHERE number = '918065978004'",
+        "INSERT INTO users (id, org_id, extension, asterisk_endpoint) \
+         VALUES ('new', '0000000a-0000-4000-8000-a1b2c3d40000', '1999', 'org_a1b2c3d4_1999')",
+        "UPDATE organizations SET name = 'Asha' WHERE id = '0000000a-0000-4000-8000-a1b2c3d40000'",
+        "BEGIN; UPDATE did_numbers SET routing_environment = 'staging'; ROLLBACK; \
+         UPDATE did_numbers SET routing_environment = 'staging' WHERE number = '+918065978007'",
+    ] {
+        bench.write(script).await;
+        bench.watcher.refresh().await.unwrap();
+        assert_eq!(bench.watcher.status().detection, "change_log", "{script}");
+        assert!(afresh(&bench).await.says_the_same(&bench.directory()), "{script}");
+    }
+    // Found by the ordinary look too, in a file without a write-ahead log and in one with.
+    for mode in ["DELETE", "WAL"] {
+        let mut writer = sqlx_connection(&bench.path()).await;
+        let _: String = sqlx::query_scalar(sqlx::AssertSqlSafe(format!("PRAGMA journal_mode = {mode}")))
+            .fetch_one(&mut writer)
+            .await
+            .unwrap();
+        bench.watcher.refresh().await.unwrap();
+        let word = if mode == "WAL" { "prod" } else { "oss" };
+        let seen = bench.directory().generation();
+        let update = "UPDATE did_numbers SET routing_environment = ? WHERE number = '+918065978008'";
+        sqlx::query(update).bind(word).execute(&mut writer).await.unwrap();
+        let directory = bench.published().await;
+        assert!(directory.generation() > seen);
+        assert_eq!(environment(&directory, "918065978008"), word.parse().ok());
+    }
+    // A change that is not noted is not seen beside one that is: nothing reads the whole table.
+    bench
+        .write(
+            "DROP TRIGGER switchyard_did_numbers_update; \
+             UPDATE did_numbers SET routing_environment = 'oss' WHERE number = '+918065978005'; \
+             DELETE FROM did_numbers WHERE number = '+918065978006'",
+        )
+        .await;
+    bench.watcher.refresh().await.unwrap();
+    let directory = bench.directory();
+    assert_eq!(environment(&directory, "918065978006"), None);
+    assert_eq!(environment(&directory, "918065978005"), Some(Environment::Prod));
+}
+
+/// The triggers cut the log themselves; a reader that is behind what is left of it reads everything.
+#[tokio::test]
+async fn a_log_is_cut_by_its_triggers_and_a_mass_change_is_read_as_a_whole() {
+    let bench = logging(&CLEAN).await;
+    bench
+        .write(
+            "BEGIN; WITH RECURSIVE turns (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM turns WHERE n < 2100) \
+             INSERT INTO users (id, org_id, extension) SELECT 'made-up-' || n, \
+             '0000000a-0000-4000-8000-a1b2c3d40000', 'x' || n FROM turns; \
+             UPDATE users SET username = 'a'; UPDATE users SET username = 'b'; UPDATE users SET username = 'c'; \
+             UPDATE users SET username = 'd'; UPDATE users SET username = 'e'; UPDATE users SET username = 'f'; \
+             UPDATE users SET username = 'g'; UPDATE users SET username = 'h'; UPDATE users SET username = 'i'; COMMIT",
+        )
+        .await;
+    bench.watcher.refresh().await.unwrap();
+    assert!(afresh(&bench).await.says_the_same(&bench.directory()));
+    let mut reader = sqlx_connection(&bench.path()).await;
+    sqlx::query("INSERT INTO switchyard_changes (id, table_name) VALUES (200000, 'users')")
+        .execute(&mut reader)
+        .await
+        .unwrap();
+    bench.write("UPDATE users SET username = 'j' WHERE id = 'made-up-1'").await;
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM switchyard_changes").fetch_one(&mut reader).await.unwrap();
+    assert_eq!(left, 2);
+}
+
+/// A log that is shorter than it was read is another file's, and everything is read.
+#[tokio::test]
+async fn a_file_with_a_log_that_is_overwritten_in_place_is_read() {
+    let bench = logging(&CLEAN).await;
+    bench.write("UPDATE did_numbers SET routing_environment = 'oss' WHERE number = '08065978002'").await;
+    bench.watcher.refresh().await.unwrap();
+    let other = logging(&[schema::SQLITE_TABLES]).await;
+    fs::write(bench.path(), fs::read(other.path()).unwrap()).unwrap();
+    bench.watcher.refresh().await.unwrap();
+    assert_eq!(bench.directory().did_count(), 0);
+}
+
 #[tokio::test]
 async fn a_missing_file_is_waited_for() {
     let mut bench = Bench::start(&[]).await;

@@ -10,6 +10,7 @@ use axum::{Extension, Json, Router};
 use directory::{Directory, Environment, Lease, RoutedBy, Service};
 use serde::{Deserialize, Serialize};
 use sip::Number;
+use sync::changes::By;
 
 use super::request::{Body, Path, Query, check_version};
 use super::times::End;
@@ -168,6 +169,10 @@ async fn change(
     let ends_at_ms = change.end.at_ms()?;
     let directory = api.directory();
     let number = api.number(&directory, &number)?;
+    if ends_at_ms.is_none() && directory.did(number).is_none() {
+        // Its row may say an environment that nobody knows, and have been good never: there is no version to look at.
+        return mend(&api, number, environment, &by).await;
+    }
     let before = did_of(&directory, number)?;
     check_version(&headers, &before.version)?;
     match ends_at_ms {
@@ -179,13 +184,23 @@ async fn change(
             Ok(Json(told(&api, number, live, RoutedBy::Lease)))
         }
         None => {
-            let row_environment = before.row_environment.as_str();
-            let live = Live::of(api.writes.set_environment(number, environment, Some(row_environment), &by).await?);
-            let is_in = api.directory().did(number).is_some_and(|did| did.environment == environment);
-            let live = live.if_in(is_in, why_not(&api));
-            Ok(Json(told(&api, number, live, RoutedBy::Row)))
+            // A row that turned bad does not say what is in effect.
+            let expected = (!before.kept_last_good).then_some(before.row_environment.as_str());
+            let live = Live::of(api.writes.set_environment(number, environment, expected, &by).await?);
+            Ok(Json(moved(&api, number, environment, live)))
         }
     }
+}
+
+/// Gives a row that is not in the directory an environment.
+async fn mend(api: &Api, number: Number, environment: Environment, by: &By) -> Result<Json<Live>, Problem> {
+    let live = Live::of(api.writes.set_environment(number, environment, None, by).await?);
+    Ok(Json(moved(api, number, environment, live)))
+}
+
+fn moved(api: &Api, number: Number, environment: Environment, live: Live) -> Live {
+    let is_in = api.directory().did(number).is_some_and(|did| did.environment == environment);
+    told(api, number, live.if_in(is_in, why_not(api)), RoutedBy::Row)
 }
 
 /// Names what overrules what was written.

@@ -50,7 +50,7 @@ fn check_fallbacks(configuration: &Configuration, faults: &mut impl Write) -> Ex
 }
 
 /// The fallback DIDs that an organisation has which `fallback_owner` does not name, in words.
-fn foreign_fallbacks(configuration: &Configuration, directory: &Directory) -> Vec<String> {
+pub(super) fn foreign_fallbacks(configuration: &Configuration, directory: &Directory) -> Vec<String> {
     let owner_of = |trunk| configuration.fallback_owners.iter().find(|(id, _)| *id == trunk).map(|(_, name)| name);
     let wrong = configuration.fallback_dids.iter().filter_map(|(trunk, number)| {
         let organisation = directory.organisation(directory.did(*number)?.organisation?);

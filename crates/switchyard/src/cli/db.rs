@@ -64,6 +64,9 @@ struct Wanted {
     /// Our own tables alone, no change log: changes are found by comparison.
     #[arg(long)]
     no_triggers: bool,
+    /// A change log in an SQLite file too: there a trigger that fails fails the write.
+    #[arg(long, conflicts_with = "no_triggers")]
+    sqlite_triggers: bool,
 }
 
 /// Does what is asked for: 0 or 1.
@@ -121,7 +124,8 @@ fn migration(wanted: &Wanted, configured: &sync::Settings, url: &str) -> Result<
                 )
             })?,
     };
-    Ok(Migration { mapping: configured.mapping.clone(), account, has_change_log: !wanted.no_triggers })
+    let has_change_log = !wanted.no_triggers && (wanted.sqlite_triggers || !url.starts_with("sqlite:"));
+    Ok(Migration { mapping: configured.mapping.clone(), account, has_change_log })
 }
 
 fn told(url: &str, fault: &sync::SyncFault) -> String {

@@ -103,7 +103,15 @@ pub(super) fn did(options: Options, out: &mut impl Write, faults: &mut impl Writ
 }
 
 async fn change(client: &Client, set: &Set) -> Result<Told, AskFault> {
-    let did: Did = client.fetch(&format!("dids/{}", segment(&set.number))).await?;
+    let found: Result<Did, AskFault> = client.fetch(&format!("dids/{}", segment(&set.number))).await;
+    let did = match found {
+        Ok(did) => did,
+        // A row that never was good is in no directory, and a move for good may mend it.
+        Err(AskFault::Refused(problem)) if problem.kind == Kind::NotFound && set.can_mend() => {
+            return mend(client, set).await;
+        }
+        Err(fault) => return Err(fault),
+    };
     if let Some(expected) = set.expect.as_deref().filter(|expected| *expected != did.environment) {
         let detail = format!("found {} in {}, expected {expected}: nothing was changed", did.number, did.environment);
         return Err(AskFault::Refused(Box::new(Problem::new(Kind::Changed, detail))));
@@ -114,6 +122,21 @@ async fn change(client: &Client, set: &Set) -> Result<Told, AskFault> {
     let live: Live = client.write(Method::PUT, &resource, Some(&did.version), &change).await?;
     let what = format!("{}: {} -> {}{}", did.number, did.environment, set.environment, set.end.told());
     Ok(Told::live(&what, &live))
+}
+
+async fn mend(client: &Client, set: &Set) -> Result<Told, AskFault> {
+    let change =
+        EnvironmentChange { environment: set.environment.clone(), end: set.end.end(), reason: set.reason.clone() };
+    let resource = format!("dids/{}/environment", segment(&set.number));
+    let live: Live = client.write(Method::PUT, &resource, None, &change).await?;
+    Ok(Told::live(&format!("{}: its row is mended -> {}", set.number, set.environment), &live))
+}
+
+impl Set {
+    /// Whether nothing is said that takes a row in effect.
+    fn can_mend(&self) -> bool {
+        self.expect.is_none() && self.end.told().is_empty()
+    }
 }
 
 fn listed(found: &Dids) -> String {

@@ -7,8 +7,11 @@ mod check;
 mod db;
 mod did;
 mod directory;
+mod doctor;
 mod drain;
 pub mod explain;
+mod import_asterisk;
+mod init;
 mod keys;
 mod lease;
 pub mod lint;
@@ -107,6 +110,15 @@ enum Command {
     Drain(drain::Options),
     /// See what is wrong with the data, its generations, and what the guard holds back.
     Directory(directory::Options),
+    /// Look whether this machine, the database and the running process are as they should be.
+    #[command(after_help = doctor::HELP)]
+    Doctor(doctor::Options),
+    /// Write a configuration with comments, from flags or from answers.
+    #[command(after_help = init::HELP)]
+    Init(init::Options),
+    /// Compare the dialplan that carried DIDs before with the database's table.
+    #[command(after_help = import_asterisk::HELP)]
+    ImportAsterisk(import_asterisk::Options),
     /// See who changed what.
     Audit(audit::Options),
     /// See, make and revoke the tokens with which people log in.
@@ -193,6 +205,9 @@ pub fn answer(
         Command::Peer(options) => peer::peer(options, out, faults),
         Command::Drain(options) => drain::drain(options, out, faults),
         Command::Directory(options) => directory::directory(options, out, faults),
+        Command::Doctor(options) => doctor::doctor(&options, out, faults),
+        Command::Init(options) => init::init(&options, out, faults),
+        Command::ImportAsterisk(options) => import_asterisk::import(&options, out, faults),
         Command::Audit(options) => audit::audit(options, out, faults),
         Command::Token(options) => token::token(options, out, faults),
         Command::Demo(options) => crate::demo::demo(crate::demo::Options { once: options.once }),

@@ -6,12 +6,12 @@ use sip::Number;
 use super::statements::{Transaction, tester_key, written};
 use super::{By, WriteFault};
 use crate::mapping::TableNames;
-use crate::own_tables::OwnTable;
+use crate::own_tables::{MOVED, OwnTable};
 
 /// What is to be written.
 pub(super) enum Order<'o> {
-    /// A DID's row says another environment from now on.
-    Move { dids: &'o TableNames, id: &'o str, number: Number, before: &'o str, environment: Environment },
+    /// A DID's row says another environment from now on; `before` is what it says, `None` for NULL.
+    Move { dids: &'o TableNames, id: &'o str, number: Number, before: Option<&'o str>, environment: Environment },
     /// A DID goes elsewhere for a while; `before` is where it went.
     Lease { id: &'o str, lease: Lease, before: Environment, replaces: Option<&'o str> },
     /// A caller's calls go elsewhere for a while.
@@ -39,7 +39,7 @@ impl Order<'_> {
                     });
                 }
                 let (subject, after) = (written(number), environment.as_str());
-                transaction.audit("set_environment", &subject, Some(before), Some(after), by).await
+                transaction.audit(MOVED, &subject, before, Some(after), by).await
             }
             Order::Lease { id, lease, before, replaces } => {
                 let key = written(lease.number);

@@ -9,6 +9,9 @@ use crate::mapping::{TableNames, quoted};
 use crate::own_tables::OwnTable;
 use crate::source::{Dialect, Engine};
 
+/// Rows whose environment may have to be mended that one statement asks for.
+const ROWS_TO_MEND_ASKED: usize = 200;
+
 /// One transaction that writes.
 pub(super) struct Transaction<'e> {
     engine: &'e mut Engine,
@@ -44,21 +47,20 @@ impl<'e> Transaction<'e> {
         Ok(())
     }
 
-    /// Moves a DID where its row still says `before`; false where it does not.
+    /// Moves a DID where its row still says `before`, `None` for NULL; false where it does not.
     pub(super) async fn move_did(
         &mut self,
         dids: &TableNames,
         id: &str,
-        before: &str,
+        before: Option<&str>,
         environment: Environment,
     ) -> Result<bool, WriteFault> {
         let dialect = self.engine.dialect();
         let (table, key, column) = places(dids, dialect);
         let as_text = if dialect == Dialect::Postgres { format!("{column}::text") } else { column.clone() };
-        let (ids, [before, after]) =
-            (both_cases(id, dialect), [before, environment.as_str()].map(|text| dialect.literal(text.as_bytes())));
-        let statement =
-            format!("UPDATE {table} SET {column} = {after} WHERE {key} IN ({ids}) AND {as_text} = {before}");
+        let (ids, after) = (both_cases(id, dialect), dialect.literal(environment.as_str().as_bytes()));
+        let still = before.map_or("IS NULL".to_owned(), |before| format!("= {}", dialect.literal(before.as_bytes())));
+        let statement = format!("UPDATE {table} SET {column} = {after} WHERE {key} IN ({ids}) AND {as_text} {still}");
         Ok(self.engine.execute(&statement).await? > 0)
     }
 
@@ -69,6 +71,35 @@ impl<'e> Transaction<'e> {
         let statement = format!("SELECT {column} FROM {table} WHERE {key} IN ({})", both_cases(id, dialect));
         let found = self.texts(dids.table.name(), statement).await?;
         Ok(found.into_iter().next().map(|row| row.into_iter().next().flatten().unwrap_or_else(|| "NULL".to_owned())))
+    }
+
+    /// The row of this number among those with these ids: its id and its environment. `None` when there is none, or it
+    /// says an environment that can be read.
+    pub(super) async fn row_to_mend(
+        &mut self,
+        dids: &TableNames,
+        ids: &[String],
+        number: Number,
+        numbering: &Numbering,
+    ) -> Result<Option<(String, Option<String>)>, WriteFault> {
+        let dialect = self.engine.dialect();
+        let (table, key, column) = places(dids, dialect);
+        let spelled = quoted(dids.column("number"), dialect.quote());
+        for asked in ids.chunks(ROWS_TO_MEND_ASKED) {
+            let literals: Vec<String> = asked.iter().map(|id| both_cases(id, dialect)).collect();
+            let statement =
+                format!("SELECT {key}, {spelled}, {column} FROM {table} WHERE {key} IN ({})", literals.join(", "));
+            let found = self.texts(dids.table.name(), statement).await?.into_iter().find_map(|row| {
+                let [id, spelled, environment]: [Option<String>; 3] = row.try_into().ok()?;
+                let is_ours = numbering.canonical(spelled?.as_bytes()).is_ok_and(|found| found == number);
+                let is_bad = environment.as_deref().is_none_or(|word| word.parse::<Environment>().is_err());
+                (is_ours && is_bad).then_some((id?, environment))
+            });
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 
     /// Makes room for a new one: what has ended by itself gives up its key, what is replaced ends now. Answers with what

@@ -71,6 +71,11 @@ impl Position {
         position
     }
 
+    /// The highest id that was read; 0 for none.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
     /// The condition that an entry was not read yet.
     pub(crate) fn condition(&self) -> String {
         let mut condition = format!("id > {}", self.last);

@@ -21,6 +21,17 @@ pub(crate) enum Engine {
     Sqlite(Box<sqlite::Sqlite>),
 }
 
+/// How a connection stands to the last one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Connected {
+    /// It is the same.
+    Still,
+    /// It is another one to the same database: its marks mean something else.
+    Again,
+    /// Nothing of the last one holds.
+    Anew,
+}
+
 impl Dialect {
     /// The engine of a URL, by its scheme.
     pub(crate) fn of_url(url: &str) -> Result<Dialect, SyncFault> {
@@ -63,14 +74,15 @@ impl Engine {
         }
     }
 
-    /// Connects if there is no connection; true when it is a new one, so that nothing of the last holds.
-    pub(crate) async fn connect(&mut self) -> Result<bool, SyncFault> {
+    /// Connects if there is no connection.
+    pub(crate) async fn connect(&mut self) -> Result<Connected, SyncFault> {
         let connected = match self {
             Engine::MariaDb(mariadb) => mariadb.connect().await,
             Engine::Postgres(postgres) => postgres.connect().await,
             Engine::Sqlite(sqlite) => return sqlite.connect().await,
         };
-        connected.map_err(|stopped| fault(stopped, |detail| SyncFault::Connect { detail }))
+        let is_new = connected.map_err(|stopped| fault(stopped, |detail| SyncFault::Connect { detail }))?;
+        Ok(if is_new { Connected::Anew } else { Connected::Still })
     }
 
     /// Lets go of the connection: the next look begins with a new one.

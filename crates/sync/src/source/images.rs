@@ -1,7 +1,6 @@
 //! What every row said when it was last read, as a digest, so that a reading tells which rows changed.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, RandomState};
 
 use directory::rows::Cell;
@@ -21,12 +20,22 @@ const CHANGES_APPLIED_MAX: usize = 20_000;
 #[derive(Default)]
 pub(crate) struct Images {
     keys: [RandomState; 2],
-    rows: HashMap<(Table, Box<[u8]>), Image>,
+    /// A row's cells in one piece, while it is digested.
+    flat: Vec<u8>,
+    dids: Rows,
+    users: Rows,
+    organisations: Rows,
+    trunks: Rows,
+    /// Rows of all tables.
+    len: usize,
     /// Which sweep is under way; a row that was not seen in it is gone.
     sweep: u32,
     /// Whether every row of the last sweep is held.
     are_whole: bool,
 }
+
+/// The rows of one table, by their ids.
+type Rows = HashMap<Box<[u8]>, Image>;
 
 struct Image {
     digest: u128,
@@ -49,7 +58,10 @@ impl Images {
 
     /// Forgets everything: what was read did not come into effect, or may not have.
     pub(crate) fn clear(&mut self) {
-        self.rows.clear();
+        for table in Table::ALL {
+            self.rows_mut(*table).clear();
+        }
+        self.len = 0;
         self.are_whole = false;
     }
 
@@ -60,62 +72,98 @@ impl Images {
         Sweep { images: self, changes: Changes::default(), is_beyond: false }
     }
 
-    fn digest(&self, cells: &[Cell]) -> u128 {
-        let [low, high] = self.keys.each_ref().map(|key| u128::from(key.hash_one(cells)));
+    fn digest(&mut self, cells: &[Cell]) -> u128 {
+        self.flat.clear();
+        for cell in cells {
+            // No cell is as long as what stands for NULL.
+            let len = cell.as_ref().map_or(u64::MAX, |bytes| bytes.len() as u64);
+            self.flat.extend_from_slice(&len.to_le_bytes());
+            self.flat.extend_from_slice(cell.as_deref().unwrap_or_default());
+        }
+        let flat = self.flat.as_slice();
+        let [low, high] = self.keys.each_ref().map(|key| u128::from(key.hash_one(flat)));
         high << 64 | low
+    }
+
+    fn rows_mut(&mut self, table: Table) -> &mut Rows {
+        match table {
+            Table::Dids => &mut self.dids,
+            Table::Users => &mut self.users,
+            Table::Organisations => &mut self.organisations,
+            Table::Trunks => &mut self.trunks,
+        }
+    }
+
+    /// Puts a row's image in place and answers with the last one; `None` with a new row, which is not kept beyond
+    /// [`ROWS_COMPARED_MAX`].
+    fn put(&mut self, table: Table, id: &[u8], image: Image) -> Option<Image> {
+        let is_full = self.len >= ROWS_COMPARED_MAX;
+        let rows = self.rows_mut(table);
+        if let Some(last) = rows.get_mut(id) {
+            return Some(std::mem::replace(last, image));
+        }
+        if !is_full {
+            rows.insert(Box::from(id), image);
+            self.len += 1;
+        }
+        None
+    }
+
+    /// Forgets every row that this sweep did not see, and tells of it.
+    fn forget_unseen(&mut self, mut gone: impl FnMut(Table, &[u8])) {
+        let sweep = self.sweep;
+        for &table in Table::ALL {
+            self.rows_mut(table).retain(|id, image| {
+                let is_there = image.sweep == sweep;
+                if !is_there {
+                    gone(table, id);
+                }
+                is_there
+            });
+        }
+        self.len = Table::ALL.iter().map(|table| self.rows_mut(*table).len()).sum();
     }
 }
 
 impl Sweep<'_> {
     /// Takes the next row of the first reading, which is given to a builder as well.
     pub(crate) fn first(&mut self, table: Table, record: &Record) {
-        let image = Image { digest: self.images.digest(record.cells()), sweep: self.images.sweep };
-        match record.id(table) {
-            Some(id) if self.images.rows.len() < ROWS_COMPARED_MAX => {
-                let last = self.images.rows.insert((table, Box::from(id)), image);
-                self.is_beyond |= last.is_some_and(|last| last.sweep == self.images.sweep);
-            }
-            _ => self.is_beyond = true,
-        }
+        self.put(table, record);
     }
 
     /// Takes the next row.
     pub(crate) fn row(&mut self, table: Table, record: &mut Record) {
-        let digest = self.images.digest(record.cells());
+        if self.put(table, record) {
+            self.changed(table, record);
+        }
+    }
+
+    /// Whether this row is another than it was.
+    fn put(&mut self, table: Table, record: &Record) -> bool {
         let Some(id) = record.id(table) else {
             self.is_beyond = true;
-            return;
+            return false;
         };
-        let image = Image { digest, sweep: self.images.sweep };
-        let is_full = self.images.rows.len() >= ROWS_COMPARED_MAX;
-        match self.images.rows.entry((table, Box::from(id))) {
-            // Two rows of one id: no key tells them apart.
-            Entry::Occupied(last) if last.get().sweep == image.sweep => self.is_beyond = true,
-            Entry::Occupied(mut last) => {
-                let is_changed = last.insert(image).digest != digest;
-                if is_changed {
-                    self.changed(table, record);
-                }
+        let digest = self.images.digest(record.cells());
+        let sweep = self.images.sweep;
+        let is_full = self.images.len >= ROWS_COMPARED_MAX;
+        match self.images.put(table, id, Image { digest, sweep }) {
+            Some(last) => {
+                // Two rows of one id: no key tells them apart.
+                self.is_beyond |= last.sweep == sweep;
+                last.digest != digest
             }
-            Entry::Vacant(_) if is_full => self.is_beyond = true,
-            Entry::Vacant(place) => {
-                place.insert(image);
-                self.changed(table, record);
+            None => {
+                self.is_beyond |= is_full;
+                !is_full
             }
         }
     }
 
     /// Ends a reading that saw every row. `None` when only a build from all rows will do.
     pub(crate) fn finish(self) -> Option<Changes> {
-        let sweep = self.images.sweep;
         let mut changes = Changes::default();
-        self.images.rows.retain(|(table, id), image| {
-            let is_there = image.sweep == sweep;
-            if !is_there {
-                Record::gone(*table, id, &mut changes);
-            }
-            is_there
-        });
+        self.images.forget_unseen(|table, id| Record::gone(table, id, &mut changes));
         // Deletions come first: an id in another case is one key to the directory, and its last change counts.
         append(&mut changes, self.changes);
         self.images.are_whole = !self.is_beyond;
@@ -124,8 +172,7 @@ impl Sweep<'_> {
 
     /// Ends the first reading, whose rows were all given to a builder.
     pub(crate) fn finish_first(self) {
-        let sweep = self.images.sweep;
-        self.images.rows.retain(|_, image| image.sweep == sweep);
+        self.images.forget_unseen(|_, _| ());
         self.images.are_whole = !self.is_beyond;
     }
 
@@ -217,8 +264,8 @@ mod tests {
 
     #[test]
     fn null_and_empty_text_are_two_things() {
-        let images = Images::default();
-        let digest = |cells: &[Cell]| images.digest(cells);
+        let mut images = Images::default();
+        let mut digest = |cells: &[Cell]| images.digest(cells);
         assert_ne!(digest(&[None]), digest(&[Some(Vec::new())]));
         assert_ne!(
             digest(&[Some(b"ab".to_vec()), Some(b"c".to_vec())]),
@@ -244,7 +291,7 @@ mod tests {
             }
             sweep.finish_first();
             assert_eq!(images.are_whole(), is_compared, "{rows} rows");
-            assert_eq!(images.rows.len(), ROWS_COMPARED_MAX);
+            assert_eq!(images.len, ROWS_COMPARED_MAX);
         }
     }
 

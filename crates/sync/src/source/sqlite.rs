@@ -1,7 +1,8 @@
 //! An SQLite file: a read-only connection that is kept, `PRAGMA data_version` on it, and the identity of the file.
 //!
 //! `data_version` sees every commit of another connection. It cannot see that the file was deleted, replaced or
-//! overwritten, so the file itself is looked at too; if that changed, the connection is made anew.
+//! overwritten, so the file itself is looked at too; if that changed, the connection is made again. Without a write-ahead
+//! log every commit changes the file, so only another file is another database.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 
-use super::engine::fault;
+use super::engine::{Connected, fault};
 use super::progress::{Patience, Stopped};
 use super::record::Record;
 use crate::fault::SyncFault;
@@ -29,6 +30,8 @@ pub(crate) struct Sqlite {
     path: PathBuf,
     patience: Patience,
     open: Option<(SqliteConnection, FileIdentity)>,
+    /// The device and the inode of the last file that was read.
+    last: Option<(u64, u64)>,
 }
 
 /// What tells one state of a file from another, from outside.
@@ -59,7 +62,7 @@ impl Sqlite {
     pub(crate) fn new(settings: &Settings, patience: Patience) -> Result<Sqlite, SyncFault> {
         let options = options(&settings.url)?.read_only(true);
         let path = options.get_filename().to_path_buf();
-        Ok(Sqlite { options, path, patience, open: None })
+        Ok(Sqlite { options, path, patience, open: None, last: None })
     }
 
     /// The same file, to be written.
@@ -67,17 +70,20 @@ impl Sqlite {
         Sqlite { options: self.options.read_only(false), open: None, ..self }
     }
 
-    /// Connects if there is no connection, or the file is another; true when it is a new one.
-    pub(crate) async fn connect(&mut self) -> Result<bool, SyncFault> {
+    /// Connects if there is no connection, or the file has changed from outside.
+    pub(crate) async fn connect(&mut self) -> Result<Connected, SyncFault> {
         let file = self.file()?;
         if self.open.as_ref().is_some_and(|(_, open)| *open == file) {
-            return Ok(false);
+            return Ok(Connected::Still);
         }
+        let place = (file.device, file.inode);
+        let is_same = self.open.is_some() && self.last == Some(place);
         self.open = None;
         let connect = self.patience.answer(self.options.connect()).await;
         let connection = connect.map_err(|stopped| fault(stopped, |detail| SyncFault::Connect { detail }))?;
         self.open = Some((connection, file));
-        Ok(true)
+        self.last = Some(place);
+        Ok(if is_same { Connected::Again } else { Connected::Anew })
     }
 
     pub(crate) fn disconnect(&mut self) {

@@ -1,6 +1,6 @@
 //! Writes with the proxy's own account, and what it has of rights.
 
-use directory::Policy;
+use directory::{GuardPolicy, Policy};
 use sync::changes::Writes;
 use sync::{Detection, Settings};
 
@@ -15,6 +15,7 @@ on_each_engine! {
     writes_with_a_change_log,
     writes_by_comparison,
     a_lease_of_another_node_is_seen,
+    d6_moves_of_another_node_are_not_others,
 }
 
 fn settings(bench: &Bench) -> Settings {
@@ -76,4 +77,15 @@ async fn a_lease_of_another_node_is_seen(engine: Engine) {
             directory.route(did, None).is_some_and(|routed| routed.environment == directory::Environment::Oss)
         })
         .await;
+}
+
+/// Two nodes share the database alone: what one moves counts as nobody else's in the guard of the other.
+async fn d6_moves_of_another_node_are_not_others(engine: Engine) {
+    let bench = Bench::start(engine).await;
+    install(&bench, sync::Mapping::default()).await;
+    let guard = Some(GuardPolicy { moved_dids: 1, moved_percent: 0, ..GuardPolicy::default() });
+    let settings = Settings { guard, ..settings(&bench) };
+    let (node, other) = (sync::start(settings.clone()).await.unwrap(), sync::start(settings.clone()).await.unwrap());
+    let desk = Writes::new(&settings, node).unwrap();
+    body::d6_moves_of_another_node_are_not_others(&desk, &other, async |script| bench.write(script).await).await;
 }

@@ -82,6 +82,65 @@ pub(crate) async fn a_move_is_live_when_it_is_answered(writes: &Writes, other: &
     assert_eq!((note.before.as_deref(), note.after.as_deref()), (Some("prod"), Some("staging")));
 }
 
+/// A row whose environment nobody knows is mended by a move: one that was good before, and one that never was. `write`
+/// runs SQL as the owner does; the column must take any text.
+pub(crate) async fn a_move_mends_a_row_with_an_unknown_environment(
+    writes: &Writes,
+    watcher: &Watcher,
+    write: impl AsyncFn(&'static str),
+) {
+    write(
+        "UPDATE did_numbers SET routing_environment = 'lab' WHERE number = '+918065978009'; \
+         UPDATE did_numbers SET routing_environment = NULL WHERE number = '+918065978012'; \
+         INSERT INTO did_numbers (id, number, pool_status, routing_environment) \
+         VALUES ('never-good', '0 80650 80729', 'assigned', 'QA'), ('never-good-2', '08065080728', 'assigned', 'qa')",
+    )
+    .await;
+    watcher.refresh().await.unwrap();
+    let directory = watcher.published().load();
+    assert!(directory.did(number("08065978009")).unwrap().kept_last_good);
+    assert!(directory.did(number("08065978012")).unwrap().kept_last_good);
+    let never_good = number("08065080729");
+    assert_eq!(directory.did(never_good), None);
+    for (did, said) in [("08065978009", Some("lab")), ("08065978012", None), ("08065080729", Some("QA"))] {
+        let written = writes.set_environment(number(did), Environment::Oss, None, &by("Meera")).await.unwrap();
+        assert_eq!(written.live, Ok(watcher.published().load().generation()));
+        let directory = watcher.published().load();
+        let found = directory.did(number(did)).unwrap();
+        assert_eq!((found.environment, found.kept_last_good), (Environment::Oss, false), "{did}");
+        let notes = writes.audit(50).await.unwrap();
+        let note = notes.iter().find(|note| note.subject == format!("+{}", number(did))).unwrap();
+        assert_eq!((note.before.as_deref(), note.after.as_deref()), (said, Some("oss")));
+    }
+    // The one beside it is as bad as it was, and a number without a row is none still.
+    assert_eq!(watcher.published().load().did(number("08065080728")), None);
+    let unknown = number("08065080799");
+    let fault = writes.set_environment(unknown, Environment::Oss, None, &by("Meera")).await.err();
+    assert_eq!(fault, Some(WriteFault::NoSuchDid { number: unknown }));
+}
+
+/// Two nodes share the database alone. What one moves counts as nobody else's in the guard of the other; what someone
+/// moves by hand does. Both guards let one move of others pass.
+pub(crate) async fn d6_moves_of_another_node_are_not_others(
+    writes: &Writes,
+    other: &Watcher,
+    write: impl AsyncFn(&'static str),
+) {
+    let dids = ["08065978013", "08065978014", "08065978015", "08065978016"];
+    for did in dids {
+        writes.set_environment(number(did), Environment::Oss, None, &by("Meera")).await.unwrap();
+    }
+    other.refresh().await.unwrap();
+    assert_eq!(other.held(), None);
+    for did in dids {
+        assert_eq!(route(other, did, None), (Environment::Oss, RoutedBy::Row), "{did}");
+    }
+    write("UPDATE did_numbers SET routing_environment = 'staging' WHERE number LIKE '%806597801%'").await;
+    other.refresh().await.unwrap();
+    assert!(other.held().is_some());
+    assert_eq!(route(other, "08065978013", None), (Environment::Oss, RoutedBy::Row));
+}
+
 pub(crate) async fn a_lease_lies_over_the_row_and_ends_by_itself(writes: &Writes, other: &Writes, watcher: &Watcher) {
     let did = number("+918065978003");
     let lease = |environment, ahead_ms| Lease { number: did, environment, ends_at_ms: in_ms(ahead_ms) };

@@ -1,0 +1,134 @@
+//! `switchyard doctor`: whether this machine, the database and the running process are as they should be, in plain
+//! words, with what to do. It looks, and changes nothing.
+
+mod data;
+mod machine;
+
+use super::{ConfigOption, Output, print};
+use crate::config;
+use clap::Args;
+use serde::Serialize;
+use std::fmt;
+use std::io::Write;
+use std::process::ExitCode;
+
+pub(super) const HELP: &str = "\
+Looks at the configuration, the state folder, keys, listeners, socket buffers, interfaces, routes, the database and the
+running process. It changes nothing, and takes a few seconds where the database does not answer. Run it as the user that
+runs the proxy, or as root.
+Exit code: 0 nothing is bad (there may be warnings), 2 something is, 1 the configuration cannot be read.
+
+Examples:
+  sudo -u switchyard switchyard doctor
+  switchyard doctor -o json | jq '.findings[] | select(.verdict != \"good\")'";
+
+/// What is asked.
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    #[command(flatten)]
+    config: ConfigOption,
+    /// How the answer is printed.
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+/// What was found. Field names are stable.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+struct Report {
+    /// The worst verdict of all.
+    verdict: Verdict,
+    /// In the order in which things were looked at.
+    findings: Vec<Finding>,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+struct Finding {
+    /// What was looked at.
+    what: &'static str,
+    /// How it is.
+    verdict: Verdict,
+    /// What was found.
+    found: String,
+    /// What to do; not there where nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    todo: Option<String>,
+}
+
+/// How something is; the worst comes last.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    /// As it should be.
+    Good,
+    /// Calls are served, and it wants a look.
+    Warning,
+    /// Calls fail, or will.
+    Bad,
+}
+
+/// Prints what was found to `out`: 0 nothing bad, 2 something, 1 no configuration, with its faults.
+pub(super) fn doctor(options: &Options, out: &mut impl Write, faults: &mut impl Write) -> ExitCode {
+    let configuration = match config::load(&options.config.config) {
+        Ok(configuration) => configuration,
+        Err(found) => {
+            print(faults, &found.to_string());
+            return ExitCode::FAILURE;
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            print(faults, &format!("no runtime: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let status = runtime.block_on(admin::fetch_status(&configuration.state_dir)).map_err(|fault| fault.to_string());
+    let mut findings = machine::state(&configuration);
+    findings.extend(machine::listeners(&configuration, status.is_ok()));
+    findings.extend(machine::kernel(&configuration));
+    findings.extend(machine::routes(&configuration));
+    findings.extend(runtime.block_on(data::database(&configuration)));
+    findings.extend(data::snapshot(&configuration));
+    findings.extend(data::process(status.as_ref().map_err(String::as_str)));
+    let verdict = findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Good);
+    let report = Report { verdict, findings };
+    let text = match options.output {
+        Output::Text => report.to_string(),
+        Output::Json => serde_json::to_string_pretty(&report).unwrap_or_default(),
+    };
+    print(out, &text);
+    if report.verdict == Verdict::Bad { ExitCode::from(2) } else { ExitCode::SUCCESS }
+}
+
+impl Finding {
+    fn good(what: &'static str, found: impl Into<String>) -> Finding {
+        Finding { what, verdict: Verdict::Good, found: found.into(), todo: None }
+    }
+
+    fn warning(what: &'static str, found: impl Into<String>, todo: impl Into<String>) -> Finding {
+        Finding { what, verdict: Verdict::Warning, found: found.into(), todo: Some(todo.into()) }
+    }
+
+    fn bad(what: &'static str, found: impl Into<String>, todo: impl Into<String>) -> Finding {
+        Finding { what, verdict: Verdict::Bad, found: found.into(), todo: Some(todo.into()) }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Finding { what, verdict, found, todo } in &self.findings {
+            let mark = match verdict {
+                Verdict::Good => "good",
+                Verdict::Warning => "LOOK",
+                Verdict::Bad => "BAD ",
+            };
+            writeln!(f, "{mark}  {what:<14} {found}")?;
+            if let Some(todo) = todo {
+                writeln!(f, "                     -> {todo}")?;
+            }
+        }
+        let count = |wanted: Verdict| self.findings.iter().filter(|finding| finding.verdict == wanted).count();
+        write!(f, "{} good, {} to look at, {} bad", count(Verdict::Good), count(Verdict::Warning), count(Verdict::Bad))
+    }
+}
