@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod keys_file;
+mod names;
 pub mod probe;
 pub mod run;
 pub mod service;

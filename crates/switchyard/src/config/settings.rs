@@ -33,6 +33,8 @@ pub struct Settings {
     pub metrics: MetricsSettings,
     /// How peers are measured.
     pub probe: ProbeSettings,
+    /// Who is asked for host names.
+    pub dns: DnsSettings,
     /// RFC 3261's timers, and ours.
     pub timers: TimersSettings,
     /// Numbers on tables.
@@ -271,6 +273,16 @@ pub struct ProbeSettings {
     pub unwilling: Vec<String>,
 }
 
+/// `[dns]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DnsSettings {
+    /// The servers that are asked for host names: `IP:PORT`; those of the system unless given.
+    pub servers: Vec<String>,
+    /// How long a server may take to answer.
+    pub timeout: String,
+}
+
 /// `[timers]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -344,6 +356,7 @@ impl Default for Settings {
             },
             database: DatabaseSettings::default(),
             probe: ProbeSettings::default(),
+            dns: DnsSettings::default(),
             timers: TimersSettings::default(),
             metrics: MetricsSettings::default(),
             limits: LimitsSettings::default(),
@@ -454,6 +467,12 @@ impl Default for ProbeSettings {
             calls_failed: 3,
             unwilling: vec!["503".into()],
         }
+    }
+}
+
+impl Default for DnsSettings {
+    fn default() -> Self {
+        DnsSettings { servers: Vec::new(), timeout: "2s".into() }
     }
 }
 

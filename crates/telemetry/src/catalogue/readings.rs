@@ -42,6 +42,11 @@ pub static SNAPSHOTS_FAILED: Family = Family {
     kind: Kind::Counter,
     ..gauge("switchyard_snapshots_failed_total", "Copies of the directory that could not be written to disk.")
 };
+/// Host names without a good answer.
+pub static NAMES_FAILING: Family = gauge(
+    "switchyard_names_failing",
+    "Host names of peers whose last look-up failed or was refused; the addresses known before stay in force.",
+);
 /// Resident memory.
 pub static RESIDENT_BYTES: Family =
     gauge("switchyard_resident_memory_bytes", "Memory of the process that is resident.");
@@ -54,7 +59,7 @@ pub static CPU_SECONDS: Family = Family {
 };
 
 /// What is read when somebody asks, and counted by nobody.
-pub static READINGS: [&Family; 15] = [
+pub static READINGS: [&Family; 16] = [
     &BUILD,
     &UPTIME_SECONDS,
     &READY,
@@ -67,6 +72,7 @@ pub static READINGS: [&Family; 15] = [
     &GUARD_HOLDS,
     &FROM_SNAPSHOT,
     &SNAPSHOTS_FAILED,
+    &NAMES_FAILING,
     &RESIDENT_BYTES,
     &OPEN_FILES,
     &CPU_SECONDS,
