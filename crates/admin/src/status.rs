@@ -120,6 +120,9 @@ pub struct PeerStatus {
     pub evidence: String,
     /// Seconds since then.
     pub since_s: u64,
+    /// The address that it is reached at: of a host name the one that it has now, empty when it has none.
+    #[serde(default)]
+    pub address: String,
 }
 
 /// One counted value.

@@ -12,6 +12,7 @@ pub mod config;
 pub mod demo;
 pub mod keys_file;
 mod memory;
+mod names;
 pub mod probe;
 pub mod run;
 pub mod service;

@@ -7,7 +7,7 @@ mod message;
 mod rounds;
 
 use crate::clock::Clock;
-use crate::config::Probe;
+use crate::config::{Named, Probe};
 use crate::worker::{Command, Heard};
 use admin::api::peers::AdminOrder;
 use admin::{Kind, PeerStatus, Problem};
@@ -42,6 +42,8 @@ pub struct Parts {
     pub heard: mpsc::Receiver<Heard>,
     /// The process's clock.
     pub clock: Clock,
+    /// The peers that are given by a host name.
+    pub names: Arc<ArcSwap<Vec<Named>>>,
 }
 
 /// What is known of the peers, and the way to decide about them.
@@ -201,7 +203,8 @@ impl Prober {
     }
 
     fn decide(&mut self, peer: &str, decided: &Decided) -> Result<(), SetFault> {
-        let places = self.rounds.set_admin(peer, decided);
+        let mut places = self.rounds.set_admin(peer, decided);
+        places.extend(self.without_address().filter(|named| named.is_called(peer)).map(|named| named.text));
         if places.is_empty() {
             return Err(SetFault::Unknown(peer.to_owned()));
         }
@@ -214,8 +217,34 @@ impl Prober {
 
     fn follow(&mut self) {
         self.settings = self.parts.settings.load_full();
-        let admins = &self.admins;
-        self.rounds.follow(self.parts.clock.now(), &self.settings, |peer| admins.of(&peer.to_string()));
+        let (admins, names) = (&self.admins, self.parts.names.load());
+        self.rounds.follow(self.parts.clock.now(), &self.settings, |peer| {
+            let named = names.iter().find(|named| named.peer == Some(*peer));
+            let name = named.map_or_else(|| peer.to_string(), |named| named.text.clone());
+            let decided = admins.of(&name);
+            (name, decided)
+        });
+    }
+
+    /// Peers whose name has no address yet.
+    fn without_address(&self) -> impl Iterator<Item = Named> + use<> {
+        let names = self.parts.names.load_full();
+        (0..names.len()).filter_map(move |at| names.get(at).filter(|named| named.peer.is_none()).cloned())
+    }
+
+    fn unplaced(&self, named: &Named) -> PeerStatus {
+        let decided = self.admins.of(&named.text);
+        PeerStatus {
+            party: named.party.to_string(),
+            peer: named.text.clone(),
+            admin: decided.admin().as_str().to_owned(),
+            health: Health::Unknown.as_str().to_owned(),
+            standing: "no_address".to_owned(),
+            reason: decided.reason,
+            set_by: decided.by,
+            evidence: "its name has no address yet".to_owned(),
+            ..PeerStatus::default()
+        }
     }
 
     fn tell(&self, changed: &[Changed]) {
@@ -232,7 +261,8 @@ impl Prober {
 
     /// Tells the worker and whoever asks what is known now. False when the worker is gone.
     async fn publish(&mut self, now: Time) -> bool {
-        let peers = self.rounds.watched().iter().map(|watched| status(watched, now)).collect();
+        let placed = self.rounds.watched().iter().map(|watched| status(watched, now));
+        let peers = placed.chain(self.without_address().map(|named| self.unplaced(&named))).collect();
         self.known.store(Arc::new(peers));
         let states = self.rounds.states();
         if states != self.told {
@@ -242,9 +272,9 @@ impl Prober {
             }
         }
         for (name, answer) in self.decided.drain(..) {
-            let about = self.rounds.watched().iter().filter(|watched| watched.is_named(&name));
+            let is_it = |peer: &&PeerStatus| peer.party == name || peer.peer == name;
             // Who asked may be gone; it is done all the same.
-            drop(answer.send(Ok(about.map(|watched| status(watched, now)).collect())));
+            drop(answer.send(Ok(self.known.load().iter().filter(is_it).cloned().collect())));
         }
         true
     }
@@ -261,6 +291,7 @@ fn status(watched: &Watched, now: Time) -> PeerStatus {
         set_by: watched.decided.by.clone(),
         evidence: watched.evidence.map(told).unwrap_or_default(),
         since_s: now.since(watched.since).as_secs(),
+        address: watched.peer.address.to_string(),
     }
 }
 

@@ -9,6 +9,7 @@ mod records;
 use crate::cli::explain;
 use crate::clock::Clock;
 use crate::config::Configuration;
+use crate::names::Names;
 use crate::probe::{self, Peers};
 use crate::tcp::{self, Streams};
 use crate::udp::{self, Interfaces, OpenFault};
@@ -47,6 +48,7 @@ pub struct Service {
     ended: oneshot::Receiver<io::Result<()>>,
     access: DirectoryAccess,
     peers: Peers,
+    names: Arc<Names>,
     tasks: Vec<JoinHandle<()>>,
     recorder: Recorder,
     socket: Option<PathBuf>,
@@ -115,7 +117,9 @@ impl Service {
         keys: KeyRing,
         watch: Option<SyncSender<Seen>>,
     ) -> Result<Service, StartFault> {
+        let written = configuration.clone();
         let Configuration { core, state_dir, database, metrics_listen, admin: people, probe, records, .. } = configuration;
+        let keys = Arc::new(keys);
         let settings = Arc::new(core);
         let exporter = Arc::new(Exporter::new().map_err(|fault| StartFault::Metrics(io::Error::other(fault)))?);
         let metrics = bind_metrics(metrics_listen).await?;
@@ -138,12 +142,17 @@ impl Service {
         let streams = start_streams(tcp, &told, &interfaces).map_err(StartFault::Worker)?;
         let (commands, orders) = mpsc::channel(COMMANDS);
         let (hears, heard) = mpsc::channel(probe::HEARD);
+        let in_force = InForce { told: Arc::clone(&told), commands: commands.clone() };
+        let names = Names::new(written, Arc::clone(&keys), in_force);
         let (settings_now, clock) = (Arc::clone(&told.settings), told.clock);
-        let probing = probe::Parts { settings: settings_now, probe, commands: commands.clone(), heard, clock };
+        let commanding = commands.clone();
+        let names_now = Arc::clone(names.published());
+        let probing =
+            probe::Parts { settings: settings_now, probe, commands: commanding, heard, clock, names: names_now };
         let (peers, probing) = probe::start(probing, &state_dir);
         let (tap, recorder) = records::start(records, &told).map_err(StartFault::Worker)?;
         let parts = Parts {
-            keys: Arc::new(keys),
+            keys: Arc::clone(&keys),
             directory: access.watcher.published().clone(),
             interfaces: Arc::clone(&interfaces),
             sockets: udp,
@@ -164,6 +173,7 @@ impl Service {
             watcher: access.watcher.clone(),
             exporter: Arc::clone(&exporter),
             calls: recorder.calls().clone(),
+            names: Arc::clone(&names),
         });
         let mut tasks = vec![
             tokio::spawn(async {
@@ -174,6 +184,7 @@ impl Service {
             tokio::spawn(follow_interfaces(Arc::clone(&told), interfaces)),
             tokio::spawn(keep_up(exporter)),
             tokio::spawn(probing),
+            tokio::spawn(Arc::clone(&names).follow()),
         ];
         if let Some(listener) = metrics {
             tasks.push(tokio::spawn(async {
@@ -183,19 +194,16 @@ impl Service {
             }));
         }
         let socket = Some(state_dir.join(admin::SOCKET_NAME));
-        Ok(Service { told, peers, commands, ended, access, tasks, recorder, socket, admin })
+        Ok(Service { told, names, peers, commands, ended, access, tasks, recorder, socket, admin })
     }
 
     /// Takes a configuration that has been read again. Listeners are sockets: they stay as they are until a restart.
     pub async fn apply(&self, configuration: Configuration, keys: KeyRing) {
-        let Configuration { mut core, database, probe, .. } = configuration;
-        if core.listeners != self.told.listeners {
+        let (database, probe) = (configuration.database.clone(), configuration.probe.clone());
+        if configuration.core.listeners != self.told.listeners {
             tracing::warn!("sip.listen has changed: listeners change with a restart only, the old ones stay");
-            keep_listeners(&mut core, &self.told.listeners);
         }
-        let settings = Arc::new(core);
-        self.told.settings.store(Arc::clone(&settings));
-        self.command(Command::Apply(settings, Arc::new(keys))).await;
+        self.names.apply(configuration, Arc::new(keys)).await;
         self.peers.apply(probe).await;
         if **self.told.database.load() != database {
             self.told.database.store(Arc::new(database.clone()));
@@ -286,6 +294,27 @@ impl Service {
 
     async fn command(&self, command: Command) {
         if self.commands.send(command).await.is_err() {
+            tracing::error!("the worker has ended and takes no command");
+        }
+    }
+}
+
+/// The way to put settings in force while the service runs.
+#[derive(Clone, Debug)]
+pub(crate) struct InForce {
+    told: Arc<Told>,
+    commands: mpsc::Sender<Command>,
+}
+
+impl InForce {
+    /// Listeners are sockets: they stay as they are.
+    pub(crate) async fn put(&self, mut core: Settings, keys: Arc<KeyRing>) {
+        if core.listeners != self.told.listeners {
+            keep_listeners(&mut core, &self.told.listeners);
+        }
+        let settings = Arc::new(core);
+        self.told.settings.store(Arc::clone(&settings));
+        if self.commands.send(Command::Apply(settings, keys)).await.is_err() {
             tracing::error!("the worker has ended and takes no command");
         }
     }

@@ -42,6 +42,7 @@ fn status() -> Status {
             set_by: "asha".into(),
             evidence: "3 probes missed in a row".into(),
             since_s: 65,
+            address: "10.10.10.2:5060".into(),
         }],
         counters: vec![
             Count {

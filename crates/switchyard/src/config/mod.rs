@@ -17,7 +17,7 @@ mod tests;
 
 pub use document::Variables;
 pub use fault::{Fault, Faults, Key, Place};
-pub use resolve::{Configuration, Probe, Records};
+pub use resolve::{Answers, Configuration, Dns, Named, Probe, Records, Written};
 
 use document::Document;
 use std::io::Read;
@@ -37,10 +37,19 @@ pub fn load(path: &Path) -> Result<Configuration, Faults> {
 
 /// Resolves the text of a file; `file` is what faults call it.
 pub fn read(file: &str, text: &str, variables: Variables<'_>) -> Result<Configuration, Faults> {
+    read_with(file, text, variables, &Answers::new())
+}
+
+/// The same with the addresses of host names. A name without one is no fault: its peer is not there yet.
+fn read_with(file: &str, text: &str, variables: Variables<'_>, answers: &Answers) -> Result<Configuration, Faults> {
     let (read, mut faults) = Document::read(text, variables);
-    let configuration = read.map(|(document, settings)| resolve::resolve(&document, &settings, variables, &mut faults));
+    let configuration =
+        read.map(|(document, settings)| resolve::resolve(&document, &settings, variables, answers, &mut faults));
     match configuration {
-        Some(configuration) if faults.is_empty() => Ok(configuration),
+        Some(configuration) if faults.is_empty() => {
+            let written = Written { file: file.to_owned(), text: text.to_owned() };
+            Ok(Configuration { written, ..configuration })
+        }
         _ => Err(Faults::new(file, faults)),
     }
 }

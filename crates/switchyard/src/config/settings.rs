@@ -43,6 +43,8 @@ pub struct Settings {
     pub probe: ProbeSettings,
     /// What is kept of calls.
     pub records: RecordsSettings,
+    /// Who is asked for host names.
+    pub dns: DnsSettings,
     /// RFC 3261's timers, and ours.
     pub timers: TimersSettings,
     /// Numbers on tables.
@@ -283,6 +285,16 @@ pub struct ProbeSettings {
     pub unwilling: Vec<String>,
 }
 
+/// `[dns]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DnsSettings {
+    /// The servers that are asked for host names: `IP:PORT`; those of the system unless given.
+    pub servers: Vec<String>,
+    /// How long a server may take to answer.
+    pub timeout: String,
+}
+
 /// `[timers]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -361,6 +373,7 @@ impl Default for Settings {
             database: DatabaseSettings::default(),
             probe: ProbeSettings::default(),
             records: RecordsSettings::default(),
+            dns: DnsSettings::default(),
             timers: TimersSettings::default(),
             metrics: MetricsSettings::default(),
             admin: AdminSettings::default(),
@@ -473,6 +486,12 @@ impl Default for ProbeSettings {
             calls_failed: 3,
             unwilling: vec!["503".into()],
         }
+    }
+}
+
+impl Default for DnsSettings {
+    fn default() -> Self {
+        DnsSettings { servers: Vec::new(), timeout: "2s".into() }
     }
 }
 

@@ -27,6 +27,11 @@ impl fmt::Display for Summary<'_> {
         for party in &core.parties {
             self.party(f, party)?;
         }
+        let named = &self.configuration.named;
+        if !named.is_empty() {
+            let names = named.iter().map(|named| format!("{} of {}", named.text, named.party));
+            writeln!(f, "  looks up     {}", joined(names))?;
+        }
         let unknown = match core.dispatch.unknown_did {
             UnknownDid::Refuse(status) => status.to_string(),
             UnknownDid::Environment(environment) => environment.to_string(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// What [`endpoint`] reads.
 pub(crate) const ENDPOINT: &str = "udp:IP:PORT or tcp:IP:PORT";
 /// What [`peer`] reads.
-pub(crate) const PEER: &str = "udp:IP:PORT, tcp:IP:PORT or auto:IP:PORT";
+pub(crate) const PEER: &str = "udp:IP:PORT, tcp:IP:PORT or auto:IP:PORT, or a host name in place of IP";
 /// What [`source`] reads.
 pub(crate) const SOURCE: &str = "IP or IP:PORT";
 /// What [`duration`] reads.
@@ -31,6 +31,23 @@ pub fn peer(text: &str) -> Option<(Transport, SocketAddr, bool)> {
         Some(address) => endpoint(&format!("udp:{address}")).map(|(transport, address)| (transport, address, true)),
         None => endpoint(text).map(|(transport, address)| (transport, address, false)),
     }
+}
+
+/// `udp:pbx.example.net:5060`: the transport, the host, the port, and whether it goes by size. What could be an address
+/// written badly is none.
+pub fn named_peer(text: &str) -> Option<(Transport, &str, u16, bool)> {
+    let (word, place) = text.split_once(':')?;
+    let (transport, is_auto) = match word {
+        "udp" => (Transport::Udp, false),
+        "tcp" => (Transport::Tcp, false),
+        "auto" => (Transport::Udp, true),
+        _ => return None,
+    };
+    let (host, port) = place.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|port| *port != 0)?;
+    let last = host.rsplit('.').next()?;
+    let is_name = super::resolve::is_host_name(host) && !last.bytes().all(|byte| byte.is_ascii_digit());
+    is_name.then_some((transport, host, port, is_auto))
 }
 
 /// `10.10.10.2`, `10.10.10.2:5060`, `fd00::2`, `[fd00::2]:5060`. `None` is anything else, port 0 too.
@@ -118,6 +135,18 @@ mod tests {
             assert_eq!(peer(wrong), None, "{wrong}");
         }
         assert_eq!(endpoint("auto:10.10.10.1:5060"), None, "no socket listens on auto");
+    }
+
+    #[test]
+    fn peers_by_name() {
+        let named = named_peer("udp:pbx.example.net:5060");
+        assert_eq!(named, Some((Transport::Udp, "pbx.example.net", 5060, false)));
+        assert_eq!(named_peer("auto:pbx:5070"), Some((Transport::Udp, "pbx", 5070, true)));
+        for wrong in
+            ["udp:10.10.10.3:5060", "udp:10.10.10:5060", "udp:pbx", "udp:pbx:0", "udp:PBX:1", "tls:pbx:1", "udp::1"]
+        {
+            assert_eq!(named_peer(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

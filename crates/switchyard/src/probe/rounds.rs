@@ -14,6 +14,8 @@ use std::time::Duration;
 pub(crate) struct Watched {
     pub(crate) party: Box<str>,
     pub(crate) peer: Peer,
+    /// As the configuration writes it.
+    pub(crate) name: String,
     pub(crate) decided: Decided,
     pub(crate) evidence: Option<Evidence>,
     pub(crate) since: Time,
@@ -50,7 +52,7 @@ impl Rounds {
     }
 
     /// Takes the peers of a configuration: new ones come, old ones go, and those that stay keep what is known of them.
-    pub(crate) fn follow(&mut self, now: Time, settings: &Settings, mut kept: impl FnMut(&Peer) -> Decided) {
+    pub(crate) fn follow(&mut self, now: Time, settings: &Settings, mut kept: impl FnMut(&Peer) -> (String, Decided)) {
         let mut old = std::mem::take(&mut self.watched);
         for party in &settings.parties {
             for peer in &party.peers {
@@ -59,10 +61,11 @@ impl Rounds {
                 }
                 let known = old.iter().position(|known| known.peer == *peer).map(|at| old.swap_remove(at));
                 self.watched.push(known.unwrap_or_else(|| {
-                    let decided = kept(peer);
+                    let (name, decided) = kept(peer);
                     Watched {
                         party: party.name.clone(),
                         peer: *peer,
+                        name,
                         decided,
                         evidence: None,
                         since: now,
@@ -176,12 +179,12 @@ impl Rounds {
 impl Watched {
     /// `udp:10.10.10.1:5070`, as the configuration writes it.
     pub(crate) fn place(&self) -> String {
-        self.peer.to_string()
+        self.name.clone()
     }
 
     /// True for the peer's own name, and for its party's.
     pub(crate) fn is_named(&self, name: &str) -> bool {
-        *self.party == *name || self.place() == name
+        *self.party == *name || self.name == name
     }
 
     pub(crate) fn state(&self) -> State {

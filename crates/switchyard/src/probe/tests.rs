@@ -31,6 +31,7 @@ impl Bench {
             commands,
             heard: hears,
             clock: Clock::start(),
+            names: Arc::default(),
         };
         let (peers, running) = start(parts, folder.path());
         Bench { peers, commands: ordered, heard, folder, task: tokio::spawn(running) }

@@ -1,6 +1,7 @@
 //! What is read when somebody scrapes: the state of the service, and of the process as the kernel sees it.
 
 use super::Told;
+use crate::names::Names;
 use admin::Readiness;
 use std::fs;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ pub(super) struct Observed {
     pub(super) watcher: Watcher,
     pub(super) exporter: Arc<Exporter>,
     pub(super) calls: Calls,
+    pub(super) names: Arc<Names>,
 }
 
 impl admin::Observed for Observed {
@@ -56,6 +58,7 @@ impl Observed {
             flag(&catalogue::DATABASE_DOWN, sync.fault.is_some()),
             flag(&catalogue::GUARD_HOLDS, sync.held.is_some()),
             flag(&catalogue::FROM_SNAPSHOT, sync.is_from_snapshot),
+            Reading::new(&catalogue::NAMES_FAILING, float(self.names.failing())),
             Reading::new(&catalogue::SNAPSHOTS_FAILED, float(sync.snapshots_failed)),
         ];
         readings.extend(sync.age.map(|age| Reading::new(&catalogue::AGE_SECONDS, age.as_secs_f64())));

@@ -74,6 +74,11 @@ pub static RECORD_FACTS_LOST: Family = Family {
 pub static JOURNAL_CALLS: Family = gauge("switchyard_journal_calls", "Calls that the journal holds.");
 /// The journal's bytes.
 pub static JOURNAL_BYTES: Family = gauge("switchyard_journal_bytes", "Bytes that the journal takes.");
+/// Host names without a good answer.
+pub static NAMES_FAILING: Family = gauge(
+    "switchyard_names_failing",
+    "Host names of peers whose last look-up failed or was refused; the addresses known before stay in force.",
+);
 /// Resident memory.
 pub static RESIDENT_BYTES: Family =
     gauge("switchyard_resident_memory_bytes", "Memory of the process that is resident.");
@@ -86,7 +91,7 @@ pub static CPU_SECONDS: Family = Family {
 };
 
 /// What is read when somebody asks, and counted by nobody.
-pub static READINGS: [&Family; 22] = [
+pub static READINGS: [&Family; 23] = [
     &BUILD,
     &UPTIME_SECONDS,
     &READY,
@@ -106,6 +111,7 @@ pub static READINGS: [&Family; 22] = [
     &RECORD_FACTS_LOST,
     &JOURNAL_CALLS,
     &JOURNAL_BYTES,
+    &NAMES_FAILING,
     &RESIDENT_BYTES,
     &OPEN_FILES,
     &CPU_SECONDS,

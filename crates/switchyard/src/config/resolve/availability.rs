@@ -45,7 +45,12 @@ impl Resolver<'_, '_> {
                 status => failover_statuses.push(status),
             }
         }
-        Availability { weights: weights.to_vec(), failover_statuses, when_down: WhenDown::Reject }
+        // A peer without an address is not among the party's: its weight is not among the weights.
+        let is_there = |(at, weight): (usize, &u16)| {
+            side.peers.get(at).is_none_or(|text| self.has_address(text)).then_some(*weight)
+        };
+        let weights = weights.iter().enumerate().filter_map(is_there).collect();
+        Availability { weights, failover_statuses, when_down: WhenDown::Reject }
     }
 
     /// What each environment's calls get while no target is usable. A server of announcements becomes a party of its own.

@@ -5,10 +5,12 @@ mod availability;
 mod database;
 mod identity;
 mod load;
+mod names;
 mod parties;
 mod records;
 
 pub use availability::Probe;
+pub use names::{Answers, Dns, Named, Written};
 pub use records::Records;
 
 use super::ENVIRONMENT_VARIABLE;
@@ -53,6 +55,12 @@ pub struct Configuration {
     pub fallback_dids: Vec<(PartyId, Number)>,
     /// The organisation, by name or id, that a trunk's fallback DID may belong to.
     pub fallback_owners: Vec<(PartyId, String)>,
+    /// Peers that are given by a host name. Those without an address are not among the core's.
+    pub named: Vec<Named>,
+    /// Who is asked for the addresses of host names.
+    pub dns: Dns,
+    /// The file that this comes from.
+    pub written: Written,
 }
 
 /// Resolves `settings`. With a new fault among `faults` the result is not to be used.
@@ -60,9 +68,10 @@ pub(crate) fn resolve(
     document: &Document<'_>,
     settings: &Settings,
     variables: Variables<'_>,
+    answers: &Answers,
     faults: &mut Vec<Fault>,
 ) -> Configuration {
-    let mut resolver = Resolver { document, faults };
+    let mut resolver = Resolver { document, faults, answers, named: Vec::new() };
     let environment = resolver.environment(settings, variables);
     let listeners = resolver.listeners(&settings.sip);
     let numbering = resolver.numbering(&settings.numbering);
@@ -100,6 +109,9 @@ pub(crate) fn resolve(
         admin: resolver.admin(&settings.admin),
         fallback_dids: sides.fallback_dids,
         fallback_owners: sides.fallback_owners,
+        dns: resolver.dns(&settings.dns),
+        named: resolver.named,
+        written: Written::default(),
     }
 }
 
@@ -107,6 +119,10 @@ pub(crate) fn resolve(
 struct Resolver<'d, 't> {
     document: &'d Document<'t>,
     faults: &'d mut Vec<Fault>,
+    /// What is known of host names.
+    answers: &'d Answers,
+    /// The peers that have one, as far as they have been read.
+    named: Vec<Named>,
 }
 
 impl Resolver<'_, '_> {
@@ -321,7 +337,7 @@ fn environment_named(text: &str) -> Option<Environment> {
 }
 
 /// Lower case letters, digits, `-` and `.`, as a host name has them.
-fn is_host_name(name: &str) -> bool {
+pub(super) fn is_host_name(name: &str) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')

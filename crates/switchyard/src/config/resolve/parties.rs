@@ -1,6 +1,6 @@
 //! Trunks and environments: their peers, their sources, and who could be taken for whom.
 
-use super::Resolver;
+use super::{Named, Resolver};
 use crate::config::fault::Key;
 use crate::config::settings::{EnvironmentSettings, Settings, TrunkSettings};
 use crate::config::{limits, value};
@@ -204,10 +204,7 @@ impl Resolver<'_, '_> {
         let mut peers: Vec<Peer> = Vec::new();
         for (index, text) in side.peers.iter().enumerate() {
             let key = list.index(index);
-            let Some((transport, address, is_auto)) = value::peer(text) else {
-                self.refuse(&key, text, value::PEER);
-                continue;
-            };
+            let Some((transport, address, is_auto)) = self.address(side, &key, text) else { continue };
             if let Some(why) = value::not_a_host(address.ip()) {
                 self.refuse_since(&key, text, "the address of one host", why);
                 continue;
@@ -223,8 +220,26 @@ impl Resolver<'_, '_> {
             });
             // Without a listener there is a fault already; any id does for the checks that follow.
             peers.push(Peer { transport, address, listener: listener.unwrap_or(ListenerId(0)), by_size });
+            if let (Some(named), true) = (self.named.last_mut(), value::named_peer(text).is_some()) {
+                named.peer = peers.last().copied();
+            }
         }
         peers
+    }
+
+    /// Where a peer is, and whether it goes by size; `None` where it has a fault, or a host name without an address.
+    fn address(&mut self, side: &Side<'_>, key: &Key, text: &str) -> Option<(Transport, SocketAddr, bool)> {
+        if let Some(written) = value::peer(text) {
+            return Some(written);
+        }
+        let Some((transport, host, port, is_auto)) = value::named_peer(text) else {
+            self.refuse(key, text, value::PEER);
+            return None;
+        };
+        let (party, host) = (side.name.into(), host.to_owned());
+        let address = self.answers.get(&host).map(|ip| (transport, SocketAddr::new(*ip, port), is_auto));
+        self.named.push(Named { party, text: text.to_owned(), host, peer: None });
+        address
     }
 
     /// Where a side's datagrams end and its streams begin.

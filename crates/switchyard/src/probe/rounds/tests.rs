@@ -29,7 +29,7 @@ impl Stage {
     fn new() -> Stage {
         let settings = settings();
         let mut rounds = Rounds::new(probe());
-        rounds.follow(Time(0), &settings, |_| Decided::default());
+        rounds.follow(Time(0), &settings, |peer| (peer.to_string(), Decided::default()));
         Stage { rounds, settings, changed: Vec::new(), count: 0, now: Time(0) }
     }
 
