@@ -42,6 +42,8 @@ pub struct Called {
     pub failed: Vec<String>,
     /// Calls that were answered by more than one party.
     pub answered_twice: usize,
+    /// Calls that got 503 and went the other way.
+    pub diverted: usize,
 }
 
 /// A request that is sent again until it is answered.
@@ -84,12 +86,20 @@ enum State {
 struct Call {
     id: String,
     state: State,
+    /// Where its requests go: the proxy, or the other way.
+    at: SocketAddrV4,
     /// The ACK of each 2xx, by its To tag.
     acks: BTreeMap<String, String>,
 }
 
 /// Places calls from `socket` by way of `proxy`, and waits for the end of all.
 pub fn call(socket: &UdpSocket, proxy: SocketAddrV4, plan: Plan<'_>) -> Called {
+    call_by(socket, proxy, None, plan)
+}
+
+/// The same for a gateway that has another way: a call that gets 503 goes there, as a gateway does that is told to send
+/// nothing here at all.
+pub fn call_by(socket: &UdpSocket, proxy: SocketAddrV4, other: Option<SocketAddrV4>, plan: Plan<'_>) -> Called {
     socket.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
     let own = socket.local_addr().unwrap();
     let (begun, mut slot) = (Instant::now(), vec![0; 65_536]);
@@ -100,17 +110,25 @@ pub fn call(socket: &UdpSocket, proxy: SocketAddrV4, plan: Plan<'_>) -> Called {
             let id = format!("{}@{own}", calls.len());
             by_id.insert(id.clone(), calls.len());
             let invite = request("INVITE", &format!("sip:{}@{proxy}", plan.number), own, &id, None);
-            calls.push(Call { id, state: State::Inviting(Pending::new(invite, now, TIMEOUT)), acks: BTreeMap::new() });
+            let state = State::Inviting(Pending::new(invite, now, TIMEOUT));
+            calls.push(Call { id, state, at: proxy, acks: BTreeMap::new() });
         }
         for call in &mut calls {
-            if let Err(why) = call.tick(now, |bytes| drop(socket.send_to(bytes.as_bytes(), proxy))) {
+            let at = call.at;
+            if let Err(why) = call.tick(now, |bytes| drop(socket.send_to(bytes.as_bytes(), at))) {
                 called.failed.push(format!("{}: {why}", call.id));
             }
         }
         while let Ok((size, _)) = socket.recv_from(&mut slot) {
             let text = String::from_utf8_lossy(slot.get(..size).unwrap_or_default()).into_owned();
             let Some(call) = by_id.get(value(&text, "Call-ID")).and_then(|at| calls.get_mut(*at)) else { continue };
-            let send = |bytes: &str| drop(socket.send_to(bytes.as_bytes(), proxy));
+            let at = call.at;
+            let send = |bytes: &str| drop(socket.send_to(bytes.as_bytes(), at));
+            if let Some(other) = other.filter(|other| call.is_to_go_elsewhere(&text, *other)) {
+                call.divert(&text, own, plan.number, other, send);
+                called.diverted += 1;
+                continue;
+            }
             match call.take(&text, own, plan.hold, send) {
                 Ok(ended) => called.completed += usize::from(ended),
                 Err(why) => called.failed.push(format!("{}: {why}", call.id)),
@@ -128,6 +146,22 @@ fn count(calls: usize) -> u32 {
 }
 
 impl Call {
+    fn is_to_go_elsewhere(&self, text: &str, other: SocketAddrV4) -> bool {
+        let is_new = matches!(self.state, State::Inviting(_) | State::Ringing(_));
+        is_new && self.at != other && text.starts_with("SIP/2.0 503 ")
+    }
+
+    /// Confirms the 503 and calls again, elsewhere.
+    fn divert(&mut self, text: &str, own: SocketAddr, number: &str, other: SocketAddrV4, send: impl Fn(&str)) {
+        let (uri, branch) = (format!("sip:{number}@{}", self.at), format!("z9hG4bK-INVITE-{}", self.id));
+        let ack = request("ACK", &uri, own, &self.id, Some(text));
+        send(&ack.replace(&format!("z9hG4bK-ACK-{}", self.id), &branch));
+        self.at = other;
+        let invite = request("INVITE", &format!("sip:{number}@{other}"), own, &self.id, None);
+        let invite = invite.replace(&branch, &format!("{branch}-elsewhere"));
+        self.state = State::Inviting(Pending::new(invite, Instant::now(), TIMEOUT));
+    }
+
     fn tick(&mut self, now: Instant, send: impl Fn(&str)) -> Result<(), &'static str> {
         let failed = match &mut self.state {
             State::Inviting(pending) => {

@@ -1,14 +1,14 @@
 //! The addresses of peers that are given by a host name: looked up beside the calls, again when their time is over, and
 //! kept when nobody answers (row W9). An answer that the configuration cannot have is refused, and the old one stays.
 //!
-//! It asks for A records alone. SRV and AAAA records have their place in [`look_up`]: what is known of a name is a value.
+//! It asks for A records alone. SRV and AAAA records have their place in [`dns::look_up`]: what is known of a name is a value.
+
+mod dns;
 
 use crate::config::{Answers, Configuration, Dns, Named};
 use crate::service::InForce;
 use arc_swap::ArcSwap;
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use dns::Found;
 use proxy::KeyRing;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -23,12 +23,10 @@ const RETRY: Duration = Duration::from_secs(5);
 /// An answer counts for no less and for no more, whatever its time to live.
 const TTL_MIN: Duration = Duration::from_secs(1);
 const TTL_MAX: Duration = Duration::from_secs(3_600);
-/// How often one look-up tries a server.
-const TRIES: usize = 2;
 
 /// The names of the configuration in force, and what is known of them.
 #[derive(Debug)]
-pub struct Names {
+pub(crate) struct Names {
     state: Mutex<State>,
     in_force: InForce,
     /// The peers that have names, for those who show and measure them.
@@ -46,9 +44,6 @@ struct State {
     due: BTreeMap<String, Instant>,
     failing: BTreeSet<String>,
 }
-
-/// What a look-up found: addresses, and how long they count.
-type Found = Result<(Vec<IpAddr>, Duration), String>;
 
 impl Names {
     /// Of a configuration that is in force already, without any address.
@@ -93,7 +88,6 @@ impl Names {
 
     /// Looks names up for as long as the process lives.
     pub(crate) async fn follow(self: Arc<Names>) {
-        let mut resolver: Option<(Dns, Arc<TokioResolver>)> = None;
         loop {
             let (dns, hosts, next) = self.due().await;
             if hosts.is_empty() {
@@ -103,15 +97,12 @@ impl Names {
                 }
                 continue;
             }
-            if resolver.as_ref().is_none_or(|(of, _)| *of != dns) {
-                resolver = resolver_of(&dns).map(|made| (dns.clone(), Arc::new(made)));
-            }
+            let servers = if dns.servers.is_empty() { dns::system_servers() } else { dns.servers };
             let mut asked = JoinSet::new();
             for host in hosts {
-                let resolver = resolver.as_ref().map(|(_, resolver)| Arc::clone(resolver));
-                let timeout = dns.timeout;
+                let (servers, timeout) = (servers.clone(), dns.timeout);
                 asked.spawn(async move {
-                    let found = look_up(resolver, &host, timeout).await;
+                    let found = dns::look_up(&servers, &host, timeout).await;
                     (host, found)
                 });
             }
@@ -184,40 +175,4 @@ impl State {
         (self.configuration, self.answers) = (settled, with);
         Ok(true)
     }
-}
-
-fn resolver_of(dns: &Dns) -> Option<TokioResolver> {
-    let mut builder = if dns.servers.is_empty() {
-        TokioResolver::builder_tokio()
-            .inspect_err(|error| tracing::error!(%error, "the system says no DNS server"))
-            .ok()?
-    } else {
-        let servers = dns.servers.iter().map(|server| {
-            let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
-                connection.port = server.port();
-                connection
-            });
-            NameServerConfig::new(server.ip(), true, connections.to_vec())
-        });
-        let config = ResolverConfig::from_name_servers(servers.collect());
-        TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-    };
-    let options = builder.options_mut();
-    options.timeout = dns.timeout;
-    options.attempts = TRIES;
-    options.ip_strategy = LookupIpStrategy::Ipv4Only;
-    // What is known is kept here, and asked for when its time is over.
-    options.cache_size = 0;
-    builder.build().inspect_err(|error| tracing::error!(%error, "names cannot be looked up")).ok()
-}
-
-async fn look_up(resolver: Option<Arc<TokioResolver>>, host: &str, timeout: Duration) -> Found {
-    let Some(resolver) = resolver else { return Err("no DNS server is known".to_owned()) };
-    // With the dot at its end it is looked up as it is, in no search domain.
-    let asked = resolver.lookup_ip(format!("{host}."));
-    let tries = u32::try_from(TRIES).unwrap_or(u32::MAX);
-    let answer = tokio::time::timeout(timeout * tries * 2, asked).await.map_err(|_| "no answer in time".to_owned())?;
-    let answer = answer.map_err(|error| error.to_string())?;
-    let ttl = answer.valid_until().saturating_duration_since(Instant::now());
-    Ok((answer.iter().collect(), ttl))
 }

@@ -3,8 +3,11 @@
 
 mod admin_listener;
 mod drain;
+mod in_force;
 mod readings;
 mod records;
+
+pub(crate) use in_force::InForce;
 
 use crate::cli::explain;
 use crate::clock::Clock;
@@ -17,7 +20,6 @@ use crate::worker::{self, Command, Parts, Seen};
 use admin::{Api, BindFault, Count, DirectoryStatus, ListenerStatus, PartyStatus, Status, Tokens};
 use admin_listener::AdminListener;
 use arc_swap::{ArcSwap, ArcSwapOption};
-use proxy::settings::BySize;
 use proxy::{KeyRing, Listener, ListenerId, Party, Peer, Role, Settings, Transport};
 use std::io;
 use std::net::SocketAddr;
@@ -118,7 +120,8 @@ impl Service {
         watch: Option<SyncSender<Seen>>,
     ) -> Result<Service, StartFault> {
         let written = configuration.clone();
-        let Configuration { core, state_dir, database, metrics_listen, admin: people, probe, records, .. } = configuration;
+        let Configuration { core, state_dir, database, metrics_listen, admin: people, probe, records, .. } =
+            configuration;
         let keys = Arc::new(keys);
         let settings = Arc::new(core);
         let exporter = Arc::new(Exporter::new().map_err(|fault| StartFault::Metrics(io::Error::other(fault)))?);
@@ -128,27 +131,21 @@ impl Service {
         let api = admin::bind(&state_dir).await?;
         let watcher = sync::start(database.clone()).await?;
         let access = DirectoryAccess { watcher: watcher.clone(), writes: Arc::new(Writes::new(&database, watcher)?) };
-        let told = Arc::new(Told {
-            clock: Clock::start(),
-            settings: Arc::new(ArcSwap::new(Arc::clone(&settings))),
-            database: ArcSwap::from_pointee(database),
-            listeners: settings.listeners.clone(),
-            counters: Arc::new(exporter.counters()),
-            draining: AtomicBool::new(false),
-            ending: AtomicBool::new(false),
-            drain: ArcSwapOption::empty(),
-        });
+        let told = Arc::new(Told::new(&settings, database, exporter.counters()));
         let interfaces = Arc::new(ArcSwap::from_pointee(Interfaces::resolve(&settings.interfaces)));
         let streams = start_streams(tcp, &told, &interfaces).map_err(StartFault::Worker)?;
         let (commands, orders) = mpsc::channel(COMMANDS);
         let (hears, heard) = mpsc::channel(probe::HEARD);
         let in_force = InForce { told: Arc::clone(&told), commands: commands.clone() };
         let names = Names::new(written, Arc::clone(&keys), in_force);
-        let (settings_now, clock) = (Arc::clone(&told.settings), told.clock);
-        let commanding = commands.clone();
-        let names_now = Arc::clone(names.published());
-        let probing =
-            probe::Parts { settings: settings_now, probe, commands: commanding, heard, clock, names: names_now };
+        let probing = probe::Parts {
+            settings: Arc::clone(&told.settings),
+            probe,
+            commands: commands.clone(),
+            heard,
+            clock: told.clock,
+            names: Arc::clone(names.published()),
+        };
         let (peers, probing) = probe::start(probing, &state_dir);
         let (tap, recorder) = records::start(records, &told).map_err(StartFault::Worker)?;
         let parts = Parts {
@@ -176,22 +173,15 @@ impl Service {
             names: Arc::clone(&names),
         });
         let mut tasks = vec![
-            tokio::spawn(async {
-                if let Err(error) = answer.await {
-                    tracing::error!(%error, "the status socket is closed");
-                }
-            }),
+            tokio::spawn(until_closed("the status socket", answer)),
             tokio::spawn(follow_interfaces(Arc::clone(&told), interfaces)),
             tokio::spawn(keep_up(exporter)),
             tokio::spawn(probing),
             tokio::spawn(Arc::clone(&names).follow()),
         ];
         if let Some(listener) = metrics {
-            tasks.push(tokio::spawn(async {
-                if let Err(error) = admin::serve_observed(listener, observed, std::future::pending()).await {
-                    tracing::error!(%error, "the listener of /metrics is closed");
-                }
-            }));
+            let serving = admin::serve_observed(listener, observed, std::future::pending());
+            tasks.push(tokio::spawn(until_closed("the listener of /metrics", serving)));
         }
         let socket = Some(state_dir.join(admin::SOCKET_NAME));
         Ok(Service { told, names, peers, commands, ended, access, tasks, recorder, socket, admin })
@@ -299,28 +289,20 @@ impl Service {
     }
 }
 
-/// The way to put settings in force while the service runs.
-#[derive(Clone, Debug)]
-pub(crate) struct InForce {
-    told: Arc<Told>,
-    commands: mpsc::Sender<Command>,
-}
-
-impl InForce {
-    /// Listeners are sockets: they stay as they are.
-    pub(crate) async fn put(&self, mut core: Settings, keys: Arc<KeyRing>) {
-        if core.listeners != self.told.listeners {
-            keep_listeners(&mut core, &self.told.listeners);
-        }
-        let settings = Arc::new(core);
-        self.told.settings.store(Arc::clone(&settings));
-        if self.commands.send(Command::Apply(settings, keys)).await.is_err() {
-            tracing::error!("the worker has ended and takes no command");
+impl Told {
+    fn new(settings: &Arc<Settings>, database: sync::Settings, counters: Counters) -> Told {
+        Told {
+            clock: Clock::start(),
+            settings: Arc::new(ArcSwap::new(Arc::clone(settings))),
+            database: ArcSwap::from_pointee(database),
+            listeners: settings.listeners.clone(),
+            counters: Arc::new(counters),
+            draining: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+            drain: ArcSwapOption::empty(),
         }
     }
-}
 
-impl Told {
     /// Time since the start.
     fn uptime(&self) -> Duration {
         Duration::from_millis(self.clock.now().as_millis())
@@ -453,26 +435,6 @@ fn start_streams(
     tcp::start(tcp::Parts { listeners, settings, interfaces, connections_max, counters }).map(Some)
 }
 
-/// Peers name their listener by its place; with the old sockets they get the old place of the same address.
-fn keep_listeners(settings: &mut Settings, old: &[Listener]) {
-    let new = std::mem::replace(&mut settings.listeners, old.to_vec());
-    let place = |is_it: &dyn Fn(&Listener) -> bool| {
-        old.iter().position(is_it).and_then(|place| u16::try_from(place).ok()).map(ListenerId)
-    };
-    for peer in settings.parties.iter_mut().flat_map(|party| party.peers.iter_mut()) {
-        let wanted = new.get(usize::from(peer.listener.0));
-        let same = place(&|listener| Some(listener) == wanted);
-        let fit = same.or_else(|| place(&|listener| listener.transport == peer.transport));
-        peer.listener = fit.unwrap_or_default();
-        // A peer of transport auto needs both listeners at one address; without the pair it is one of UDP.
-        peer.by_size = peer.by_size.and_then(|by_size| {
-            let address = old.get(usize::from(peer.listener.0))?.address;
-            let stream = place(&|listener| *listener == Listener { transport: Transport::Tcp, address })?;
-            Some(BySize { datagram: peer.listener, stream, ..by_size })
-        });
-    }
-}
-
 fn spawn_worker(parts: Parts, orders: mpsc::Receiver<Command>) -> io::Result<oneshot::Receiver<io::Result<()>>> {
     let (ending, ended) = oneshot::channel();
     std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
@@ -490,6 +452,12 @@ async fn bind_metrics(address: Option<SocketAddr>) -> Result<Option<TcpListener>
             Ok(Some(listener))
         }
         Err(error) => Err(StartFault::Metrics(io::Error::new(error.kind(), format!("{address}: {error}")))),
+    }
+}
+
+async fn until_closed(what: &str, serving: impl Future<Output = io::Result<()>>) {
+    if let Err(error) = serving.await {
+        tracing::error!(%error, "{what} is closed");
     }
 }
 

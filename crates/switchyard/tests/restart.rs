@@ -7,12 +7,16 @@
     reason = "the lint's leave for tests does not reach the functions they share"
 )]
 
+use lab::phones::{self, Answered, Called, Callees, Plan};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -95,7 +99,7 @@ impl Drop for Program {
 impl Bench {
     fn new(net: u8, more: &str) -> Bench {
         let bound = |host: u8| {
-            let socket = UdpSocket::bind((std::net::Ipv4Addr::new(127, 0, net, host), 0)).unwrap();
+            let socket = UdpSocket::bind((Ipv4Addr::new(127, 0, net, host), 0)).unwrap();
             socket.set_read_timeout(Some(PATIENCE)).unwrap();
             socket
         };
@@ -279,18 +283,37 @@ impl Bench {
         panic!("{call} has no final answer");
     }
 
-    /// Waits until a new call reaches the PBX; each try is a call of its own.
-    fn until_taken(&self, call: &str) {
-        self.pbx.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    /// Waits until a new call reaches the PBX at this socket; each try is a call of its own.
+    fn until_taken(&self, pbx: &UdpSocket, call: &str) {
+        pbx.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let (until, mut slot) = (Instant::now() + PATIENCE, [0; 8_192]);
         for number in 1.. {
             self.gateway.send_to(self.invite(&format!("{call}{number}")).as_bytes(), self.proxy).unwrap();
-            if self.pbx.recv_from(&mut slot).is_ok() {
+            if pbx.recv_from(&mut slot).is_ok() {
                 break;
             }
             assert!(Instant::now() < until, "new calls are not taken again");
         }
-        self.pbx.set_read_timeout(Some(PATIENCE)).unwrap();
+        pbx.set_read_timeout(Some(PATIENCE)).unwrap();
+    }
+
+    /// Whether an OPTIONS from this socket is answered.
+    fn is_answered(&self, socket: &UdpSocket, call: &str) -> bool {
+        let (local, proxy, mut slot) = (socket.local_addr().unwrap(), self.proxy, [0; 8_192]);
+        let options = format!(
+            "OPTIONS sip:{proxy} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{call};rport\r\nMax-Forwards: 70\r\n\
+             From: <sip:a@{local}>;tag=1\r\nTo: <sip:{proxy}>\r\nCall-ID: {call}\r\nCSeq: 1 OPTIONS\r\n\
+             Content-Length: 0\r\n\r\n"
+        );
+        socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        socket.send_to(options.as_bytes(), proxy).unwrap();
+        let mut is_answered = false;
+        while let (false, Ok((size, _))) = (is_answered, socket.recv_from(&mut slot)) {
+            let text = String::from_utf8_lossy(&slot[..size]).into_owned();
+            is_answered = text.starts_with("SIP/2.0 200") && header(&text, "Call-ID") == [call];
+        }
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        is_answered
     }
 
     fn status_json(&self) -> serde_json::Value {
@@ -339,7 +362,7 @@ fn a_drain_ends_at_its_limit_and_with_the_process() {
     assert_eq!(code, Some(0), "{told}");
     assert!(bench.refused("late").starts_with("SIP/2.0 503 "));
     bench.program.said("the limit of the drain is over: new calls are taken again");
-    bench.until_taken("after");
+    bench.until_taken(&bench.pbx, "after");
     let (code, told) = bench.asked(&["drain", "--reason", "to be replaced by the end"]);
     assert_eq!(code, Some(0), "{told}");
     bench.program.signal(Signal::SIGTERM);
@@ -410,6 +433,270 @@ fn h10_two_at_one_address_and_a_node_that_takes_over() {
     bench.until_ready();
     bench.caller_ends("first", &first.0);
     bench.callee_ends("second", &second.1);
+}
+
+/// Calls that are placed while a test does something to the program.
+struct Load {
+    calling: JoinHandle<Called>,
+    pbx: Callees,
+    /// The gateway's other way: what gets 503 goes there.
+    elsewhere: Callees,
+    count: usize,
+}
+
+impl Load {
+    fn start(bench: &Bench, per_second: u32, lasting: Duration) -> Load {
+        let SocketAddr::V4(proxy) = bench.proxy else { panic!("an IPv4 address") };
+        let [a, b, c, _] = proxy.ip().octets();
+        let elsewhere = UdpSocket::bind((Ipv4Addr::new(a, b, c, 4), 0)).unwrap();
+        let other = SocketAddrV4::new(Ipv4Addr::new(a, b, c, 4), elsewhere.local_addr().unwrap().port());
+        let gateway = bench.gateway.try_clone().unwrap();
+        let count = usize::try_from(u64::from(per_second) * lasting.as_secs()).unwrap();
+        let hold = Duration::from_secs(3);
+        let calling = std::thread::spawn(move || {
+            let plan = Plan { number: "+918065978000", count, per_second, hold };
+            phones::call_by(&gateway, proxy, Some(other), plan)
+        });
+        let pbx = Callees::ringing(bench.pbx.try_clone().unwrap(), Duration::from_millis(500));
+        Load { calling, pbx, elsewhere: Callees::start(elsewhere), count }
+    }
+
+    /// Every call was answered, by one party, and ended by its BYE: none was lost, harmed or doubled. What came to the PBX, and
+    /// how many calls went the other way.
+    fn went_well(self) -> (Answered, usize) {
+        let called = self.calling.join().unwrap();
+        let (answered, elsewhere) = (self.pbx.end(), self.elsewhere.end());
+        assert_eq!((called.completed, called.answered_twice), (self.count, 0), "{:#?}", called.failed);
+        let twice = answered.branches.keys().find(|call| elsewhere.branches.contains_key(*call));
+        assert_eq!(twice, None, "a call was placed both ways");
+        let doubled = answered.branches.iter().find(|(_, branches)| branches.len() > 1);
+        assert_eq!(doubled, None, "a call came to the PBX as two");
+        assert_eq!(answered.unexpected, [""; 0]);
+        assert_eq!(answered.ended.len() + elsewhere.ended.len(), self.count);
+        (answered, called.diverted)
+    }
+}
+
+/// Calls at this rate, with so many restarts in them, by `end` and a new process.
+fn restarted(net: u8, (per_second, lasting): (u32, Duration), restarts: u32, end: Signal) -> (Answered, usize) {
+    let mut bench = Bench::new(net, "adopt_for = \"0s\"\n[limits]\ndrain_limit = \"1s\"");
+    let load = Load::start(&bench, per_second, lasting);
+    for _ in 0..restarts {
+        sleep(lasting / (restarts + 1));
+        bench.program.signal(end);
+        let ended = bench.program.child.wait().unwrap();
+        assert_eq!(ended.success(), end == Signal::SIGTERM, "{ended:?}");
+        bench.program = Program::start(&bench.config);
+    }
+    load.went_well()
+}
+
+/// Row H2: drained, stopped and started three times, and told to read its configuration again, with calls in all states. None is
+/// lost, harmed or doubled; what comes while it drains goes the gateway's other way, and what comes while nothing listens is late.
+#[test]
+fn h2_restarts_for_an_upgrade_lose_no_call() {
+    let (answered, diverted) = restarted(70, (40, Duration::from_secs(12)), 3, Signal::SIGTERM);
+    assert!(diverted > 0, "no call came while it drained");
+    assert!(answered.branches.len() > diverted, "most calls went by way of the proxy");
+}
+
+/// Row H2, at the rate of the promise.
+#[test]
+#[ignore = "full set: 500 calls/s for 60 s"]
+fn h2_three_restarts_at_500_calls_per_second_lose_no_call() {
+    restarted(71, (500, Duration::from_secs(60)), 3, Signal::SIGTERM);
+}
+
+/// Row H1, at the rate of the promise: killed in the middle, nothing drains and nothing goes the other way.
+#[test]
+#[ignore = "full set: 500 calls/s for 30 s"]
+fn h1_kill_9_at_500_calls_per_second_loses_no_call() {
+    let (_, diverted) = restarted(72, (500, Duration::from_secs(30)), 1, Signal::SIGKILL);
+    assert_eq!(diverted, 0);
+}
+
+/// Row H2: the configuration is read again, over and over, with calls in all states.
+#[test]
+fn h2_reloads_under_load_lose_no_call() {
+    let mut bench = Bench::new(73, "adopt_for = \"0s\"");
+    let load = Load::start(&bench, 40, Duration::from_secs(8));
+    for _ in 0..8 {
+        bench.told_again();
+        sleep(Duration::from_millis(500));
+    }
+    let (_, diverted) = load.went_well();
+    assert_eq!(diverted, 0, "a reload refuses nobody");
+}
+
+/// Row H5: the process stands still for 5 s. What was sent again meanwhile is recognised when it wakes, and every call goes through.
+#[test]
+fn h5_a_process_that_stands_still_for_5_s_loses_no_call() {
+    let bench = Bench::new(74, "adopt_for = \"0s\"");
+    let load = Load::start(&bench, 20, Duration::from_secs(10));
+    sleep(Duration::from_secs(2));
+    bench.program.signal(Signal::SIGSTOP);
+    sleep(Duration::from_secs(5));
+    bench.program.signal(Signal::SIGCONT);
+    let (_, diverted) = load.went_well();
+    assert_eq!(diverted, 0);
+}
+
+/// A control group that gives a process a tenth of a processor, until it is dropped.
+struct Quota {
+    folder: PathBuf,
+}
+
+impl Quota {
+    fn of(pid: u32) -> Quota {
+        let name = format!("switchyard-quota-{}", std::process::id());
+        let old = Path::new("/sys/fs/cgroup/cpu");
+        let folder = if old.exists() { old.join(name) } else { Path::new("/sys/fs/cgroup").join(name) };
+        std::fs::create_dir(&folder).expect("a control group can be made: this test needs root's rights and cgroups");
+        let quota = Quota { folder };
+        let limits: &[(&str, &str)] = if old.exists() {
+            &[("cpu.cfs_period_us", "100000"), ("cpu.cfs_quota_us", "10000")]
+        } else {
+            &[("cpu.max", "10000 100000")]
+        };
+        for (file, value) in limits {
+            std::fs::write(quota.folder.join(file), value).unwrap();
+        }
+        std::fs::write(quota.folder.join("cgroup.procs"), pid.to_string()).unwrap();
+        quota
+    }
+}
+
+impl Drop for Quota {
+    fn drop(&mut self) {
+        // It can be taken away once its process has ended.
+        let _gone = std::fs::remove_dir(&self.folder);
+    }
+}
+
+/// Row H5: with a tenth of a processor calls are slow, and none is lost.
+#[test]
+#[ignore = "full set: a control group for processor time needs root's rights"]
+fn h5_with_a_tenth_of_a_processor_no_call_is_lost() {
+    let bench = Bench::new(75, "adopt_for = \"0s\"");
+    let quota = Quota::of(bench.program.child.id());
+    let load = Load::start(&bench, 10, Duration::from_secs(10));
+    load.went_well();
+    drop(bench);
+    drop(quota);
+}
+
+/// What the stub of a DNS server says to every question.
+#[derive(Clone, Copy)]
+enum Says {
+    Nothing,
+    Address(Ipv4Addr),
+    ServFail,
+    /// No error, and no address.
+    Empty,
+}
+
+/// A DNS server that says what it is told to.
+struct Stub {
+    address: SocketAddr,
+    says: Arc<Mutex<Says>>,
+    asked: Arc<AtomicU32>,
+    ends: Arc<AtomicBool>,
+}
+
+impl Stub {
+    fn start() -> Stub {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let stub = Stub {
+            address: socket.local_addr().unwrap(),
+            says: Arc::new(Mutex::new(Says::Nothing)),
+            asked: Arc::default(),
+            ends: Arc::default(),
+        };
+        let (says, asked, ends) = (Arc::clone(&stub.says), Arc::clone(&stub.asked), Arc::clone(&stub.ends));
+        std::thread::spawn(move || {
+            let mut slot = [0; 512];
+            while !ends.load(Ordering::Relaxed) {
+                let Ok((size, from)) = socket.recv_from(&mut slot) else { continue };
+                if let Some(answer) = answer_of(&slot[..size], *says.lock().unwrap()) {
+                    socket.send_to(&answer, from).unwrap();
+                }
+                asked.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        stub
+    }
+
+    /// Says this from now on, and waits until it has been asked so.
+    fn says(&self, what: Says) {
+        *self.says.lock().unwrap() = what;
+        let (before, until) = (self.asked.load(Ordering::Relaxed), Instant::now() + PATIENCE);
+        while self.asked.load(Ordering::Relaxed) < before + 2 {
+            assert!(Instant::now() < until, "the name is not asked for again");
+            sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Stub {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A DNS message (RFC 1035 4.1) that answers this question for an address.
+fn answer_of(question: &[u8], says: Says) -> Option<Vec<u8>> {
+    let name_bytes = question[12..].iter().position(|byte| *byte == 0)?;
+    let (code, address) = match says {
+        Says::Nothing => return None,
+        Says::Address(address) => (0, Some(address)),
+        Says::ServFail => (2, None),
+        Says::Empty => (0, None),
+    };
+    let mut answer = question[..2].to_vec();
+    answer.extend([0x81, 0x80 | code, 0, 1, 0, u8::from(address.is_some()), 0, 0, 0, 0]);
+    answer.extend(&question[12..12 + name_bytes + 5]);
+    if let Some(address) = address {
+        // The name of the question, A, IN, 1 s, 4 bytes.
+        answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4]);
+        answer.extend(address.octets());
+    }
+    Some(answer)
+}
+
+/// Row W9: the PBX is given by its name, and DNS is silent, broken, empty, and moves it. It starts without an answer, no call
+/// waits for one, what was known last stays in force, and who may speak as the PBX follows its address.
+#[test]
+fn w9_calls_go_on_whatever_dns_says() {
+    let stub = Stub::start();
+    let mut bench = Bench::new(76, "adopt_for = \"0s\"");
+    let SocketAddr::V4(pbx) = bench.pbx.local_addr().unwrap() else { panic!("an IPv4 address") };
+    let text = std::fs::read_to_string(&bench.config).unwrap();
+    let named = text.replace(&format!("udp:{pbx}"), &format!("udp:pbx.example.net:{}", pbx.port()));
+    let dns = format!("[dns]\nservers = [\"{}\"]\ntimeout = \"200ms\"\n", stub.address);
+    std::fs::write(&bench.config, named + &dns).unwrap();
+    bench.kill_and_start_again();
+    assert!(bench.refused("nowhere-yet").starts_with("SIP/2.0 480 "));
+    let (code, listed) = bench.asked(&["peer", "list"]);
+    assert!(code == Some(0) && listed.contains("udp:pbx.example.net:") && listed.contains("no_address"), "{listed}");
+
+    stub.says(Says::Address(*pbx.ip()));
+    bench.until_taken(&bench.pbx, "found");
+    let up = bench.establish("up");
+    assert!(bench.is_answered(&bench.pbx, "by-name"), "the PBX speaks from the name's address");
+    for (call, says) in [("servfail", Says::ServFail), ("empty", Says::Empty), ("silent", Says::Nothing)] {
+        stub.says(says);
+        bench.establish(call);
+    }
+    bench.program.said("a name has no good answer");
+
+    let moved = UdpSocket::bind((Ipv4Addr::new(127, 0, 76, 4), pbx.port())).unwrap();
+    moved.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(!bench.is_answered(&moved, "too-early"), "nobody speaks from there yet");
+    stub.says(Says::Address(Ipv4Addr::new(127, 0, 76, 4)));
+    bench.until_taken(&moved, "moved");
+    assert!(bench.is_answered(&moved, "from-there"), "who speaks as the PBX follows its address");
+    bench.caller_ends("up", &up.0);
 }
 
 /// The second of the day of a line of the log: it begins with `2026-01-31T23:59:58.`.

@@ -3,9 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a stage that cannot be built fails the test")]
 
 use admin::api::peers::AdminOrder;
-use admin::{
-    Api, Caller, Client, DirectoryStatus, Kind, PeerStatus, Problem, Role, SOCKET_NAME, Status, Tokens,
-};
+use admin::{Api, Caller, Client, DirectoryStatus, Kind, PeerStatus, Problem, Role, SOCKET_NAME, Status, Tokens};
 use directory::Policy;
 use std::path::PathBuf;
 use std::sync::Arc;

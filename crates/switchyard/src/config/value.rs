@@ -33,8 +33,8 @@ pub fn peer(text: &str) -> Option<(Transport, SocketAddr, bool)> {
     }
 }
 
-/// `udp:pbx.example.net:5060`: the transport, the host, the port, and whether it goes by size. What could be an address
-/// written badly is none.
+/// `udp:pbx.example.net:5060`: the transport, the host, the port, and whether it goes by size. The name is a full one: it has
+/// a dot, and does not look like an address written badly.
 pub fn named_peer(text: &str) -> Option<(Transport, &str, u16, bool)> {
     let (word, place) = text.split_once(':')?;
     let (transport, is_auto) = match word {
@@ -46,7 +46,8 @@ pub fn named_peer(text: &str) -> Option<(Transport, &str, u16, bool)> {
     let (host, port) = place.rsplit_once(':')?;
     let port = port.parse().ok().filter(|port| *port != 0)?;
     let last = host.rsplit('.').next()?;
-    let is_name = super::resolve::is_host_name(host) && !last.bytes().all(|byte| byte.is_ascii_digit());
+    let is_name =
+        super::resolve::is_host_name(host) && host.contains('.') && !last.bytes().all(|byte| byte.is_ascii_digit());
     is_name.then_some((transport, host, port, is_auto))
 }
 
@@ -141,10 +142,17 @@ mod tests {
     fn peers_by_name() {
         let named = named_peer("udp:pbx.example.net:5060");
         assert_eq!(named, Some((Transport::Udp, "pbx.example.net", 5060, false)));
-        assert_eq!(named_peer("auto:pbx:5070"), Some((Transport::Udp, "pbx", 5070, true)));
-        for wrong in
-            ["udp:10.10.10.3:5060", "udp:10.10.10:5060", "udp:pbx", "udp:pbx:0", "udp:PBX:1", "tls:pbx:1", "udp::1"]
-        {
+        assert_eq!(named_peer("auto:pbx.test:5070"), Some((Transport::Udp, "pbx.test", 5070, true)));
+        for wrong in [
+            "udp:10.10.10.3:5060",
+            "udp:10.10.10:5060",
+            "udp:pbx.test",
+            "udp:pbx.test:0",
+            "udp:PBX.test:1",
+            "tls:pbx.test:1",
+            "udp:pbx:1",
+            "udp::1",
+        ] {
             assert_eq!(named_peer(wrong), None, "{wrong}");
         }
     }
