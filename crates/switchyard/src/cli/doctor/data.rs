@@ -3,7 +3,7 @@
 use super::Finding;
 use crate::cli::check::foreign_fallbacks;
 use crate::config::Configuration;
-use admin::status::Status;
+use admin::Status;
 use std::time::{Duration, SystemTime};
 use sync::SNAPSHOT_NAME;
 use sync::changes::{WriteFault, Writes};
