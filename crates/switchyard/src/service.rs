@@ -122,8 +122,7 @@ impl Service {
         let written = configuration.clone();
         let Configuration { core, state_dir, database, metrics_listen, admin: people, probe, records, .. } =
             configuration;
-        let keys = Arc::new(keys);
-        let settings = Arc::new(core);
+        let (settings, keys) = (Arc::new(core), Arc::new(keys));
         let exporter = Arc::new(Exporter::new().map_err(|fault| StartFault::Metrics(io::Error::other(fault)))?);
         let metrics = bind_metrics(metrics_listen).await?;
         let people = people.map(|people| AdminListener::bind(people, &state_dir)).transpose()?;
@@ -134,8 +133,7 @@ impl Service {
         let told = Arc::new(Told::new(&settings, database, exporter.counters()));
         let interfaces = Arc::new(ArcSwap::from_pointee(Interfaces::resolve(&settings.interfaces)));
         let streams = start_streams(tcp, &told, &interfaces).map_err(StartFault::Worker)?;
-        let (commands, orders) = mpsc::channel(COMMANDS);
-        let (hears, heard) = mpsc::channel(probe::HEARD);
+        let ((commands, orders), (hears, heard)) = (mpsc::channel(COMMANDS), mpsc::channel(probe::HEARD));
         let in_force = InForce { told: Arc::clone(&told), commands: commands.clone() };
         let names = Names::new(written, Arc::clone(&keys), in_force);
         let probing = probe::Parts {

@@ -3,9 +3,11 @@
 //! Strings stay strings here; `resolve` says what they mean. docs/reference/config.md lists every key.
 
 mod admin;
+mod peers;
 mod records;
 
 pub use admin::{AccessSettings, AdminSettings};
+pub use peers::{DnsSettings, ProbeSettings};
 pub use records::RecordsSettings;
 
 use serde::Deserialize;
@@ -267,34 +269,6 @@ pub struct MetricsSettings {
     pub listen: Option<String>,
 }
 
-/// `[probe]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ProbeSettings {
-    /// How often each peer gets an OPTIONS; `0s` for never.
-    pub interval: String,
-    /// How long it may take to answer.
-    pub timeout: String,
-    /// Missed answers in a row until a peer is down.
-    pub down_after: u32,
-    /// Answers in a row until it is up again.
-    pub up_after: u32,
-    /// Calls failed in a row until it is degraded.
-    pub calls_failed: u32,
-    /// Answers that say: alive, and no calls please.
-    pub unwilling: Vec<String>,
-}
-
-/// `[dns]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DnsSettings {
-    /// The servers that are asked for host names: `IP:PORT`; those of the system unless given.
-    pub servers: Vec<String>,
-    /// How long a server may take to answer.
-    pub timeout: String,
-}
-
 /// `[timers]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -473,25 +447,6 @@ impl Default for GuardSettings {
             moved_dids: 50,
             moved_percent: 10,
         }
-    }
-}
-
-impl Default for ProbeSettings {
-    fn default() -> Self {
-        ProbeSettings {
-            interval: "5s".into(),
-            timeout: "2s".into(),
-            down_after: 3,
-            up_after: 2,
-            calls_failed: 3,
-            unwilling: vec!["503".into()],
-        }
-    }
-}
-
-impl Default for DnsSettings {
-    fn default() -> Self {
-        DnsSettings { servers: Vec::new(), timeout: "2s".into() }
     }
 }
 
