@@ -1,4 +1,8 @@
-//! What micro benches share: numbers by chance that are the same in every run, and figures as min, median and max.
+//! What benches share: numbers by chance that are the same in every run, figures as min, median and max, the bare relay,
+//! and the numbers that calls are made to.
+
+pub mod bare;
+pub mod dids;
 
 use std::fmt;
 
