@@ -80,8 +80,11 @@ impl Files {
         let now = OffsetDateTime::now_utc();
         let (date, (hour, minute, second)) = (now.date(), now.to_hms());
         let stamp = format!("calls-{date}T{hour:02}{minute:02}{second:02}Z");
-        let free = (0..10_000).map(|n| self.settings.folder.join(format!("{stamp}-{n:04}.jsonl")));
-        let Some(path) = free.into_iter().find(|path| !path.exists()) else { return Ok(()) };
+        // The number only grows: a name that became free again would make the newest file the oldest.
+        let number = |path: &PathBuf| path.file_stem()?.to_str()?.strip_prefix(&stamp)?.strip_prefix('-')?.parse().ok();
+        let last: Option<u32> = set_aside_files(&self.settings.folder)?.iter().filter_map(number).max();
+        let next = last.map_or(0, |last| last.saturating_add(1));
+        let path = self.settings.folder.join(format!("{stamp}-{next:06}.jsonl"));
         fs::rename(self.settings.folder.join(CURRENT), path)?;
         let mut old = set_aside_files(&self.settings.folder)?;
         let surplus = old.len().saturating_sub(self.settings.kept);
