@@ -57,6 +57,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let begun = Instant::now();
     install::packages()?;
     install::components()?;
+    install::axe()?;
     install::CARGO_DENY.install()?;
     let installing =
         Ended { name: "install", outcome: Outcome::Passed, counts: Counts::default(), took: begun.elapsed() };

@@ -225,7 +225,7 @@ document.addEventListener("click", (event) => {
   else if (button.dataset.open === "move-many") openMany();
   else if ("close" in button.dataset) button.closest("dialog").close();
   else if ("endLease" in button.dataset) endLease(button);
-  else if (button.dataset.act === "logout") ask("POST", "/admin/logout").then(() => location.assign("/admin/login"));
+  else if (button.dataset.act === "logout") ask("DELETE", "/api/v1/session").then(() => location.assign("/admin/login"));
 });
 
 document.addEventListener("change", (event) => {

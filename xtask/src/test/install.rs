@@ -12,12 +12,14 @@ struct Package {
 }
 
 /// The Debian packages; only those that are missing are installed, without what they recommend.
-const PACKAGES: [Package; 17] = [
+const PACKAGES: [Package; 19] = [
     Package {
         name: "prometheus",
         purpose: "Prometheus and promtool: they read what we measure and test the alert rules",
     },
     Package { name: "fail2ban", purpose: "fail2ban-regex reads the security log by our filter" },
+    Package { name: "chromium", purpose: "a browser: it drives the admin page" },
+    Package { name: "chromium-driver", purpose: "the way to tell the browser what to do" },
     Package { name: "faketime", purpose: "the time of day jumps under the running program" },
     Package { name: "sip-tester", purpose: "SIPp: callers and callees of the wire tests" },
     Package { name: "kamailio", purpose: "an independent proxy before and behind ours" },
@@ -37,6 +39,9 @@ const PACKAGES: [Package; 17] = [
 
 /// Holds licences, sources and doubled versions of the dependencies to deny.toml.
 pub(crate) const CARGO_DENY: CargoTool = CargoTool { name: "cargo-deny", version: "0.20.2" };
+
+/// Looks for faults of accessibility in the admin page; a script, from the npm registry.
+const AXE: &str = "axe-core@4.14.1";
 
 /// Installs the Debian packages that are missing.
 pub(crate) fn packages() -> Result<()> {
@@ -70,6 +75,24 @@ fn is_installed(package: &str) -> bool {
 fn apt_install(names: &[&str]) -> Result<bool> {
     let mut command = tool::program("apt-get", &["install", "-y", "--no-install-recommends"]);
     tool::succeeds(command.args(names).env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+/// Puts axe-core where the tests of the page look for it. npm comes with Node.js, or from Debian.
+pub(crate) fn axe() -> Result<()> {
+    let folder = tool::root().join("target/tools/axe");
+    if folder.join("node_modules/axe-core/axe.min.js").exists() {
+        return Ok(());
+    }
+    if tool::answer(&mut tool::program("npm", &["--version"])).is_none() && !apt_install(&["npm"])? {
+        bail!("npm could not be installed: apt-get install -y --no-install-recommends npm");
+    }
+    std::fs::create_dir_all(&folder)?;
+    let mut install =
+        tool::program("npm", &["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", AXE]);
+    if !tool::succeeds(install.arg("--prefix").arg(&folder))? {
+        bail!("{AXE} could not be installed with npm");
+    }
+    Ok(())
 }
 
 /// Adds rustfmt and clippy to a toolchain that came without them.
