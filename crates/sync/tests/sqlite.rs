@@ -315,8 +315,8 @@ async fn what_the_triggers_note_is_read_and_nothing_else() {
         "INSERT INTO users (id, org_id, extension, asterisk_endpoint) \
          VALUES ('new', '0000000a-0000-4000-8000-a1b2c3d40000', '1999', 'org_a1b2c3d4_1999')",
         "UPDATE organizations SET name = 'Asha' WHERE id = '0000000a-0000-4000-8000-a1b2c3d40000'",
-        "BEGIN; UPDATE did_numbers SET routing_environment = 'staging'; ROLLBACK; \
-         UPDATE did_numbers SET routing_environment = 'staging' WHERE number = '+918065978007'",
+        "SAVEPOINT taken_back; UPDATE did_numbers SET routing_environment = 'staging'; ROLLBACK TO taken_back; \
+         UPDATE did_numbers SET routing_environment = 'staging' WHERE number = '918065978007'",
     ] {
         bench.write(script).await;
         bench.watcher.refresh().await.unwrap();
@@ -332,8 +332,8 @@ async fn what_the_triggers_note_is_read_and_nothing_else() {
             .unwrap();
         bench.watcher.refresh().await.unwrap();
         let word = if mode == "WAL" { "prod" } else { "oss" };
-        let seen = bench.directory().generation();
-        let update = "UPDATE did_numbers SET routing_environment = ? WHERE number = '+918065978008'";
+        let seen = *bench.bell.borrow_and_update();
+        let update = "UPDATE did_numbers SET routing_environment = ? WHERE number = '08065978008'";
         sqlx::query(update).bind(word).execute(&mut writer).await.unwrap();
         let directory = bench.published().await;
         assert!(directory.generation() > seen);
@@ -343,7 +343,7 @@ async fn what_the_triggers_note_is_read_and_nothing_else() {
     bench
         .write(
             "DROP TRIGGER switchyard_did_numbers_update; \
-             UPDATE did_numbers SET routing_environment = 'oss' WHERE number = '+918065978005'; \
+             UPDATE did_numbers SET routing_environment = 'oss' WHERE number = '08065978005'; \
              DELETE FROM did_numbers WHERE number = '+918065978006'",
         )
         .await;
@@ -359,12 +359,12 @@ async fn a_log_is_cut_by_its_triggers_and_a_mass_change_is_read_as_a_whole() {
     let bench = logging(&CLEAN).await;
     bench
         .write(
-            "BEGIN; WITH RECURSIVE turns (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM turns WHERE n < 2100) \
+            "WITH RECURSIVE turns (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM turns WHERE n < 2100) \
              INSERT INTO users (id, org_id, extension) SELECT 'made-up-' || n, \
              '0000000a-0000-4000-8000-a1b2c3d40000', 'x' || n FROM turns; \
              UPDATE users SET username = 'a'; UPDATE users SET username = 'b'; UPDATE users SET username = 'c'; \
              UPDATE users SET username = 'd'; UPDATE users SET username = 'e'; UPDATE users SET username = 'f'; \
-             UPDATE users SET username = 'g'; UPDATE users SET username = 'h'; UPDATE users SET username = 'i'; COMMIT",
+             UPDATE users SET username = 'g'; UPDATE users SET username = 'h'; UPDATE users SET username = 'i'",
         )
         .await;
     bench.watcher.refresh().await.unwrap();
