@@ -5,6 +5,7 @@
 mod admins;
 mod message;
 mod rounds;
+mod tunnel;
 
 use crate::clock::Clock;
 use crate::config::{Named, Probe};
@@ -16,12 +17,15 @@ use arc_swap::ArcSwap;
 use proxy::targets::{Admin, Evidence, Health, Signal, States};
 use proxy::{Settings, Time};
 use rounds::{Changed, Rounds, Watched};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use sync::changes::By;
 use tokio::sync::{mpsc, oneshot};
+use tunnel::{Tunnels, Verdict};
 
 /// Facts that may wait to be looked at; more are left out, and measured again.
 pub const HEARD: usize = 1_024;
@@ -51,6 +55,7 @@ pub struct Parts {
 pub struct Peers {
     orders: mpsc::Sender<Order>,
     known: Arc<ArcSwap<Vec<PeerStatus>>>,
+    tunnels_down: Arc<AtomicU64>,
 }
 
 /// Why nothing was decided.
@@ -86,12 +91,20 @@ struct Prober {
     told: States,
     /// Decisions that are answered once the worker is told.
     decided: Vec<(String, Answer)>,
+    /// The interfaces that are looked at, and what was seen.
+    interfaces: Arc<ArcSwap<Vec<String>>>,
+    tunnels: Arc<ArcSwap<Tunnels>>,
+    /// What is down, of the peers that are, as far as it can be told.
+    verdicts: BTreeMap<String, Verdict>,
+    tunnels_down: Arc<AtomicU64>,
 }
 
 /// Begins to measure. Decisions are read from and kept in `state_dir`. The future ends with the worker.
 pub fn start(parts: Parts, state_dir: &Path) -> (Peers, impl Future<Output = ()> + use<>) {
     let (orders, ordered) = mpsc::channel(ORDERS);
     let known = Arc::new(ArcSwap::default());
+    let (tunnels, tunnels_down, clock) = (Arc::default(), Arc::<AtomicU64>::default(), parts.clock);
+    let interfaces = Arc::new(ArcSwap::from_pointee(interfaces_of(&parts.probe)));
     let prober = Prober {
         rounds: Rounds::new(parts.probe.clone()),
         settings: parts.settings.load_full(),
@@ -101,14 +114,30 @@ pub fn start(parts: Parts, state_dir: &Path) -> (Peers, impl Future<Output = ()>
         admins: Admins::read(state_dir),
         told: States::default(),
         decided: Vec::new(),
+        interfaces: Arc::clone(&interfaces),
+        tunnels: Arc::clone(&tunnels),
+        verdicts: BTreeMap::new(),
+        tunnels_down: Arc::clone(&tunnels_down),
     };
-    (Peers { orders, known }, prober.run())
+    let looking = tunnel::follow(move || interfaces.load().to_vec(), move || clock.now(), tunnels);
+    let running = async move {
+        tokio::select! {
+            () = prober.run() => {}
+            () = looking => {}
+        }
+    };
+    (Peers { orders, known, tunnels_down }, running)
 }
 
 impl Peers {
     /// Every peer with its state, trunks first.
     pub fn list(&self) -> Vec<PeerStatus> {
         self.known.load().to_vec()
+    }
+
+    /// Peers whose tunnel is down.
+    pub(crate) fn tunnels_down(&self) -> u64 {
+        self.tunnels_down.load(Ordering::Relaxed)
     }
 
     /// Decides about a peer, as the configuration writes it, or about all of a trunk's or an environment's. It holds from
@@ -193,7 +222,11 @@ impl Prober {
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::Probe(probe) => self.rounds.set_probe(probe),
+            Order::Probe(probe) => {
+                self.interfaces.store(Arc::new(interfaces_of(&probe)));
+                self.parts.probe = probe.clone();
+                self.rounds.set_probe(probe);
+            }
             Order::Set { peer, decided, answer } => match self.decide(&peer, &decided) {
                 Ok(()) => self.decided.push((peer, answer)),
                 // Who asked may be gone; it is done all the same.
@@ -224,6 +257,29 @@ impl Prober {
             let decided = admins.of(&name);
             (name, decided)
         });
+    }
+
+    /// Says of each peer that is silent whether its tunnel or its PBX is down.
+    fn judge(&mut self, now: Time) {
+        let (tunnels, mut verdicts) = (self.tunnels.load(), BTreeMap::new());
+        for watched in self.rounds.watched() {
+            let of_party = self.parts.probe.tunnels.iter().find(|(party, _)| *party == watched.party);
+            let (Some((party, interface)), Some(since)) = (of_party, watched.silent_since) else { continue };
+            if watched.health() != Health::Down {
+                continue;
+            }
+            let ip = watched.peer.address.ip();
+            let Some(verdict) = tunnel::verdict(&tunnels, interface, ip, (now, tunnel::now_s()), since) else {
+                continue;
+            };
+            if self.verdicts.get(&watched.name) != Some(&verdict) {
+                tracing::error!(%party, peer = watched.name, interface, verdict = verdict.as_str(), "why a peer is down");
+            }
+            verdicts.insert(watched.name.clone(), verdict);
+        }
+        let down = verdicts.values().filter(|verdict| **verdict == Verdict::Tunnel).count();
+        self.tunnels_down.store(u64::try_from(down).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.verdicts = verdicts;
     }
 
     /// Peers whose name has no address yet.
@@ -261,7 +317,9 @@ impl Prober {
 
     /// Tells the worker and whoever asks what is known now. False when the worker is gone.
     async fn publish(&mut self, now: Time) -> bool {
-        let placed = self.rounds.watched().iter().map(|watched| status(watched, now));
+        self.judge(now);
+        let verdict = |peer: &str| self.verdicts.get(peer).copied();
+        let placed = self.rounds.watched().iter().map(|watched| status(watched, now, verdict(&watched.name)));
         let peers = placed.chain(self.without_address().map(|named| self.unplaced(&named))).collect();
         self.known.store(Arc::new(peers));
         let states = self.rounds.states();
@@ -280,7 +338,15 @@ impl Prober {
     }
 }
 
-fn status(watched: &Watched, now: Time) -> PeerStatus {
+fn interfaces_of(probe: &Probe) -> Vec<String> {
+    let mut interfaces: Vec<String> = probe.tunnels.iter().map(|(_, interface)| interface.clone()).collect();
+    interfaces.sort();
+    interfaces.dedup();
+    interfaces
+}
+
+fn status(watched: &Watched, now: Time, verdict: Option<Verdict>) -> PeerStatus {
+    let seen = watched.evidence.map(told).unwrap_or_default();
     PeerStatus {
         party: watched.party.to_string(),
         peer: watched.place(),
@@ -289,7 +355,7 @@ fn status(watched: &Watched, now: Time) -> PeerStatus {
         standing: watched.state().standing().as_str().to_owned(),
         reason: watched.decided.reason.clone(),
         set_by: watched.decided.by.clone(),
-        evidence: watched.evidence.map(told).unwrap_or_default(),
+        evidence: verdict.map_or(seen.clone(), |verdict| format!("{seen}: {}", verdict.as_str())),
         since_s: now.since(watched.since).as_secs(),
         address: watched.peer.address.to_string(),
     }

@@ -134,8 +134,7 @@ impl Service {
         let interfaces = Arc::new(ArcSwap::from_pointee(Interfaces::resolve(&settings.interfaces)));
         let streams = start_streams(tcp, &told, &interfaces).map_err(StartFault::Worker)?;
         let ((commands, orders), (hears, heard)) = (mpsc::channel(COMMANDS), mpsc::channel(probe::HEARD));
-        let in_force = InForce { told: Arc::clone(&told), commands: commands.clone() };
-        let names = Names::new(written, Arc::clone(&keys), in_force);
+        let names = Names::new(written, Arc::clone(&keys), InForce::new(&told, &commands));
         let probing = probe::Parts {
             settings: Arc::clone(&told.settings),
             probe,
@@ -169,6 +168,7 @@ impl Service {
             exporter: Arc::clone(&exporter),
             calls: recorder.calls().clone(),
             names: Arc::clone(&names),
+            peers: peers.clone(),
         });
         let mut tasks = vec![
             tokio::spawn(until_closed("the status socket", answer)),

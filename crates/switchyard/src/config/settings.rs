@@ -117,6 +117,8 @@ pub struct TrunkSettings {
     pub sources: Option<Vec<String>>,
     /// The interface that the sources must arrive on.
     pub interface: Option<String>,
+    /// The WireGuard interface that its gateways are behind.
+    pub wireguard: Option<String>,
     /// Which of our listeners messages to this trunk leave from.
     pub listener: Option<String>,
     /// The largest request that goes to a gateway of transport `auto` by datagram, in bytes.
@@ -195,6 +197,8 @@ pub struct EnvironmentSettings {
     pub sources: Option<Vec<String>>,
     /// The interface that the sources must arrive on.
     pub interface: Option<String>,
+    /// The WireGuard interface that its targets are behind.
+    pub wireguard: Option<String>,
     /// Which of our listeners messages to this environment leave from.
     pub listener: Option<String>,
     /// The largest request that goes to a target of transport `auto` by datagram, in bytes.

@@ -19,6 +19,8 @@ pub(crate) struct Watched {
     pub(crate) decided: Decided,
     pub(crate) evidence: Option<Evidence>,
     pub(crate) since: Time,
+    /// When the first of the probes left that it has not answered; none while it answers.
+    pub(crate) silent_since: Option<Time>,
     monitor: Monitor,
     due: Time,
     asked: Option<Asked>,
@@ -69,6 +71,7 @@ impl Rounds {
                         decided,
                         evidence: None,
                         since: now,
+                        silent_since: None,
                         monitor: Monitor::default(),
                         due: now,
                         asked: None,
@@ -196,6 +199,15 @@ impl Watched {
     }
 
     fn take(&mut self, now: Time, signal: Signal, probe: &Probe, changed: &mut Vec<Changed>) {
+        match signal {
+            Signal::Answered(_) | Signal::Unwilling(_) => self.silent_since = None,
+            Signal::Missed | Signal::Refused => {
+                let left_ms =
+                    now.as_millis().saturating_sub(u64::try_from(probe.timeout.as_millis()).unwrap_or(u64::MAX));
+                self.silent_since.get_or_insert(Time::from_millis(left_ms));
+            }
+            Signal::CallFailed { .. } => {}
+        }
         if let Some(transition) = self.monitor.on(now, signal, &probe.rules) {
             self.since = now;
             self.evidence = Some(transition.evidence);

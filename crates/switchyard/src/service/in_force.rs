@@ -10,11 +10,15 @@ use tokio::sync::mpsc;
 /// The way to put settings in force while the service runs.
 #[derive(Clone, Debug)]
 pub(crate) struct InForce {
-    pub(super) told: Arc<Told>,
-    pub(super) commands: mpsc::Sender<Command>,
+    told: Arc<Told>,
+    commands: mpsc::Sender<Command>,
 }
 
 impl InForce {
+    pub(super) fn new(told: &Arc<Told>, commands: &mpsc::Sender<Command>) -> InForce {
+        InForce { told: Arc::clone(told), commands: commands.clone() }
+    }
+
     /// Listeners are sockets: they stay as they are.
     pub(crate) async fn put(&self, mut core: Settings, keys: Arc<KeyRing>) {
         if core.listeners != self.told.listeners {

@@ -2,6 +2,7 @@
 
 use super::Told;
 use crate::names::Names;
+use crate::probe::Peers;
 use admin::Readiness;
 use std::fs;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ pub(super) struct Observed {
     pub(super) exporter: Arc<Exporter>,
     pub(super) calls: Calls,
     pub(super) names: Arc<Names>,
+    pub(super) peers: Peers,
 }
 
 impl admin::Observed for Observed {
@@ -58,6 +60,7 @@ impl Observed {
             flag(&catalogue::DATABASE_DOWN, sync.fault.is_some()),
             flag(&catalogue::GUARD_HOLDS, sync.held.is_some()),
             flag(&catalogue::FROM_SNAPSHOT, sync.is_from_snapshot),
+            Reading::new(&catalogue::TUNNELS_DOWN, float(self.peers.tunnels_down())),
             Reading::new(&catalogue::NAMES_FAILING, float(self.names.failing())),
             Reading::new(&catalogue::SNAPSHOTS_FAILED, float(sync.snapshots_failed)),
         ];

@@ -1,9 +1,10 @@
 //! Interfaces, addresses and who speaks on them.
 
 use crate::site::{PROD_DID, PROXY, STAGING_DID, Site, sip};
-use lab::Node;
 use lab::process::until;
+use lab::program::CONFIGURATION;
 use lab::sipp::Calls;
+use lab::{Impairment, Node};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -130,6 +131,25 @@ fn w8_calls_go_through_again_when_address_interface_and_route_come_back() {
     on_prod(&["route", "del", "default"]);
     on_prod(&["route", "add", "default", "via", &default]);
     call_goes_through("the route came back");
+}
+
+/// Row W4: two PBXs do not answer, one behind a tunnel that is cut, the other behind one that lives: each is told for what it is.
+#[test]
+#[ignore = "full set: a tunnel is silent for 30 s before it counts as down"]
+fn w4_a_silent_pbx_is_told_from_a_tunnel_that_is_cut() {
+    let behind = CONFIGURATION.replace("interface = \"wg0\"\n", "interface = \"wg0\"\nwireguard = \"wg0\"\n");
+    let site = Site::with(34, &behind.replace("interval = \"0s\"", "interval = \"1s\"\ntimeout = \"500ms\""));
+    site.lab.relay().impair_path(Node::Staging, Impairment::CUT);
+    let is_told = |node: Node, verdict: &str| {
+        let (peer, log) = (sip(node).to_string(), site.program.log());
+        log.lines().any(|line| line.contains("why a peer is down") && line.contains(&peer) && line.contains(verdict))
+    };
+    until(
+        || format!("both verdicts\n{}", site.program.log()),
+        Duration::from_secs(90),
+        || is_told(Node::Staging, "tunnel down") && is_told(Node::Oss, "PBX down"),
+    );
+    assert!(!is_told(Node::Staging, "PBX down") && !is_told(Node::Oss, "tunnel down"), "{}", site.program.log());
 }
 
 /// Row W12: the caller's port changes in the middle of the dialog, as behind a NAT: the answer follows rport, the

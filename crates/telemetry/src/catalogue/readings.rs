@@ -79,6 +79,11 @@ pub static NAMES_FAILING: Family = gauge(
     "switchyard_names_failing",
     "Host names of peers whose last look-up failed or was refused; the addresses known before stay in force.",
 );
+/// Tunnels that are down.
+pub static TUNNELS_DOWN: Family = gauge(
+    "switchyard_tunnels_down",
+    "Peers that are down because of the WireGuard tunnel to them; `switchyard peer list` says which.",
+);
 /// Resident memory.
 pub static RESIDENT_BYTES: Family =
     gauge("switchyard_resident_memory_bytes", "Memory of the process that is resident.");
@@ -91,7 +96,7 @@ pub static CPU_SECONDS: Family = Family {
 };
 
 /// What is read when somebody asks, and counted by nobody.
-pub static READINGS: [&Family; 23] = [
+pub static READINGS: [&Family; 24] = [
     &BUILD,
     &UPTIME_SECONDS,
     &READY,
@@ -112,6 +117,7 @@ pub static READINGS: [&Family; 23] = [
     &JOURNAL_CALLS,
     &JOURNAL_BYTES,
     &NAMES_FAILING,
+    &TUNNELS_DOWN,
     &RESIDENT_BYTES,
     &OPEN_FILES,
     &CPU_SECONDS,

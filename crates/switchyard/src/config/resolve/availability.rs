@@ -4,7 +4,7 @@ use super::parties::{Side, Sides, of_environment};
 use super::{Resolver, environment_named};
 use crate::config::fault::Key;
 use crate::config::settings::{EnvironmentSettings, ProbeSettings, Settings};
-use crate::config::value;
+use crate::config::{limits, value};
 use directory::Environment;
 use proxy::settings::{Availability, AvailabilitySettings, WhenDown};
 use proxy::targets::HealthRules;
@@ -23,6 +23,8 @@ pub struct Probe {
     pub rules: HealthRules,
     /// Answers that say: alive, and no calls please. Any other answer counts as up.
     pub unwilling: Vec<u16>,
+    /// The WireGuard interface that a party's peers are behind, by the party's name.
+    pub tunnels: Vec<(Box<str>, String)>,
 }
 
 const WHEN_DOWN: &str = "reject, a status, another environment that has a table";
@@ -124,7 +126,32 @@ impl Resolver<'_, '_> {
             timeout,
             rules: HealthRules { down_after, up_after, calls_failed, ..HealthRules::default() },
             unwilling,
+            tunnels: Vec::new(),
         }
+    }
+
+    /// The WireGuard interfaces, of the parties that have one.
+    pub(super) fn tunnels(&mut self, settings: &Settings) -> Vec<(Box<str>, String)> {
+        let mut tunnels = Vec::new();
+        for (index, trunk) in settings.trunk.iter().enumerate() {
+            let key = Key::of("trunk").index(index).name("wireguard");
+            self.tunnel(&key, (&trunk.name, trunk.wireguard.as_deref()), &mut tunnels);
+        }
+        for environment in Environment::ALL {
+            let Some(table) = of_environment(settings, *environment) else { continue };
+            let key = Key::of("environments").name(environment.as_str()).name("wireguard");
+            self.tunnel(&key, (environment.as_str(), table.wireguard.as_deref()), &mut tunnels);
+        }
+        tunnels
+    }
+
+    fn tunnel(&mut self, key: &Key, (party, interface): (&str, Option<&str>), tunnels: &mut Vec<(Box<str>, String)>) {
+        let Some(interface) = interface else { return };
+        let is_name = interface.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+        if !is_name || interface.starts_with('-') || !(1..=limits::INTERFACE_BYTES).contains(&interface.len()) {
+            self.refuse(key, interface, format!("an interface's name of 1 to {} characters", limits::INTERFACE_BYTES));
+        }
+        tunnels.push((party.into(), interface.to_owned()));
     }
 
     fn when_down_of_text(&mut self, settings: &Settings, key: &Key, text: &str, of: Option<Environment>) -> WhenDown {

@@ -96,7 +96,7 @@ pub(crate) fn resolve(
     let policy = Policy { numbering, pool_states: resolver.pool_states(&settings.dispatch) };
     Configuration {
         core,
-        probe: resolver.probe(&settings.probe),
+        probe: Probe { tunnels: resolver.tunnels(settings), ..resolver.probe(&settings.probe) },
         records: resolver.records(settings),
         state_dir: resolver.state_dir(settings),
         database: resolver.database(settings, policy),

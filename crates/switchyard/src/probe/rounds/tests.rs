@@ -14,6 +14,7 @@ fn probe() -> Probe {
         timeout: Duration::from_secs(2),
         rules: HealthRules::default(),
         unwilling: vec![503],
+        tunnels: Vec::new(),
     }
 }
 
