@@ -97,7 +97,9 @@ fn refuse(kind: &str, repeats: usize) {
     let now = Time::from_millis(1_000);
     take(&mut engine, now, from, &invite(CALLS_PER_REPEAT), &directory, &mut outbox);
     if kind == "again" {
-        invites.iter().for_each(|invite| drop(take(&mut engine, now, from, invite, &directory, &mut outbox)));
+        for invite in &invites {
+            take(&mut engine, now, from, invite, &directory, &mut outbox);
+        }
     }
     let mut figures: Vec<f64> = Vec::new();
     for _ in 0..repeats {

