@@ -25,37 +25,33 @@ const PADDING: usize = 16;
 const COUNTS: usize = 2 * size_of::<usize>();
 
 /// Rows of neighbouring numbers. Its first number is kept by whoever has the page.
-///
-/// It has two cache lines of 64 bytes, each whole: a lookup reads the segments, and then how to read an entry.
 #[derive(Clone)]
-#[repr(C, align(64))]
 pub(crate) struct Page {
     /// Distance from the first number to the last.
     span: u64,
-    lookup: Arc<[u8]>,
-    identity: Arc<[u8]>,
-    marks: Field,
-    provider: Field,
-    call_limit: Field,
-    organisation: Field,
     len: u16,
     /// Bytes of a distance; 0 when the numbers have no gap.
     distance_bytes: u8,
     /// Bytes of the fields of one row.
     fields_bytes: u8,
+    marks: Field,
+    provider: Field,
+    call_limit: Field,
+    organisation: Field,
     /// The distance with which each later segment begins; a segment that is not there begins behind all numbers.
     segments: [i32; LATER_SEGMENTS],
+    lookup: Arc<[u8]>,
+    identity: Arc<[u8]>,
 }
 
-/// How a value is written: its distance from `base`, in `bits`. Packed, so that a page's head is two cache lines.
+/// How a value is written: its distance from `base`, in `bits`.
 #[derive(Clone, Copy)]
-#[repr(C, packed(1))]
 struct Field {
     base: u32,
+    /// As many ones as there are bits.
+    mask: u32,
     bits: u8,
 }
-
-const _: () = assert!(size_of::<Page>() == 128, "a lookup reads two cache lines of a page's head");
 
 impl Page {
     /// A page of these rows: at least one, at most [`PAGE_RECORDS`], by number, strictly ascending. Which row each of
@@ -121,9 +117,8 @@ impl Page {
 
     /// Whether a row of this page may name this organisation; the value is a place plus one.
     pub(crate) fn may_name(&self, organisation: u32) -> bool {
-        let Field { base, bits } = self.organisation;
-        let above = organisation.checked_sub(base);
-        above.is_some_and(|above| u64::from(above) < 1 << bits)
+        let above = organisation.checked_sub(self.organisation.base);
+        above.is_some_and(|above| u64::from(above) < 1 << self.organisation.bits)
     }
 
     /// The place of the row whose number has this distance from the first.
@@ -247,16 +242,16 @@ impl Field {
         let base = values.clone().min().unwrap_or_default();
         let most = values.max().unwrap_or_default();
         let bits = u32::BITS - (most - base).leading_zeros();
-        Field { base, bits: u8::try_from(bits).unwrap_or_default() }
+        let mask = u32::MAX.checked_shr(u32::BITS - bits).unwrap_or_default();
+        Field { base, mask, bits: u8::try_from(bits).unwrap_or_default() }
     }
 
     /// Takes this field off the low end of `packed`.
     fn take(self, packed: &mut u64) -> u32 {
+        let [b0, b1, b2, b3, ..] = packed.to_le_bytes();
         // Unchecked, as every lookup does this four times: no field has more than 32 bits.
-        let bits = u32::from(self.bits);
-        let [b0, b1, b2, b3, ..] = (*packed & !u64::MAX.wrapping_shl(bits)).to_le_bytes();
-        *packed = packed.wrapping_shr(bits);
-        self.base.wrapping_add(u32::from_le_bytes([b0, b1, b2, b3]))
+        *packed = packed.wrapping_shr(u32::from(self.bits));
+        self.base.wrapping_add(u32::from_le_bytes([b0, b1, b2, b3]) & self.mask)
     }
 }
 
