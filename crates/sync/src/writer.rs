@@ -1,9 +1,11 @@
 //! The one writer: look, read, build, weigh, publish.
 
+mod moves;
+
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use directory::{Directory, Generation, Guard, HoldReason, Overlays, OwnMove, Verdict};
+use directory::{Directory, Generation, Guard, Overlays, OwnMove, Verdict};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::backoff::Backoff;
@@ -198,25 +200,6 @@ impl Writer {
                     return Err(SyncFault::NotRunning { detail: "it was stopped".to_owned() });
                 }
                 () = tokio::time::sleep_until(end.into()) => self.end_overlays(),
-            }
-        }
-    }
-
-    /// Where the guard would hold these rows back for moves of others: asks the audit which of them are another node's,
-    /// made through the tables that we share.
-    async fn learn_moves(&mut self, source: &mut Source, rows: &Directory) {
-        let (published, now_ms) = (self.publisher.load(), now_ms());
-        let Some(guard) = &self.guard else { return };
-        let Verdict::Hold(hold) = guard.judge(now_ms, &published, rows, &self.own_moves(now_ms)) else { return };
-        if !hold.reasons.iter().any(|reason| matches!(reason, HoldReason::DidsMoved { .. })) {
-            return;
-        }
-        let since_ms = now_ms.saturating_sub(guard.policy().window_ms);
-        match source.moves_since(since_ms).await {
-            Ok(moves) => self.node_moves = moves,
-            Err(fault) => {
-                tracing::warn!(%fault, "the audit could not be read: moves of other nodes count as others'");
-                source.disconnect();
             }
         }
     }
