@@ -65,9 +65,8 @@ impl House {
     /// A call of SIPp's; the PBX that it landed at.
     fn sipp_lands_at(&self, number: &str) -> String {
         let address = |host: u8, port: u16| format!("127.7.{}.{host}:{port}", self.network).parse().unwrap();
-        let mut caller = Party::caller(&self.place, "busy", address(2, 5_071), address(1, 5_060), Calls::one(number));
-        caller.succeeded();
-        let messages = caller.messages();
+        let caller = Party::caller(&self.place, "busy", address(2, 5_071), address(1, 5_060), Calls::one(number));
+        let messages = caller.succeeded();
         let who = messages.lines().find_map(|line| line.strip_prefix("X-Who:"));
         who.unwrap_or_else(|| panic!("no PBX has answered: {messages}")).trim().to_owned()
     }
