@@ -46,6 +46,11 @@ impl Program {
         text_of(&log_of(&self.place, self.starts))
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
     /// The value of one counter, by the words that `switchyard status` shows it under: `in dialog: BYE`.
     pub fn count(&self, words: &str) -> u64 {
         let mut command = Command::new(&self.binary);

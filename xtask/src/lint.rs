@@ -9,6 +9,7 @@ mod held_by;
 mod ignored;
 mod layers;
 mod limits;
+mod log_events;
 mod metrics;
 mod names;
 mod places;
@@ -50,7 +51,7 @@ struct Rule {
     check: fn(&Tree) -> Vec<Finding>,
 }
 
-const RULES: [Rule; 18] = [
+const RULES: [Rule; 19] = [
     Rule { name: "parse", check: unparsed },
     Rule { name: "function-length", check: size::functions },
     Rule { name: "file-length", check: size::files },
@@ -61,6 +62,7 @@ const RULES: [Rule; 18] = [
     Rule { name: "limits", check: limits::check },
     Rule { name: "limits-held", check: limits::held },
     Rule { name: "metrics", check: metrics::check },
+    Rule { name: "log-events", check: log_events::check },
     Rule { name: "conformance", check: conformance::check },
     Rule { name: "faults", check: conformance::faults },
     Rule { name: "ignored-tests", check: ignored::check },

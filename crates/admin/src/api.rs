@@ -4,6 +4,7 @@
 
 pub mod audit;
 pub mod calls;
+pub mod capture;
 pub mod dids;
 pub mod drain;
 pub mod explain;
@@ -11,6 +12,7 @@ pub mod faults;
 pub mod generations;
 pub mod guard;
 pub mod leases;
+pub mod log;
 pub mod panic;
 pub mod peers;
 pub(crate) mod request;
@@ -33,6 +35,7 @@ use sync::changes::{By, Writes};
 
 use crate::access::{Caller, Role};
 use crate::auth::Tokens;
+use crate::instruments::Instruments;
 use crate::problem::{Kind, Problem};
 use crate::status::Status;
 
@@ -69,6 +72,8 @@ pub struct Api {
     pub set_peer: Box<peers::SetPeer>,
     /// Refuses new calls, and takes them again.
     pub drain: Box<drain::Drain>,
+    /// The log and the captures.
+    pub instruments: Box<dyn Instruments>,
 }
 
 impl Api {
@@ -119,7 +124,9 @@ pub(crate) fn routes(api: Arc<Api>) -> Router {
         .merge(audit::router())
         .merge(tokens::router())
         .merge(calls::router())
-        .merge(explain::router());
+        .merge(explain::router())
+        .merge(log::router())
+        .merge(capture::router());
     Router::new()
         .nest("/api/v1", v1)
         .method_not_allowed_fallback(|| async {

@@ -512,3 +512,46 @@ async fn an_admin_drains_and_a_limit_has_its_bounds() {
     let operator = stage.client("asha", Role::Operator);
     assert_eq!(problem(drain(&operator, None).await).kind, Kind::Forbidden);
 }
+
+/// Limit WATCH_SECS_MAX.
+#[tokio::test]
+async fn the_log_and_captures_are_turned_by_operators() {
+    use admin::api::capture::{CaptureChange, CaptureState};
+    use admin::api::log::{LogChange, LogState, NewWatch, WATCH_SECS_MAX};
+    let mut stage = Stage::migrated().await;
+    let (operator, viewer) = (stage.client("meera", Role::Operator), stage.client("anna", Role::Viewer));
+    let level = |level: &str| LogChange { level: Some(level.to_owned()), redact: None };
+    let refused: Result<LogState, _> = viewer.write(Method::PUT, "log", None, &level("debug")).await;
+    assert_eq!(problem(refused).kind, Kind::Forbidden);
+    let wrong: Result<LogState, _> = operator.write(Method::PUT, "log", None, &level("loud")).await;
+    assert_eq!(problem(wrong).kind, Kind::Invalid);
+    let state: LogState = operator.write(Method::PUT, "log", None, &level("debug")).await.unwrap();
+    assert_eq!(state.level, "debug");
+    let watch = |number: Option<&str>, organisation: Option<&str>, for_s| NewWatch {
+        number: number.map(str::to_owned),
+        organisation: organisation.map(str::to_owned),
+        for_s,
+    };
+    for wrong in [
+        watch(None, None, 60),
+        watch(Some("+918065978002"), Some("nobody"), 60),
+        watch(Some("anna"), None, 60),
+        watch(None, Some("nobody"), 60),
+        watch(Some("+918065978002"), None, 0),
+        watch(Some("+918065978002"), None, WATCH_SECS_MAX + 1),
+    ] {
+        let refused: Result<LogState, _> = operator.write(Method::POST, "log/watches", None, &wrong).await;
+        assert!(matches!(problem(refused).kind, Kind::Invalid | Kind::NotFound), "{wrong:?}");
+    }
+    let spelled = watch(Some("08065978002"), None, WATCH_SECS_MAX);
+    let state: LogState = operator.write(Method::POST, "log/watches", None, &spelled).await.unwrap();
+    assert_eq!(state.watches[0].number.as_deref(), Some("918065978002"));
+    let state: LogState = operator.write(Method::DELETE, "log/watches", None, &()).await.unwrap();
+    assert!(state.watches.is_empty());
+    let on = CaptureChange { is_on: true, number: Some("08065978002".to_owned()), peer: None };
+    let refused: Result<CaptureState, _> = viewer.write(Method::PUT, "capture", None, &on).await;
+    assert_eq!(problem(refused).kind, Kind::Forbidden);
+    let state: CaptureState = operator.write(Method::PUT, "capture", None, &on).await.unwrap();
+    assert_eq!(state.what, CaptureChange { number: Some("+918065978002".to_owned()), ..on });
+    assert_eq!(viewer.fetch::<CaptureState>("capture").await.unwrap(), state);
+}

@@ -10,6 +10,7 @@ mod availability;
 mod by_size;
 mod calls;
 mod load;
+mod media;
 mod names;
 mod reload;
 mod response;

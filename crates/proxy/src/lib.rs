@@ -18,6 +18,7 @@ pub mod flow;
 pub mod identity;
 pub mod keys;
 pub mod limits;
+pub mod media;
 pub mod outbox;
 pub mod refusal;
 mod rewrite;

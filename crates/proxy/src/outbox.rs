@@ -7,6 +7,7 @@ use crate::flow::{Flow, PartyId};
 use crate::refusal::Refusal;
 use crate::settings::Peer;
 use sip::{Hopeless, Method, Number, Span};
+use std::net::IpAddr;
 
 /// One byte buffer, a list of datagrams or stream messages in it, and a list of facts. Complete when the call returns.
 #[derive(Debug, Default)]
@@ -108,6 +109,17 @@ pub enum Event {
         status: u16,
         /// Microseconds from the INVITE to this response.
         after_us: u64,
+    },
+    /// SDP that passed names a media address outside the networks of who sent it: calls with one-way audio begin so.
+    StrayMedia {
+        /// The Call-ID, as it arrived.
+        call_id: Span,
+        /// The call; the default one where a message passes without a transaction.
+        key: CallKey,
+        /// Who sent it.
+        from: PartyId,
+        /// The first such address.
+        address: IpAddr,
     },
     /// A request was forwarded inside a dialog.
     InDialog(PartyId, Method),

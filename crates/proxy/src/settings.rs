@@ -2,8 +2,10 @@
 //! the core only reads it.
 
 mod availability;
+mod network;
 
 pub use availability::{Availability, AvailabilitySettings, WhenDown};
+pub use network::Network;
 
 use crate::flow::{Flow, InterfaceId, ListenerId, PartyId, Time, Transport};
 use directory::Environment;
@@ -66,6 +68,8 @@ pub struct Party {
     pub identity: IdentitySettings,
     /// How its peers stand in for each other.
     pub availability: Availability,
+    /// Where its media may be; empty when nobody has said so, and then nothing is looked at.
+    pub media: Vec<Network>,
 }
 
 /// What a party may say, and is shown, of who calls.

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod keys_file;
+pub mod logging;
 mod memory;
 mod names;
 pub mod probe;

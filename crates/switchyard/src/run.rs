@@ -2,29 +2,26 @@
 
 use crate::config::{self, Configuration, Faults};
 use crate::keys_file;
+use crate::logging;
 use crate::memory;
 use crate::service::{Ended, Service};
 use crate::signals::{Signal, Signals};
 use crate::supervisor::Supervisor;
-use std::fs::File;
-use std::io::Write;
-use std::os::fd::AsFd;
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use tracing_subscriber::EnvFilter;
 
 /// A turn of the worker takes far less.
 const WORKER_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
-/// What is logged unless `RUST_LOG` says otherwise.
-const LOG_FILTER: &str = "info";
 
 /// Runs the proxy of the configuration at `path` until SIGTERM or SIGINT. 0 is a good end, also when transactions were
 /// cut off at the limit of draining; 1 says that it did not start, or that its worker failed.
 pub fn run(path: &Path) -> ExitCode {
-    let _log = start_log();
+    let loaded = config::load(path);
+    let _log = logging::start(loaded.as_ref().map(|configuration| configuration.log).unwrap_or_default());
     log_panics();
-    let configuration = match load(path) {
+    let configuration = match loaded.map(fitted) {
         Ok(configuration) => configuration,
         Err(faults) => {
             tracing::error!("the configuration is refused\n{faults}");
@@ -43,9 +40,13 @@ pub fn run(path: &Path) -> ExitCode {
 
 /// The configuration, fitted to the machine.
 fn load(path: &Path) -> Result<Configuration, Faults> {
-    let mut configuration = config::load(path)?;
+    config::load(path).map(fitted)
+}
+
+/// The limits, fitted to the memory that there is.
+fn fitted(mut configuration: Configuration) -> Configuration {
     memory::fit(&mut configuration.core.limits);
-    Ok(configuration)
+    configuration
 }
 
 async fn serve(path: &Path, configuration: Configuration) -> ExitCode {
@@ -75,6 +76,7 @@ async fn serve(path: &Path, configuration: Configuration) -> ExitCode {
                     reload(path, &running, &service).await;
                     supervisor.ready();
                 }
+                Signal::Louder => cycle_level(),
                 Signal::End => break,
             },
             _asked = asks.tick(), if supervisor.asks_every().is_some() => vouch(&supervisor, &service).await,
@@ -113,6 +115,7 @@ async fn drain(
         tokio::select! {
             signal = signals.next() => match signal {
                 Signal::Reload => reload(path, running, &service).await,
+                Signal::Louder => cycle_level(),
                 Signal::End => break,
             },
             _ended = service.ended() => break,
@@ -131,11 +134,20 @@ struct Running {
     /// The keys of open calls are here; another folder's ring would cut them.
     state_dir: PathBuf,
     database: sync::Settings,
+    log: Cell<logging::Log>,
 }
 
 impl Running {
     fn of(configuration: &Configuration) -> Running {
-        Running { state_dir: configuration.state_dir.clone(), database: configuration.database.clone() }
+        let log = Cell::new(configuration.log);
+        Running { state_dir: configuration.state_dir.clone(), database: configuration.database.clone(), log }
+    }
+
+    fn apply_log(&self, log: logging::Log) {
+        let takes_restart = logging::present().is_some_and(|present| present.apply(self.log.replace(log), log));
+        if takes_restart {
+            tracing::warn!("log.format has changed: it takes a restart");
+        }
     }
 
     fn warn_of_what_stays(&self, configuration: &Configuration) {
@@ -163,6 +175,7 @@ async fn reload(path: &Path, running: &Running, service: &Service) {
     match read {
         Ok((configuration, keys)) => {
             running.warn_of_what_stays(&configuration);
+            running.apply_log(configuration.log);
             service.apply(configuration, keys).await;
             tracing::info!("the configuration was read again and is in force");
         }
@@ -170,20 +183,12 @@ async fn reload(path: &Path, running: &Running, service: &Service) {
     }
 }
 
-/// Logs go to stderr from a thread of its own: a reader that stands still costs lines, never calls (row H9).
-fn start_log() -> tracing_appender::non_blocking::WorkerGuard {
-    // Its own way to stderr, without the lock that the command line may hold on it.
-    let errors = std::io::stderr().as_fd().try_clone_to_owned();
-    let sink: Box<dyn Write + Send> = match errors {
-        Ok(errors) => Box::new(File::from(errors)),
-        Err(_) => Box::new(std::io::sink()),
-    };
-    let (writer, guard) = tracing_appender::non_blocking(sink);
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
-    // A subscriber that is there already is that of a test.
-    let _set = subscriber.try_init();
-    guard
+/// SIGUSR1: the file's level, DEBUG, TRACE, and the file's again.
+fn cycle_level() {
+    if let Some(log) = logging::present() {
+        let level = log.cycle().name();
+        tracing::info!(level, "the log's level is changed by SIGUSR1");
+    }
 }
 
 fn log_panics() {

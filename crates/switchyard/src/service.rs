@@ -4,6 +4,7 @@
 mod admin_listener;
 mod drain;
 mod in_force;
+mod instruments;
 mod readings;
 mod records;
 
@@ -20,6 +21,7 @@ use crate::worker::{self, Command, Parts, Seen};
 use admin::{Api, BindFault, Count, DirectoryStatus, ListenerStatus, PartyStatus, Status, Tokens};
 use admin_listener::AdminListener;
 use arc_swap::{ArcSwap, ArcSwapOption};
+use instruments::Captures;
 use proxy::{KeyRing, Listener, ListenerId, Party, Peer, Role, Settings, Transport};
 use std::io;
 use std::net::SocketAddr;
@@ -78,6 +80,7 @@ struct Told {
     /// True from [`Service::drain`] on: nothing takes new calls again.
     ending: AtomicBool,
     drain: ArcSwapOption<drain::Ordered>,
+    captures: Captures,
 }
 
 /// Why it does not start.
@@ -120,7 +123,7 @@ impl Service {
         watch: Option<SyncSender<Seen>>,
     ) -> Result<Service, StartFault> {
         let written = configuration.clone();
-        let Configuration { core, state_dir, database, metrics_listen, admin: people, probe, records, .. } =
+        let Configuration { core, state_dir, database, metrics_listen, admin: people, probe, records, capture, .. } =
             configuration;
         let (settings, keys) = (Arc::new(core), Arc::new(keys));
         let exporter = Arc::new(Exporter::new().map_err(|fault| StartFault::Metrics(io::Error::other(fault)))?);
@@ -130,7 +133,8 @@ impl Service {
         let api = admin::bind(&state_dir).await?;
         let watcher = sync::start(database.clone()).await?;
         let access = DirectoryAccess { watcher: watcher.clone(), writes: Arc::new(Writes::new(&database, watcher)?) };
-        let told = Arc::new(Told::new(&settings, database, exporter.counters()));
+        let captures = Captures::start(capture).map_err(StartFault::Worker)?;
+        let told = Arc::new(Told::new(&settings, database, exporter.counters(), captures));
         let interfaces = Arc::new(ArcSwap::from_pointee(Interfaces::resolve(&settings.interfaces)));
         let streams = start_streams(tcp, &told, &interfaces).map_err(StartFault::Worker)?;
         let ((commands, orders), (hears, heard)) = (mpsc::channel(COMMANDS), mpsc::channel(probe::HEARD));
@@ -155,6 +159,7 @@ impl Service {
             counters: Arc::clone(&told.counters),
             watch,
             heard: Some(hears),
+            wire: Some(told.captures.tap.clone()),
             tap: Some(tap),
             settings,
         };
@@ -162,14 +167,8 @@ impl Service {
         let shown = Arc::new(api_of(&told, &access, &peers, &commands, &state_dir, recorder.calls()));
         let answer = admin::serve(api, Arc::clone(&shown), std::future::pending());
         let admin = people.map(|people| people.start(shown)).transpose()?;
-        let observed = Arc::new(readings::Observed {
-            told: Arc::clone(&told),
-            watcher: access.watcher.clone(),
-            exporter: Arc::clone(&exporter),
-            calls: recorder.calls().clone(),
-            names: Arc::clone(&names),
-            peers: peers.clone(),
-        });
+        let observed = (recorder.calls(), &names);
+        let observed = Arc::new(readings::Observed::new(&told, &access.watcher, &exporter, &peers, observed));
         let mut tasks = vec![
             tokio::spawn(until_closed("the status socket", answer)),
             tokio::spawn(follow_interfaces(Arc::clone(&told), interfaces)),
@@ -187,6 +186,7 @@ impl Service {
 
     /// Takes a configuration that has been read again. Listeners are sockets: they stay as they are until a restart.
     pub async fn apply(&self, configuration: Configuration, keys: KeyRing) {
+        self.told.captures.tap.set_collector(configuration.capture.collector.clone());
         let (database, probe) = (configuration.database.clone(), configuration.probe.clone());
         if configuration.core.listeners != self.told.listeners {
             tracing::warn!("sip.listen has changed: listeners change with a restart only, the old ones stay");
@@ -288,8 +288,9 @@ impl Service {
 }
 
 impl Told {
-    fn new(settings: &Arc<Settings>, database: sync::Settings, counters: Counters) -> Told {
+    fn new(settings: &Arc<Settings>, database: sync::Settings, counters: Counters, captures: Captures) -> Told {
         Told {
+            captures,
             clock: Clock::start(),
             settings: Arc::new(ArcSwap::new(Arc::clone(settings))),
             database: ArcSwap::from_pointee(database),
@@ -370,6 +371,7 @@ fn api_of(
             Box::pin(async move { peers.obey(order).await })
         }),
         drain: Box::new(move |order| Box::pin(Arc::clone(&drain).obey(order))),
+        instruments: Box::new(instruments::Turned { told: Arc::clone(told) }),
     }
 }
 

@@ -10,6 +10,8 @@ pub enum Signal {
     End,
     /// SIGHUP: read the configuration again.
     Reload,
+    /// SIGUSR1: tell more in the log, or as little as the file says again.
+    Louder,
 }
 
 /// The streams of those signals. From its making on, none of them ends the process by itself.
@@ -18,6 +20,7 @@ pub struct Signals {
     terminate: Stream,
     interrupt: Stream,
     hangup: Stream,
+    user: Stream,
 }
 
 impl Signals {
@@ -27,6 +30,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            user: signal(SignalKind::user_defined1())?,
         })
     }
 
@@ -36,6 +40,7 @@ impl Signals {
             _ = self.terminate.recv() => Signal::End,
             _ = self.interrupt.recv() => Signal::End,
             _ = self.hangup.recv() => Signal::Reload,
+            _ = self.user.recv() => Signal::Louder,
         }
     }
 }

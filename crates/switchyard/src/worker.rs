@@ -4,6 +4,7 @@
 //! facts to telemetry. Nothing in it waits and nothing is locked.
 
 mod backlog;
+mod capture;
 mod door;
 mod log;
 mod readiness;
@@ -28,6 +29,7 @@ use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 use sync::{Published, Reader};
 use telemetry::calls::Tap;
+use telemetry::hep;
 use telemetry::{Counters, Fact};
 use tokio::io::Ready;
 use tokio::sync::{mpsc, oneshot};
@@ -61,6 +63,8 @@ pub struct Parts {
     pub watch: Option<SyncSender<Seen>>,
     /// Who measures the peers; one who does not keep up misses some.
     pub heard: Option<mpsc::Sender<Heard>>,
+    /// Where what passes is told to, while somebody wants it.
+    pub wire: Option<hep::Tap>,
     /// Where the records of calls come from.
     pub tap: Option<Tap>,
 }
@@ -115,13 +119,14 @@ pub fn run(parts: Parts, commands: mpsc::Receiver<Command>) -> io::Result<()> {
 
 impl Worker {
     fn new(parts: Parts) -> io::Result<(Worker, Arriving)> {
-        let Parts { settings, keys, directory, interfaces, sockets, streams, clock, counters, watch, heard, tap } =
+        let Parts { settings, keys, directory, interfaces, sockets, streams, clock, counters, watch, heard, wire, tap } =
             parts;
         let (arriving, outgoing) = streams.map(|streams| (streams.arrived, streams.outgoing)).unzip();
         let transports = Transports::new(sockets, outgoing, Arc::clone(&counters))?;
         let turns = Turns::new(Engine::new(Arc::clone(&settings), keys), settings, Arc::clone(&counters), watch)
             .told(heard)
-            .kept(tap);
+            .kept(tap)
+            .wired(wire);
         let mut worker = Worker {
             turns,
             transports,
@@ -234,6 +239,7 @@ impl Worker {
         for (flow, bytes) in self.batch.datagrams() {
             bytes_total += bytes.len();
             self.turns.arrived(now, &flow, bytes);
+            self.turns.capture().note(hep::Way::In, &flow, bytes);
             self.turns.take(now, &mut self.transports, |engine, outbox| {
                 engine.handle_datagram(now, flow, bytes, &directory, outbox);
             });
@@ -248,6 +254,7 @@ impl Worker {
         for arrived in self.arrived.drain(..) {
             if let Arrived::Message(flow, bytes) = &arrived {
                 self.turns.arrived(now, flow, bytes);
+                self.turns.capture().note(hep::Way::In, flow, bytes);
             }
             self.turns.take(now, &mut self.transports, |engine, outbox| match &arrived {
                 Arrived::Message(flow, bytes) => engine.handle_message(now, *flow, bytes, &directory, outbox),

@@ -5,6 +5,8 @@
     reason = "the lint's leave for tests does not reach the functions they share"
 )]
 
+mod capture;
+mod logging;
 mod metrics;
 mod outbound;
 mod stage;

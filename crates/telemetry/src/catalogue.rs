@@ -1,9 +1,11 @@
 //! Everything that is measured: name, help, label and the label's values. docs/reference/metrics.md says the same.
 
 mod calls;
+mod media;
 mod readings;
 
 pub use calls::{CALLS_ENDED, CALLS_IN_PROGRESS};
+pub use media::STRAY_MEDIA;
 pub use readings::*;
 
 /// One thing that is measured.
@@ -404,7 +406,7 @@ pub static STREAM_SENT_BYTES: Family =
 pub static HISTOGRAMS: [&Family; 2] = [&SETUP_SECONDS, &POST_DIAL_DELAY_SECONDS];
 
 /// How many counted families there are.
-pub const FAMILY_COUNT: usize = 37;
+pub const FAMILY_COUNT: usize = 38;
 
 /// Every counted family, in the order in which they are shown.
 pub static FAMILIES: [&Family; FAMILY_COUNT] = [
@@ -420,6 +422,7 @@ pub static FAMILIES: [&Family; FAMILY_COUNT] = [
     &PROBES,
     &PEER_FAILURES,
     &WARNINGS,
+    &STRAY_MEDIA,
     &REQUESTS,
     &RESPONSES,
     &IN_DIALOG,

@@ -56,7 +56,7 @@ pub struct Counters {
 }
 
 /// Families that each party has for itself.
-const BY_PARTY: usize = 3;
+const BY_PARTY: usize = 4;
 
 impl std::fmt::Debug for Counters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -195,6 +195,7 @@ impl Counters {
                 }
             }
             Event::Ended { by, .. } => self.calls_ended.add(by.name(), 1),
+            Event::StrayMedia { from, .. } => self.parties.with(*from, |cells| cells.stray_media.add("", 1)),
             Event::Ringing { from, after_us, .. } => self.time(&self.post_dial_delay_seconds, *from, *after_us),
             Event::InDialog(_, method) => self.in_dialog.add(method_label(*method), 1),
             Event::Absorbed(absorbed) => self.absorbed.add(absorbed.name(), 1),
@@ -380,4 +381,4 @@ fn class(status: u16) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

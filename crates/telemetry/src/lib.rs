@@ -11,6 +11,7 @@ pub mod calls;
 pub mod catalogue;
 mod counters;
 mod exporter;
+pub mod hep;
 pub mod limits;
 
 pub use catalogue::{Family, Kind, Label};

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "a stage that cannot be built fails the test")]
 
+mod instruments;
+
 use admin::api::peers::AdminOrder;
 use admin::{Api, Caller, Client, DirectoryStatus, Kind, PeerStatus, Problem, Role, SOCKET_NAME, Status, Tokens};
 use directory::Policy;
@@ -106,6 +108,7 @@ impl Stage {
             }),
             set_peer: Box::new(|order| Box::pin(std::future::ready(set_peer(&order)))),
             drain: Box::new(|_| Box::pin(std::future::ready(Ok(())))),
+            instruments: Box::new(instruments::Kept::default()),
         })
     }
 

@@ -112,6 +112,7 @@ impl Engine {
         }
         turn.outbox.transmit_since(Flow::to(peer.listener, peer.address), start);
         tell_attempt(turn, &context, peer);
+        self.note_media(turn, arrival.party, plan.call, arrival.request);
         self.push_attempt(turn.now, &mut context, 0, arrival.key, peer);
         self.settle(slot, context);
     }

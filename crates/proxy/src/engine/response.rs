@@ -193,6 +193,7 @@ impl Engine {
             context.reply.clear();
             context.reply.extend_from_slice(span.of(&turn.outbox.bytes));
         }
+        self.note_media(turn, context.toward, context.call, response);
     }
 
     /// True for a status that is configured to lead to the next peer, while there is one.

@@ -175,6 +175,7 @@ impl Engine {
             Some(_) => {
                 let peer = self.fit_to_size(turn, plan.peer, start);
                 turn.outbox.transmit_since(Flow::to(peer.listener, peer.address), start);
+                self.note_media(turn, arrival.party, plan.call, arrival.request);
             }
             None => turn.outbox.event(Event::Impossible("a request's spans contradict each other")),
         }

@@ -416,6 +416,7 @@ fn told_event(scene: &Scene, event: &Event) -> String {
             format!("ended by {} after {} ms, talked {} ms", by.name(), after_us / 1_000, talked_us / 1_000)
         }
         Event::Ringing { status, after_us, .. } => format!("ringing {status} after {} ms", after_us / 1_000),
+        Event::StrayMedia { from, address, .. } => format!("stray_media {} {address}", party(*from)),
         Event::InDialog(from, method) => format!("in_dialog {} {}", party(*from), method.as_str()),
         Event::Absorbed(what) => format!("absorbed {}", what.name()),
         Event::Retransmitted(method) => format!("retransmitted {}", method.as_str()),

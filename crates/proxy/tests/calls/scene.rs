@@ -3,7 +3,7 @@
 use crate::rows::Rows;
 use crate::text::{Setting, duration};
 use directory::Environment;
-use proxy::settings::{BySize, DispatchSettings, LimitSettings, TimerSettings, UnknownDid, WhenDown};
+use proxy::settings::{BySize, DispatchSettings, LimitSettings, Network, TimerSettings, UnknownDid, WhenDown};
 use proxy::targets::{Admin, Health, States};
 use proxy::{InterfaceId, Listener, ListenerId, Party, PartyId, Peer, Role, Settings, Source, Time, Transport};
 use sip::{Form, Numbering};
@@ -159,6 +159,7 @@ impl Scene {
             }
             "weights" | "failover" | "when_down" | "when_down_of" => self.availability(key, name, value)?,
             "by_size" => self.by_size(name, value)?,
+            "media" => self.party_mut(name)?.media = networks(value)?,
             "called_number" => self.party_mut(name)?.called_number = form(value)?,
             "trunk" => self.trunk(name, value)?,
             "identity" => crate::profile::identity(&mut self.party_mut(name)?.identity, value)?,
@@ -338,7 +339,18 @@ fn party(name: &str, role: Role, address: SocketAddr) -> Party {
         called_number: None,
         identity: proxy::settings::IdentitySettings::default(),
         availability: proxy::settings::Availability::default(),
+        media: Vec::new(),
     }
+}
+
+/// `10.10.10.0/24 10.20.0.0/16`
+fn networks(value: &str) -> Result<Vec<Network>, String> {
+    let network = |text: &str| {
+        let (ip, bits) = text.split_once('/').ok_or_else(|| format!("found {text}, expected IP/BITS"))?;
+        let ip = ip.parse().map_err(|fault| format!("{text}: {fault}"))?;
+        Ok(Network { ip, bits: number(bits)? })
+    };
+    value.split_whitespace().map(network).collect()
 }
 
 pub(crate) fn environment(name: &str) -> Result<Environment, String> {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 /// The exit codes of the verbs that ask the running process.
 pub(super) const EXIT_CODES: &str = "\
@@ -74,6 +75,13 @@ impl EndOption {
     /// As the API has it.
     pub(super) fn end(&self) -> End {
         End { for_s: self.for_s, ends_at_ms: self.ends_at_ms }
+    }
+
+    /// Seconds from now; `None` when no end is given.
+    pub(super) fn from_now_s(&self) -> Option<u64> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let until = self.ends_at_ms.map(|ends| (ends / 1_000).saturating_sub(now.as_secs()));
+        self.for_s.or(until)
     }
 
     /// In words, with a space before: ` for 2h`.

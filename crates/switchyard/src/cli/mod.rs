@@ -3,6 +3,7 @@
 mod ask;
 mod audit;
 mod calls;
+mod capture;
 mod check;
 mod db;
 mod did;
@@ -15,6 +16,7 @@ mod init;
 mod keys;
 mod lease;
 pub mod lint;
+mod log;
 mod panic;
 mod peer;
 mod shown;
@@ -123,6 +125,10 @@ enum Command {
     Audit(audit::Options),
     /// See, make and revoke the tokens with which people log in.
     Token(token::Options),
+    /// See and change what the log tells, and of whose calls.
+    Log(log::Options),
+    /// Send what passes on the wire to a capture server.
+    Capture(capture::Options),
     /// See it work: the proxy, a gateway and three PBXs on loopback, with calls between them.
     Demo(DemoOptions),
 }
@@ -210,6 +216,8 @@ pub fn answer(
         Command::ImportAsterisk(options) => import_asterisk::import(&options, out, faults),
         Command::Audit(options) => audit::audit(options, out, faults),
         Command::Token(options) => token::token(options, out, faults),
+        Command::Log(options) => log::log(options, out, faults),
+        Command::Capture(options) => capture::capture(options, out, faults),
         Command::Demo(options) => crate::demo::demo(crate::demo::Options { once: options.once }),
     }
 }

@@ -3,10 +3,12 @@
 //! Strings stay strings here; `resolve` says what they mean. docs/reference/config.md lists every key.
 
 mod admin;
+mod observe;
 mod peers;
 mod records;
 
 pub use admin::{AccessSettings, AdminSettings};
+pub use observe::{CaptureSettings, LogSettings};
 pub use peers::{DnsSettings, ProbeSettings};
 pub use records::RecordsSettings;
 
@@ -41,6 +43,10 @@ pub struct Settings {
     pub metrics: MetricsSettings,
     /// What people ask.
     pub admin: AdminSettings,
+    /// What is told in the log, and how.
+    pub log: LogSettings,
+    /// Where the wire is told to.
+    pub capture: CaptureSettings,
     /// How peers are measured.
     pub probe: ProbeSettings,
     /// What is kept of calls.
@@ -125,6 +131,8 @@ pub struct TrunkSettings {
     pub datagram_bytes_max: Option<u64>,
     /// How the called number is written toward this trunk.
     pub called_number: Option<String>,
+    /// Networks that its media may be in; unless given, nothing is looked at.
+    pub media: Vec<String>,
     /// The caller ID of a call for which no other is valid.
     pub fallback_did: Option<String>,
     /// The organisation that the fallback DID belongs to, where it is one's.
@@ -205,6 +213,8 @@ pub struct EnvironmentSettings {
     pub datagram_bytes_max: Option<u64>,
     /// How the called number is written toward this environment.
     pub called_number: Option<String>,
+    /// Networks that its media may be in; unless given, nothing is looked at.
+    pub media: Vec<String>,
     /// How calls are spread over the targets, a number for each.
     pub weights: Vec<u16>,
     /// Statuses of a target after which the next one is tried, beside 503.
@@ -355,6 +365,8 @@ impl Default for Settings {
             timers: TimersSettings::default(),
             metrics: MetricsSettings::default(),
             admin: AdminSettings::default(),
+            log: LogSettings::default(),
+            capture: CaptureSettings::default(),
             limits: LimitsSettings::default(),
         }
     }

@@ -329,6 +329,44 @@ fn so_many_peers_and_sources_of_one_party() {
     assert!(faults[0].contains("environments.prod.targets: ") && faults[1].contains("at most 64"), "{faults:?}");
 }
 
+/// Limit MEDIA_NETWORKS.
+#[test]
+fn media_networks_are_written_as_networks() {
+    let party = |networks: &[String]| {
+        let networks: Vec<String> = networks.iter().map(|network| format!("\"{network}\"")).collect();
+        format!("[environments.prod]\ntargets = [\"udp:10.10.10.1:5070\"]\nmedia = [{}]", networks.join(", "))
+    };
+    let many = |count: usize| (0..count).map(|at| format!("10.20.{at}.0/24")).collect::<Vec<String>>();
+    let read = good(&party(&many(limits::MEDIA_NETWORKS)));
+    let prod = read.core.parties.iter().find(|party| &*party.name == "prod").unwrap();
+    assert!(prod.media.len() == limits::MEDIA_NETWORKS && prod.media[3].has("10.20.3.9".parse().unwrap()));
+    assert_eq!(faults(&party(&many(limits::MEDIA_NETWORKS + 1))).len(), 1);
+    for wrong in ["10.20.0.0", "10.20.0.1/24", "10.20.0.0/33", "fd00::/129", "lan/24", "10.20.0.0/"] {
+        let faults = faults(&party(&[wrong.to_owned()]));
+        assert!(
+            faults.len() == 1 && faults[0].contains("environments.prod.media") && faults[0].contains(wrong),
+            "{faults:?}"
+        );
+    }
+    let odd = good(&party(&["0.0.0.0/0".into(), "fd00:10::/32".into(), "10.1.2.3/32".into()]));
+    assert!(odd.core.parties.iter().any(|party| party.media.len() == 3));
+}
+
+#[test]
+fn the_log_and_captures_are_configured_or_refused() {
+    let wrong = "[log]\nformat = \"xml\"\nlevel = \"loud\"\n[capture]\nhep = \"homer:9060\"\nkey = \"sesame\"";
+    let faults_of_all = faults(wrong);
+    assert_eq!(faults_of_all.len(), 3, "{faults_of_all:?}");
+    assert!(!faults_of_all.concat().contains("sesame"));
+    assert_eq!(faults("[capture]\nenabled = true").len(), 1);
+    let configuration = full();
+    let collector = configuration.capture.collector.clone().unwrap();
+    assert_eq!((collector.address.to_string().as_str(), collector.node), ("10.10.10.9:9060", 2_001));
+    assert!(configuration.capture.is_on && configuration.log.redacts);
+    assert!(!format!("{configuration:?}").contains("\"example\""));
+    assert_eq!(good("").log, crate::logging::Log::default());
+}
+
 /// Limits NAME_BYTES and INTERFACE_BYTES.
 #[test]
 fn names_are_short() {

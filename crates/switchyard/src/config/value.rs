@@ -1,6 +1,7 @@
 //! The small languages of the file's strings: addresses, sources, durations.
 
 use proxy::Transport;
+use proxy::settings::Network;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ pub(crate) const ENDPOINT: &str = "udp:IP:PORT or tcp:IP:PORT";
 pub(crate) const PEER: &str = "udp:IP:PORT, tcp:IP:PORT or auto:IP:PORT, or a host name in place of IP";
 /// What [`source`] reads.
 pub(crate) const SOURCE: &str = "IP or IP:PORT";
+/// What [`network`] reads.
+pub(crate) const NETWORK: &str = "a network: IP/BITS, with no bit set behind the first BITS";
 /// What [`duration`] reads.
 pub(crate) const DURATION: &str = "a whole number and a unit: ms, s, m, h or d";
 
@@ -58,6 +61,17 @@ pub fn source(text: &str) -> Option<(IpAddr, Option<u16>)> {
     }
     let address: SocketAddr = text.parse().ok()?;
     (address.port() != 0).then_some((address.ip(), Some(address.port())))
+}
+
+/// `10.10.10.0/24`, `fd00:10::/32`. `None` is anything else, an address with bits behind the network's too.
+pub fn network(text: &str) -> Option<Network> {
+    let (ip, bits) = text.split_once('/')?;
+    let network = Network { ip: ip.parse().ok()?, bits: bits.parse().ok()? };
+    let (bits_max, behind) = match network.ip {
+        IpAddr::V4(ip) => (32, u32::from(ip).checked_shl(u32::from(network.bits)).unwrap_or(0) == 0),
+        IpAddr::V6(ip) => (128, u128::from(ip).checked_shl(u32::from(network.bits)).unwrap_or(0) == 0),
+    };
+    (network.bits <= bits_max && behind).then_some(network)
 }
 
 /// `500ms`, `4s`, `3m`, `2h`, `1d`. `None` is anything else, a number without a unit too.

@@ -1,12 +1,14 @@
 //! What is read when somebody scrapes: the state of the service, and of the process as the kernel sees it.
 
 use super::Told;
+use crate::logging::{self, Logging};
 use crate::names::Names;
 use crate::probe::Peers;
 use admin::Readiness;
+use std::collections::BTreeSet;
 use std::fs;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use sync::Watcher;
 use telemetry::calls::Calls;
 use telemetry::{Exporter, Reading, catalogue};
@@ -17,12 +19,14 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Where the answers of `/metrics` and `/readyz` come from.
 pub(super) struct Observed {
-    pub(super) told: Arc<Told>,
-    pub(super) watcher: Watcher,
-    pub(super) exporter: Arc<Exporter>,
-    pub(super) calls: Calls,
-    pub(super) names: Arc<Names>,
-    pub(super) peers: Peers,
+    told: Arc<Told>,
+    watcher: Watcher,
+    exporter: Arc<Exporter>,
+    peers: Peers,
+    /// Parties that had peers: one that is gone has none, which its gauges must say.
+    parties: Mutex<BTreeSet<String>>,
+    calls: Calls,
+    names: Arc<Names>,
 }
 
 impl admin::Observed for Observed {
@@ -30,6 +34,9 @@ impl admin::Observed for Observed {
         let mut readings = self.service_readings();
         readings.extend(readings_of_records(&self.calls));
         readings.extend(readings_of_process());
+        readings.extend(self.instrument_readings());
+        readings.extend(self.peer_readings());
+        readings.extend(self.directory_readings());
         self.exporter.render(&self.told.counters.samples(), &readings)
     }
 
@@ -45,6 +52,56 @@ impl admin::Observed for Observed {
 }
 
 impl Observed {
+    pub(super) fn new(
+        told: &Arc<Told>,
+        watcher: &Watcher,
+        exporter: &Arc<Exporter>,
+        peers: &Peers,
+        (calls, names): (&Calls, &Arc<Names>),
+    ) -> Observed {
+        let (told, exporter) = (Arc::clone(told), Arc::clone(exporter));
+        Observed {
+            told,
+            watcher: watcher.clone(),
+            exporter,
+            peers: peers.clone(),
+            parties: Mutex::default(),
+            calls: calls.clone(),
+            names: Arc::clone(names),
+        }
+    }
+
+    /// How many peers of each party are in each standing.
+    fn peer_readings(&self) -> Vec<Reading> {
+        let peers = self.peers.list();
+        let mut parties = self.parties.lock().unwrap_or_else(PoisonError::into_inner);
+        parties.extend(peers.iter().map(|peer| peer.party.clone()));
+        let pairs =
+            parties.iter().flat_map(|party| catalogue::PEERS.values.iter().map(move |standing| (party, standing)));
+        let readings = pairs.map(|(party, standing)| {
+            let count = peers.iter().filter(|peer| peer.party == *party && peer.standing == *standing).count();
+            let reading = Reading::new(&catalogue::PEERS, float(count as u64));
+            Reading { party: Some(party.clone()), label_value: standing, ..reading }
+        });
+        readings.collect()
+    }
+
+    /// What the directory holds beside its DIDs.
+    fn directory_readings(&self) -> Vec<Reading> {
+        let sync = self.watcher.status();
+        let directory = self.watcher.published().load();
+        let overlays = directory.overlays();
+        let read =
+            |family, label_value, count: usize| Reading { label_value, ..Reading::new(family, float(count as u64)) };
+        vec![
+            read(&catalogue::ROWS, "users", sync.user_count),
+            read(&catalogue::ROWS, "organisations", sync.organisation_count),
+            read(&catalogue::OVERLAYS, "lease", overlays.leases.len()),
+            read(&catalogue::OVERLAYS, "tester", overlays.testers.len()),
+            read(&catalogue::OVERLAYS, "panic", usize::from(overlays.panic.is_some())),
+        ]
+    }
+
     fn service_readings(&self) -> Vec<Reading> {
         let sync = self.watcher.status();
         let is_draining = self.told.draining.load(Ordering::Relaxed);
@@ -66,6 +123,22 @@ impl Observed {
         ];
         readings.extend(sync.age.map(|age| Reading::new(&catalogue::AGE_SECONDS, age.as_secs_f64())));
         readings
+    }
+}
+
+impl Observed {
+    /// What the log and the captures lost.
+    fn instrument_readings(&self) -> Vec<Reading> {
+        let counts = self.told.captures.tap.counts();
+        let hep = |label_value, count| Reading { label_value, ..Reading::new(&catalogue::HEP_MESSAGES, float(count)) };
+        let lost_lines = logging::present().map_or(0, Logging::lost_lines);
+        vec![
+            Reading::new(&catalogue::LOG_LOST_LINES, float(lost_lines)),
+            Reading::new(&catalogue::HEP_ON, if self.told.captures.tap.is_on() { 1.0 } else { 0.0 }),
+            Reading::new(&catalogue::HEP_QUEUED, float(counts.queued)),
+            hep("sent", counts.sent),
+            hep("lost", counts.lost),
+        ]
     }
 }
 

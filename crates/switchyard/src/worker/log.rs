@@ -1,8 +1,12 @@
-//! What the worker says of calls: refusals and warnings at INFO, never more than a few lines a second; each call at DEBUG.
+//! What the worker says of calls: one line for each call's end at INFO, each decision at DEBUG; refusals and warnings never
+//! more than a few lines a second.
 //! What came off the wire is escaped.
 
+mod calls;
+
 use super::security::Security;
-use proxy::{Event, Outbox, Outcome, PartyId, Settings, Time};
+use calls::Calls;
+use proxy::{Engine, Event, Outbox, Outcome, PartyId, Settings, Time};
 use std::io;
 
 /// Lines in one second; those above it are counted and told in one line when the next second begins.
@@ -19,11 +23,13 @@ pub(super) struct Log {
     unsaid: u64,
     has_panicked: bool,
     security: Security,
+    calls: Calls,
 }
 
 impl Log {
     /// Tells one event, if it is worth a line.
-    pub(super) fn tell(&mut self, now: Time, event: &Event, outbox: &Outbox, settings: &Settings) {
+    pub(super) fn tell(&mut self, now: Time, event: &Event, outbox: &Outbox, settings: &Settings, engine: &Engine) {
+        self.calls.tell(event, outbox, settings, engine);
         let text = |span| outbox.text(span).escape_ascii();
         match event {
             Event::Decided { call_id, called, method, decision, .. } => {
@@ -39,12 +45,6 @@ impl Log {
                     );
                 }
             }
-            Event::Final { call_id, status, after_us, .. } => {
-                tracing::debug!(call_id = %text(*call_id), status, after_us, "ended");
-            }
-            Event::Ended { call_id, by, talked_us, .. } => {
-                tracing::debug!(call_id = %text(*call_id), by = by.name(), talked_us, "the call is over");
-            }
             Event::Refused(party, refusal) if self.has_breath(now, refusal.name()) => {
                 let (status, reason) = (refusal.status(), refusal.name());
                 tracing::info!(party = name(settings, *party), status, reason, "refused: {}", refusal.phrase());
@@ -55,6 +55,12 @@ impl Log {
             }
             Event::Warned(warning) if self.has_breath(now, warning.name()) => {
                 tracing::warn!(warning = warning.name(), "served, with a warning");
+            }
+            Event::StrayMedia { call_id, from, address, .. } if self.has_breath(now, "stray_media") => {
+                tracing::warn!(
+                    call_id = %text(*call_id), party = name(settings, *from), %address,
+                    "media outside the party's networks: one-way audio is likely"
+                );
             }
             Event::LimitReached(limit) if self.has_breath(now, limit) => {
                 tracing::error!(limit, "a limit is reached");

@@ -45,6 +45,7 @@ impl Bench {
             counters: Arc::clone(&counters),
             watch: None,
             heard: None,
+            wire: None,
             tap: None,
         };
         let thread = std::thread::spawn(move || run(parts, orders));
@@ -230,6 +231,7 @@ fn p12_the_next_target_is_tried_in_the_turn_that_reads_the_icmp_error() {
             counters: Arc::clone(&counters),
             watch: None,
             heard: None,
+            wire: None,
             tap: None,
         };
         let (mut worker, _) = Worker::new(parts).unwrap();

@@ -1,5 +1,6 @@
 //! One turn of the core: called, guarded, flushed, counted.
 
+use super::capture::Capture;
 use super::log::Log;
 use super::transports::{Transports, Undelivered};
 use directory::Directory;
@@ -11,6 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use telemetry::calls::Tap;
+use telemetry::hep;
 use telemetry::{Counters, Fact};
 use tokio::sync::mpsc;
 
@@ -80,6 +82,7 @@ pub(super) struct Turns {
     heard: Option<mpsc::Sender<Heard>>,
     tap: Option<Tap>,
     log: Log,
+    capture: Capture,
 }
 
 /// How much of the outbox is good.
@@ -101,7 +104,8 @@ impl Turns {
     ) -> Turns {
         counters.set_parties(&settings.parties);
         let (outbox, failed, log) = (Outbox::new(), Vec::new(), Log::default());
-        Turns { engine, settings, outbox, failed, counters, watch, heard: None, tap: None, log }
+        let capture = Capture::new(None, &settings);
+        Turns { engine, settings, outbox, failed, counters, watch, heard: None, tap: None, log, capture }
     }
 
     /// The same, with one who measures the peers.
@@ -119,6 +123,16 @@ impl Turns {
         if let Some(tap) = &mut self.tap {
             tap.arrived(now, flow, bytes);
         }
+    }
+
+    /// The same, with a tap for what passes.
+    pub(super) fn wired(self, wire: Option<hep::Tap>) -> Turns {
+        Turns { capture: Capture::new(wire, &self.settings), ..self }
+    }
+
+    /// Where what passes is told to.
+    pub(super) fn capture(&self) -> &Capture {
+        &self.capture
     }
 
     /// The engine, to ask.
@@ -154,6 +168,9 @@ impl Turns {
 
     /// Sends messages of the program's own. A flush follows.
     pub(super) fn emit(&mut self, messages: &[(Flow, Vec<u8>)], transports: &mut Transports) {
+        for (flow, bytes) in messages {
+            self.capture.note(hep::Way::Out, flow, bytes);
+        }
         transports.send(|| messages.iter().map(|(flow, bytes)| (flow, bytes.as_slice())), &mut self.failed);
     }
 
@@ -207,13 +224,16 @@ impl Turns {
     }
 
     fn send(&mut self, now: Time, transports: &mut Transports, good: Good) {
+        for (flow, bytes) in self.outbox.transmits().take(good.transmits) {
+            self.capture.note(hep::Way::Out, flow, bytes);
+        }
         transports.send(|| self.outbox.transmits().take(good.transmits), &mut self.failed);
         if let Some(tap) = &mut self.tap {
             self.outbox.transmits().take(good.transmits).for_each(|(flow, bytes)| tap.left(now, flow, bytes));
         }
         for event in self.outbox.events().iter().take(good.events) {
             self.counters.record(event);
-            self.log.tell(now, event, &self.outbox, &self.settings);
+            self.log.tell(now, event, &self.outbox, &self.settings, &self.engine);
             if let Some(heard) = &self.heard
                 && let Some(told) = Heard::of(event, &self.outbox)
             {

@@ -69,6 +69,13 @@ fn promtool_finds_no_fault_in_a_scrape_after_calls() {
     assert!(checked.status.success() && said.is_empty(), "{said}\n{text}");
     for line in [
         "switchyard_ready 1",
+        "switchyard_peers{party=\"prod\",standing=\"usable\"} 1",
+        "switchyard_peers{party=\"prod\",standing=\"down\"} 0",
+        "switchyard_overlays{kind=\"lease\"} 0",
+        "switchyard_log_lost_lines_total 0",
+        "switchyard_hep_on 0",
+        "switchyard_hep_messages_total{outcome=\"lost\"} 0",
+        "switchyard_stray_media_total{party=\"prod\"} 0",
         "switchyard_calls_total{direction=\"inbound\"} 3",
         "switchyard_setups_total{party=\"prod\",direction=\"inbound\",outcome=\"answered\"} 3",
         "switchyard_requests_total{party=\"tata\",method=\"INVITE\"} 3",

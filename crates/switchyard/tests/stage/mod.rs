@@ -45,6 +45,18 @@ impl Stage {
         self.program.kill_and_restart();
     }
 
+    /// What the program has logged.
+    #[allow(dead_code, reason = "not every test that shares the stage reads it")]
+    pub(crate) fn log(&self) -> String {
+        self.program.log()
+    }
+
+    /// Sends the program a signal.
+    #[allow(dead_code, reason = "not every test that shares the stage sends one")]
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
+        self.program.signal(signal);
+    }
+
     /// An address of this stage's network; from 6 on nobody has it yet.
     pub(crate) fn at(&self, host: u8) -> SocketAddrV4 {
         address(self.network, host)

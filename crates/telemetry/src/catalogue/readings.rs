@@ -95,8 +95,50 @@ pub static CPU_SECONDS: Family = Family {
     ..gauge("switchyard_cpu_seconds_total", "CPU time of the process, user and system, in whole seconds.")
 };
 
+/// Peers by what counts for a new call.
+pub static PEERS: Family = Family {
+    by_party: true,
+    label: "standing",
+    values: &["usable", "last_resort", "down", "closed"],
+    ..gauge("switchyard_peers", "Gateways or targets of a trunk or environment, by whether they take new calls.")
+};
+/// Rows beside the DIDs.
+pub static ROWS: Family = Family {
+    label: "table",
+    values: &["users", "organisations"],
+    ..gauge("switchyard_directory_rows", "Users and organisations in the directory.")
+};
+/// What people decided for a while.
+pub static OVERLAYS: Family = Family {
+    label: "kind",
+    values: &["lease", "tester", "panic"],
+    ..gauge("switchyard_overlays", "Leases, tester overrides and the panic that are in effect.")
+};
+/// Lines that the log lost.
+pub static LOG_LOST_LINES: Family = Family {
+    kind: Kind::Counter,
+    ..gauge(
+        "switchyard_log_lost_lines_total",
+        "Lines of the log that were lost, because nobody read those before them.",
+    )
+};
+/// Whether the wire is captured.
+pub static HEP_ON: Family = gauge("switchyard_hep_on", "1 while messages are captured for a HEP server.");
+/// What waits for the capture server.
+pub static HEP_QUEUED: Family = gauge("switchyard_hep_queued", "Captured messages that wait to be sent.");
+/// Captured messages.
+pub static HEP_MESSAGES: Family = Family {
+    kind: Kind::Counter,
+    label: "outcome",
+    values: &["sent", "lost"],
+    ..gauge(
+        "switchyard_hep_messages_total",
+        "Captured messages that were sent to the HEP server, or lost: no room, no way, or too large.",
+    )
+};
+
 /// What is read when somebody asks, and counted by nobody.
-pub static READINGS: [&Family; 24] = [
+pub static READINGS: [&Family; 31] = [
     &BUILD,
     &UPTIME_SECONDS,
     &READY,
@@ -121,4 +163,11 @@ pub static READINGS: [&Family; 24] = [
     &RESIDENT_BYTES,
     &OPEN_FILES,
     &CPU_SECONDS,
+    &PEERS,
+    &ROWS,
+    &OVERLAYS,
+    &LOG_LOST_LINES,
+    &HEP_ON,
+    &HEP_QUEUED,
+    &HEP_MESSAGES,
 ];

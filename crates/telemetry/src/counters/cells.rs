@@ -97,11 +97,13 @@ pub(super) struct PartyCells {
     pub(super) requests: Cells,
     pub(super) responses: Cells,
     pub(super) setups: Cells,
+    pub(super) stray_media: Cells,
 }
 
 impl PartyCells {
     pub(super) fn samples(&self, family: &Family) -> Vec<Sample> {
-        let cells = [&self.requests, &self.responses, &self.setups].into_iter().find(|cells| cells.is_of(family));
+        let all = [&self.requests, &self.responses, &self.setups, &self.stray_media];
+        let cells = all.into_iter().find(|cells| cells.is_of(family));
         cells.map(|cells| cells.samples(Some(&self.name))).unwrap_or_default()
     }
 }
@@ -128,6 +130,7 @@ impl Parties {
                 requests: Cells::new(&catalogue::REQUESTS),
                 responses: Cells::new(&catalogue::RESPONSES),
                 setups: Cells::new(&catalogue::SETUPS),
+                stray_media: Cells::new(&catalogue::STRAY_MEDIA),
             });
             ever.push(Arc::clone(&fresh));
             fresh

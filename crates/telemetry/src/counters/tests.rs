@@ -7,7 +7,7 @@ use proxy::{DropReason, PartyId, Refusal, Settings, Warning, decide};
 use proxy::{Party, Peer, Question, Role, Source, Transport};
 use std::collections::HashSet;
 
-fn party(name: &str, role: Role) -> Party {
+pub(crate) fn party(name: &str, role: Role) -> Party {
     Party {
         name: name.into(),
         role,
@@ -21,6 +21,7 @@ fn party(name: &str, role: Role) -> Party {
         called_number: None,
         identity: proxy::settings::IdentitySettings::default(),
         availability: proxy::settings::Availability::default(),
+        media: Vec::new(),
     }
 }
 

@@ -45,3 +45,39 @@ fn every_family_has_its_help_and_type() {
     }
     assert!(!text.lines().any(|line| line.split_whitespace().count() > 2 && !line.starts_with('#')), "{text}");
 }
+
+/// Every party that a configuration can have, with every label of every family; histograms that are full.
+#[test]
+fn a_scrape_of_everything_takes_less_than_50_ms() {
+    let exporter = Exporter::new().unwrap();
+    let counters = exporter.counters();
+    let names: Vec<String> = (0..19).map(|at| format!("party-{at}")).collect();
+    let parties: Vec<_> = names.iter().map(|name| crate::counters::tests::party(name, proxy::Role::Trunk)).collect();
+    counters.set_parties(&parties);
+    let (call_id, key, from, toward) = (sip::Span::default(), proxy::CallKey::default(), PartyId(0), PartyId(1));
+    for after_us in 0..50_000 {
+        counters.record(&Event::Final { call_id, key, from, toward, in_dialog: false, status: 200, after_us });
+    }
+    exporter.upkeep();
+    let by_party = |family: &&'static Family| family.by_party;
+    let of_parties = catalogue::READINGS.iter().copied().filter(by_party).flat_map(|family| {
+        names.iter().flat_map(move |name| {
+            family.values.iter().map(move |value| Reading {
+                party: Some(name.clone()),
+                label_value: value,
+                ..Reading::new(family, 1.0)
+            })
+        })
+    });
+    let readings: Vec<Reading> =
+        of_parties.chain(catalogue::READINGS.map(|family| Reading::new(family, 1.0))).collect();
+    // The best of some: a neighbour that takes the processor says nothing about us.
+    let best = (0..20).map(|_| {
+        let begun = std::time::Instant::now();
+        let text = exporter.render(&counters.samples(), &readings);
+        assert!(text.lines().count() > 1_000);
+        begun.elapsed()
+    });
+    let best = best.min().unwrap();
+    assert!(best < std::time::Duration::from_millis(50), "{best:?}");
+}

@@ -192,6 +192,7 @@ impl Resolver<'_, '_> {
             listener: table.listener.as_deref(),
             datagram_bytes_max: table.datagram_bytes_max,
             called_number: table.called_number.as_deref(),
+            media: &[],
         };
         self.add(&side, listeners, sides);
         u16::try_from(sides.parties.len() - 1).ok().map(PartyId)

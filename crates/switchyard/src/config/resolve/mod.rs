@@ -5,12 +5,15 @@ mod availability;
 mod database;
 mod identity;
 mod load;
+mod media;
 mod names;
+mod observe;
 mod parties;
 mod records;
 
 pub use availability::Probe;
 pub use names::{Answers, Dns, Named, Written};
+pub use observe::Capture;
 pub use records::Records;
 
 use super::ENVIRONMENT_VARIABLE;
@@ -18,6 +21,7 @@ use super::document::{Document, Variables};
 use super::fault::{Fault, Key, Place};
 use super::settings::{DispatchSettings, MetricsSettings, NumberingSettings, Settings, SipSettings, TimersSettings};
 use super::{limits, value};
+use crate::logging::Log;
 use directory::{Environment, Policy, PoolStates, PoolStatus};
 use proxy::settings::{TimerSettings, UnknownDid};
 use proxy::{Listener, PartyId, Time};
@@ -51,6 +55,10 @@ pub struct Configuration {
     pub metrics_listen: Option<SocketAddr>,
     /// Where the API and the page are served, and to whom.
     pub admin: Option<::admin::AuthSettings>,
+    /// What is told in the log, and how.
+    pub log: Log,
+    /// Where the wire is told to.
+    pub capture: Capture,
     /// The caller ID of last resort of each trunk that has one.
     pub fallback_dids: Vec<(PartyId, Number)>,
     /// The organisation, by name or id, that a trunk's fallback DID may belong to.
@@ -107,6 +115,8 @@ pub(crate) fn resolve(
         ),
         metrics_listen: resolver.metrics_listen(&settings.metrics),
         admin: resolver.admin(&settings.admin),
+        log: resolver.log(&settings.log),
+        capture: resolver.capture(&settings.capture),
         fallback_dids: sides.fallback_dids,
         fallback_owners: sides.fallback_owners,
         dns: resolver.dns(&settings.dns),

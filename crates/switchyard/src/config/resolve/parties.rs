@@ -34,6 +34,7 @@ pub(super) struct Side<'s> {
     pub(super) listener: Option<&'s str>,
     pub(super) datagram_bytes_max: Option<u64>,
     pub(super) called_number: Option<&'s str>,
+    pub(super) media: &'s [String],
 }
 
 /// The table of an environment, if the file has one.
@@ -59,6 +60,7 @@ impl<'s> Side<'s> {
             listener: trunk.listener.as_deref(),
             datagram_bytes_max: trunk.datagram_bytes_max,
             called_number: trunk.called_number.as_deref(),
+            media: &trunk.media,
         }
     }
 
@@ -74,6 +76,7 @@ impl<'s> Side<'s> {
             listener: settings.listener.as_deref(),
             datagram_bytes_max: settings.datagram_bytes_max,
             called_number: settings.called_number.as_deref(),
+            media: &settings.media,
         }
     }
 
@@ -189,6 +192,7 @@ impl Resolver<'_, '_> {
             called_number,
             identity: proxy::settings::IdentitySettings::default(),
             availability: proxy::settings::Availability::default(),
+            media: self.media(&side.key.name("media"), side.media),
         });
         sides.keys.push(side.key.clone());
     }
