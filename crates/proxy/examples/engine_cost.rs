@@ -254,6 +254,7 @@ fn settings(profile: Option<Profile>) -> Settings {
         called_number: None,
         identity,
         availability: Availability::default(),
+        quota: proxy::settings::Quota::default(),
     };
     let trunk = IdentitySettings { profile, ..IdentitySettings::default() };
     let prod = Role::Environment(Environment::Prod);

@@ -55,6 +55,7 @@ fn party(name: &str, role: Role, at: &str, identity: IdentitySettings) -> Party 
         called_number: None,
         identity,
         availability: Availability::default(),
+        quota: proxy::settings::Quota::default(),
     }
 }
 

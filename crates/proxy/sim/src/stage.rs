@@ -179,6 +179,7 @@ pub(crate) fn settings(chance: &mut Chance, sites: &[Site], rewrites: bool) -> S
             called_number: None,
             identity: IdentitySettings::default(),
             availability: Availability::default(),
+            quota: proxy::settings::Quota::default(),
         }
     };
     let mut parties: Vec<Party> = roles.into_iter().enumerate().map(party).collect();

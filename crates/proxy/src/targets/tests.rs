@@ -16,6 +16,7 @@ fn party(ports: &[u16], weights: &[u16]) -> Party {
         called_number: None,
         identity: crate::settings::IdentitySettings::default(),
         availability: Availability { weights: weights.to_vec(), ..Availability::default() },
+        quota: crate::settings::Quota::default(),
     }
 }
 

@@ -159,6 +159,8 @@ impl Scene {
             }
             "weights" | "failover" | "when_down" | "when_down_of" => self.availability(key, name, value)?,
             "by_size" => self.by_size(name, value)?,
+            "quota" => crate::quota::quota(&mut self.party_mut(name)?.quota, value)?,
+            "limits" => crate::quota::limits(&mut self.settings.limits, name, value)?,
             "called_number" => self.party_mut(name)?.called_number = form(value)?,
             "trunk" => self.trunk(name, value)?,
             "identity" => crate::profile::identity(&mut self.party_mut(name)?.identity, value)?,
@@ -338,6 +340,7 @@ fn party(name: &str, role: Role, address: SocketAddr) -> Party {
         called_number: None,
         identity: proxy::settings::IdentitySettings::default(),
         availability: proxy::settings::Availability::default(),
+        quota: proxy::settings::Quota::default(),
     }
 }
 

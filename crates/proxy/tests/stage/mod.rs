@@ -190,6 +190,7 @@ fn party(name: &str, role: Role, address: &str) -> Party {
         called_number: None,
         identity: proxy::settings::IdentitySettings::default(),
         availability: proxy::settings::Availability::default(),
+        quota: proxy::settings::Quota::default(),
     }
 }
 

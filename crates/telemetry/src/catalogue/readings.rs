@@ -1,6 +1,6 @@
 //! What is read when somebody asks, and counted by nobody.
 
-use super::{Family, Kind, counter, gauge};
+use super::{CHANNELS_ALLOWED, CHANNELS_USED, Family, Kind, counter, gauge};
 
 /// The process and what it is made of.
 pub static BUILD: Family = Family {
@@ -96,7 +96,7 @@ pub static CPU_SECONDS: Family = Family {
 };
 
 /// What is read when somebody asks, and counted by nobody.
-pub static READINGS: [&Family; 24] = [
+pub static READINGS: [&Family; 26] = [
     &BUILD,
     &UPTIME_SECONDS,
     &READY,
@@ -121,4 +121,6 @@ pub static READINGS: [&Family; 24] = [
     &RESIDENT_BYTES,
     &OPEN_FILES,
     &CPU_SECONDS,
+    &CHANNELS_USED,
+    &CHANNELS_ALLOWED,
 ];

@@ -7,6 +7,7 @@ mod identity;
 mod load;
 mod names;
 mod parties;
+mod quota;
 mod records;
 
 pub use availability::Probe;
