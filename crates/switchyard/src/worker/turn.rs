@@ -2,6 +2,7 @@
 
 use super::log::Log;
 use super::transports::{Transports, Undelivered};
+use crate::call_journal::{Entry, Pen};
 use directory::Directory;
 use proxy::targets::States;
 use proxy::{Decision, DropReason, Engine, Event, Flow, KeyRing, Outbox, Peer, Settings, Time};
@@ -79,6 +80,7 @@ pub(super) struct Turns {
     watch: Option<SyncSender<Seen>>,
     heard: Option<mpsc::Sender<Heard>>,
     tap: Option<Tap>,
+    pen: Option<Pen>,
     log: Log,
 }
 
@@ -101,7 +103,7 @@ impl Turns {
     ) -> Turns {
         counters.set_parties(&settings.parties);
         let (outbox, failed, log) = (Outbox::new(), Vec::new(), Log::default());
-        Turns { engine, settings, outbox, failed, counters, watch, heard: None, tap: None, log }
+        Turns { engine, settings, outbox, failed, counters, watch, heard: None, tap: None, pen: None, log }
     }
 
     /// The same, with one who measures the peers.
@@ -119,6 +121,11 @@ impl Turns {
         if let Some(tap) = &mut self.tap {
             tap.arrived(now, flow, bytes);
         }
+    }
+
+    /// The same, with the journal of calls.
+    pub(super) fn noted(self, pen: Option<Pen>) -> Turns {
+        Turns { pen, ..self }
     }
 
     /// The engine, to ask.
@@ -214,6 +221,11 @@ impl Turns {
         for event in self.outbox.events().iter().take(good.events) {
             self.counters.record(event);
             self.log.tell(now, event, &self.outbox, &self.settings);
+            if let Some(pen) = &self.pen
+                && let Some(entry) = Entry::of(event, &self.settings, |key| self.engine.call(key))
+            {
+                pen.write(entry);
+            }
             if let Some(heard) = &self.heard
                 && let Some(told) = Heard::of(event, &self.outbox)
             {
