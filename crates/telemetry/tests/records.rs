@@ -112,6 +112,7 @@ fn settings() -> Settings {
             called_number: None,
             identity: proxy::settings::IdentitySettings::default(),
             availability: proxy::settings::Availability::default(),
+            quota: proxy::settings::Quota::default(),
         }
     };
     Settings {
