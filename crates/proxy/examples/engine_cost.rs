@@ -255,6 +255,7 @@ fn settings(profile: Option<Profile>) -> Settings {
         identity,
         availability: Availability::default(),
         media: Vec::new(),
+        quota: proxy::settings::Quota::default(),
     };
     let trunk = IdentitySettings { profile, ..IdentitySettings::default() };
     let prod = Role::Environment(Environment::Prod);

@@ -4,9 +4,15 @@
 //! with the same ring of keys. It ends once: with the final response that refuses it, with a BYE of either side, when its
 //! session timer runs out (RFC 4028), or when it is older than a call may be. What is counted for it ends with it.
 
+mod counts;
+mod limit;
+mod rate;
 mod restored;
 mod table;
 
+pub use counts::{Counts, Subject};
+pub(crate) use counts::{NoSeat, Permit, Seat};
+pub use limit::Limit;
 pub use restored::RestoredCall;
 pub(crate) use table::{CALL_TIMER, Calls};
 
@@ -16,6 +22,7 @@ use crate::keys::{KeyRing, Use};
 use crate::limits::CALL_TEXT_BYTES;
 use sip::Number;
 use std::fmt;
+use std::net::SocketAddr;
 
 /// What a call is found by: a keyed hash over its direction, its Call-ID and its first From tag. Nobody outside can make
 /// two calls with one key.
@@ -55,6 +62,12 @@ pub struct Call {
     pub(crate) dialog: Option<u64>,
     /// INVITEs with this key that have no final yet. An upstream that forks sends more than one.
     pub(crate) setups: u8,
+    /// What it holds of the counts.
+    pub(crate) permit: Permit,
+    /// The gateway that it goes by.
+    pub(crate) gateway: Option<SocketAddr>,
+    /// No limit refuses it.
+    pub(crate) is_free: bool,
     /// The earliest deadline that the wheel knows of.
     pub(crate) armed: Option<Time>,
 }
@@ -67,7 +80,7 @@ pub(crate) struct Texts {
 }
 
 /// What a call is opened with: everything that is known at its admission.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Opening<'a> {
     pub(crate) key: CallKey,
     pub(crate) direction: Direction,
@@ -78,6 +91,9 @@ pub(crate) struct Opening<'a> {
     pub(crate) called: &'a [u8],
     pub(crate) caller: &'a [u8],
     pub(crate) organisation: &'a [u8],
+    pub(crate) gateway: Option<SocketAddr>,
+    pub(crate) is_free: bool,
+    pub(crate) permit: Permit,
 }
 
 impl CallKey {
@@ -147,6 +163,11 @@ impl Call {
     /// The id of the organisation whose call it is; empty when none is known.
     pub fn organisation(&self) -> &[u8] {
         self.texts.part(3)
+    }
+
+    /// The gateway that it goes by.
+    pub fn gateway(&self) -> Option<SocketAddr> {
+        self.gateway
     }
 
     /// When its INVITE arrived.

@@ -7,10 +7,11 @@ mod fallback;
 
 pub use fallback::{fall_back, stand_in};
 
+use crate::calls::Limit;
 use crate::flow::PartyId;
 use crate::limits::TRACE_STEPS;
 use crate::refusal::Refusal;
-use crate::settings::{Role, Settings, UnknownDid};
+use crate::settings::{NumberPrefix, Role, Settings, UnknownDid};
 use directory::{Directory, Environment, Generation, RoutedBy, Service};
 use sip::{Form, Number, NumberFault};
 use sip::{Method, Scheme, Uri};
@@ -118,6 +119,10 @@ pub enum Step {
     FallsBack(PartyId),
     /// The configuration has this status for it.
     RefusedDown(u16),
+    /// The environment may not call this destination.
+    DestinationForbidden,
+    /// A limit refuses the call.
+    Limit(Limit),
     /// Nobody stands in: that is so by configuration, or this instance would send onward, and loop.
     NoFallback,
 }
@@ -271,6 +276,12 @@ fn decide_outbound(
             return Outcome::Refuse(Refusal::NotANumber);
         }
     }
+    let allowed = settings.party(question.from).and_then(|party| party.quota.destinations.as_deref());
+    let goes_to = |prefix: &NumberPrefix| decision.number.is_some_and(|number| prefix.covers(number));
+    if allowed.is_some_and(|allowed| !allowed.iter().any(goes_to)) {
+        decision.trace.add(Step::DestinationForbidden);
+        return Outcome::Refuse(Refusal::DestinationForbidden);
+    }
     to_trunk(settings, decision)
 }
 
@@ -324,7 +335,7 @@ impl Trace {
         Trace { steps: [None; TRACE_STEPS] }
     }
 
-    fn add(&mut self, step: Step) {
+    pub(crate) fn add(&mut self, step: Step) {
         let free = self.steps.iter_mut().find(|slot| slot.is_none());
         debug_assert!(free.is_some(), "a decision has at most {TRACE_STEPS} steps");
         if let Some(slot) = free {
@@ -376,6 +387,8 @@ impl Step {
             Step::NoneUsable(_) => "none_usable",
             Step::FallsBack(_) => "falls_back",
             Step::RefusedDown(_) => "refused_down",
+            Step::DestinationForbidden => "destination_forbidden",
+            Step::Limit(_) => "limit",
             Step::NoFallback => "no_fallback",
         }
     }
@@ -435,6 +448,8 @@ impl fmt::Display for Told<'_> {
             Step::NoneUsable(id) => write!(f, "no target of {} is usable now", self.name(id)),
             Step::FallsBack(id) => write!(f, "{} stands in and takes the call", self.name(id)),
             Step::RefusedDown(status) => write!(f, "calls get {status} while no target is usable"),
+            Step::DestinationForbidden => f.write_str("the environment may not call this destination"),
+            Step::Limit(limit) => write!(f, "{limit}"),
             Step::NoFallback => f.write_str("nobody stands in for it here"),
         }
     }

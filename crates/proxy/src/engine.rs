@@ -4,6 +4,7 @@
 //! `response` is the way back, `attempt` what happens at a peer, `by_size` what carries a large request there, `answer` what we say ourselves, `stateless` what
 //! passes without a transaction.
 
+mod admit;
 mod answer;
 mod attempt;
 mod availability;
@@ -18,18 +19,18 @@ mod stateless;
 mod time;
 
 use crate::admission;
-use crate::caller_id::{Presented, Shown};
-use crate::calls::{CallKey, Calls};
+use crate::caller_id::Shown;
+use crate::calls::{CallKey, Calls, Counts};
 use crate::dialog_token::{Hop, Token, Verified};
 use crate::dispatch::{self, Decision, Direction, Outcome, Question, Step};
-use crate::flow::{Flow, ListenerId, PartyId, Time, Transport};
+use crate::flow::{Flow, PartyId, Time};
 use crate::keys::KeyRing;
 use crate::limits::FORMER_KEYS;
 use crate::outbox::{Absorbed, DropReason, Event, Outbox, Warning};
 use crate::refusal::Refusal;
 use crate::rewrite::{Record, Routes, UriOut};
 use crate::route::{self, Way};
-use crate::settings::{Listener, Peer, Settings};
+use crate::settings::Settings;
 use crate::targets::{States, Strains};
 use crate::timers::{TimerId, Timers};
 use crate::transaction::Context;
@@ -38,7 +39,7 @@ use crate::transaction::table::Table;
 use attempt::Plan;
 use calls::{Begins, Customer};
 use directory::Directory;
-use sip::{Index, Method, Parsed, Request, Rport};
+use sip::{Index, Method, Parsed, Request};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -58,6 +59,7 @@ pub struct Engine {
     is_behind: bool,
     table: Table,
     calls: Calls,
+    counts: Arc<Counts>,
     timers: Timers,
     /// Peers that asked for a pause (503 with Retry-After), and until when.
     paused: Vec<(SocketAddr, Time)>,
@@ -137,6 +139,7 @@ impl Engine {
             is_behind: false,
             table: Table::new(),
             calls: Calls::default(),
+            counts: Arc::new(Counts::sized(ALONE)),
             timers: Timers::new(),
             paused: Vec::new(),
             states: Arc::default(),
@@ -350,31 +353,52 @@ impl Engine {
         let question = Question { from: arrival.party, method: request.method(), user, caller };
         let decision = self.decide(turn.directory, &question);
         let call = self.call_key(decision.direction, request);
-        self.tell(turn, arrival, user, call, &decision);
         match decision.outcome {
-            Outcome::Refuse(refusal) => self.refuse(turn, arrival, refusal),
-            Outcome::Forward(toward) => self.dispatch(turn, arrival, toward, (user, call), &decision),
+            Outcome::Refuse(refusal) => {
+                self.tell(turn, arrival, user, call, &decision);
+                self.refuse(turn, arrival, refusal);
+            }
+            Outcome::Forward(toward) => self.dispatch(turn, arrival, toward, (user, call), decision),
         }
     }
 
     /// Sends a new request to the party that dispatch chose: its first peer now, the others if that one fails. An
-    /// outbound call is shown as the identity policy says, and takes the trunk of the DID that it shows.
+    /// outbound call is shown as the identity policy says, and takes the trunk of the DID that it shows. A call that there
+    /// is no room for is refused.
     fn dispatch(
         &mut self,
         turn: &mut Turn<'_>,
         arrival: &Arrival<'_>,
         toward: PartyId,
         (user, call): (&[u8], CallKey),
-        decision: &Decision,
+        mut decision: Decision,
     ) {
         let settings = Arc::clone(&self.settings);
         let sender = names::sender_of(&settings, arrival, toward);
         let is_outbound = decision.direction == Direction::Outbound;
         let presented = is_outbound.then(|| self.present(turn, arrival, toward, sender.as_ref()));
-        if let Some(Presented { shown: Shown::Refuse(refusal), .. }) = presented {
-            return self.refuse(turn, arrival, refusal);
-        }
         let toward = presented.and_then(|presented| presented.trunk).unwrap_or(toward);
+        let is_emergency = decision.trace.has(|step| step == Step::Emergency);
+        let mut order = self.peers_in_order(toward, turn.now, arrival.key, is_emergency);
+        let customer = Customer::of(turn.directory, &decision, presented.as_ref());
+        let admitted = match presented.map(|presented| presented.shown) {
+            Some(Shown::Refuse(refusal)) => Err(refusal),
+            _ if order.is_empty() => Err(Refusal::NoneUsable),
+            _ => self.room_for(turn, arrival, (call, &decision, toward), customer, &mut order),
+        };
+        if let Err(refusal) = admitted {
+            decision.outcome = Outcome::Refuse(refusal);
+            if let Refusal::Limit(limit, _) = refusal {
+                decision.trace.add(Step::Limit(limit));
+            }
+        }
+        self.tell(turn, arrival, user, call, &decision);
+        self.tell_presented(turn, arrival, toward, presented.as_ref());
+        let permit = match admitted {
+            Ok(permit) => permit,
+            Err(refusal) => return self.refuse(turn, arrival, refusal),
+        };
+        let Some((peer, untried)) = order.split_first() else { return };
         let mut formatted = Vec::new();
         let form = settings.party(toward).and_then(|party| party.called_number);
         let user = match decision.number.zip(form) {
@@ -383,11 +407,6 @@ impl Engine {
                 formatted.as_slice()
             }
             None => user,
-        };
-        let is_emergency = decision.trace.has(|step| step == Step::Emergency);
-        let order = self.peers_in_order(toward, turn.now, arrival.key, is_emergency);
-        let Some((peer, untried)) = order.split_first() else {
-            return self.refuse(turn, arrival, Refusal::NoneUsable);
         };
         let dressed = names::dress(&settings, turn, arrival, sender.as_ref(), presented.as_ref(), peer);
         let identity = names::edits_of(&settings, arrival, toward, dressed.as_ref());
@@ -401,10 +420,9 @@ impl Engine {
         };
         let uri = UriOut::Peer { uri: arrival.way.uri, user };
         let routes = Routes { skip_first: arrival.way.skip_first, skip_last: arrival.way.skip_last, append: None };
-        let fallback = self.fallback_for(toward, decision);
-        let party = Customer::of(turn.directory, decision, presented.as_ref());
-        let begins = Begins { key: call, direction: decision.direction, toward, party };
-        let sets_up = self.begin_call(turn, arrival, &begins);
+        let fallback = self.fallback_for(toward, &decision);
+        let begins = Begins::new((call, &decision, toward), customer, peer, permit);
+        let sets_up = self.begin_call(turn, arrival, begins);
         let plan = Plan { call, sets_up, untried, fallback, uri, routes, record, identity, toward, peer: *peer };
         self.open(turn, arrival, plan);
     }
@@ -429,31 +447,6 @@ impl Engine {
         turn.outbox.event(Event::Decided { call_id, key, from, called, method, decision: *decision });
     }
 
-    /// The peer that a token's hop names; one that is not configured any more is reached from the first listener of
-    /// its transport.
-    fn peer_at(&mut self, now: Time, hop: Hop) -> Option<(Peer, PartyId)> {
-        if let Some(found) = self.settings.peer_of(hop.transport, hop.address) {
-            return Some(found);
-        }
-        let same = |l: &Listener| l.transport == hop.transport && l.address.is_ipv4() == hop.address.is_ipv4();
-        let at = self.settings.listeners.iter().position(same)?;
-        let listener = ListenerId(u16::try_from(at).ok()?);
-        let peer = Peer { transport: hop.transport, address: hop.address, listener, by_size: None };
-        self.keep_former(peer, Some(now));
-        Some((peer, reload::NOBODY))
-    }
-
-    /// Where the responses to a request go: on a stream the connection; on UDP the source address, at the source port
-    /// where rport asks for it, else at the sent-by port (18.2.2, RFC 3581 4). A `maddr` is not followed.
-    fn upstream_of(&self, flow: Flow, request: &sip::Message<'_>) -> Flow {
-        let via = request.via();
-        let mut upstream = Flow { interface: crate::InterfaceId::OTHER, ..flow };
-        if self.settings.transport(flow.listener) == Transport::Udp && matches!(via.rport, Rport::Absent) {
-            upstream.remote.set_port(via.port.unwrap_or(5060));
-        }
-        upstream
-    }
-
     /// Puts a context back and sets its next deadline, or ends it.
     fn settle(&mut self, slot: u32, mut context: Box<Context>) {
         if context.is_over() {
@@ -468,6 +461,9 @@ impl Engine {
         self.table.put_back(slot, context);
     }
 }
+
+/// Cells of the counts of an engine that shares them with nobody.
+const ALONE: usize = 1_024;
 
 type Parse = for<'p> fn(&'p [u8], &'p mut Index) -> Parsed<'p>;
 

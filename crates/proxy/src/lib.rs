@@ -31,7 +31,7 @@ mod transaction;
 pub mod untagged;
 
 pub use caller_id::{Claims, Presented, Rule, Shown, present};
-pub use calls::{Call, CallKey, EndedBy};
+pub use calls::{Call, CallKey, Counts, EndedBy, Limit};
 pub use dispatch::{Decision, Outcome, Question, decide};
 pub use engine::Engine;
 pub use flow::{Flow, InterfaceId, ListenerId, PartyId, Time, Transport};

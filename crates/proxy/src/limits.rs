@@ -31,5 +31,9 @@ pub const IDENTITY_STEPS: usize = 16;
 pub const FORMER_KEYS: usize = 8;
 /// Bytes of each text that a call in progress keeps: its Call-ID, the two numbers and the organisation's id.
 pub const CALL_TEXT_BYTES: usize = 256;
+/// Trunks, environments and gateways that calls are counted for: more than a configuration can have.
+pub const COUNTED_PARTIES: usize = 1_024;
+/// DIDs and organisations that calls are counted for at one time, with those that had one lately.
+pub const COUNTED_SUBJECTS: usize = 65_536;
 /// How long a call is counted that nobody ends, in seconds, unless the configuration says otherwise.
 pub const CALL_AGE_SECS: u32 = 14_400;

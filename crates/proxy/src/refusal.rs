@@ -1,5 +1,6 @@
 //! Why we say no: each refusal, its status, and the words beside it.
 
+use crate::calls::Limit;
 use sip::Fault;
 
 /// A status that we send of our own, and whose fault it is. Not an error of ours: those are events.
@@ -53,6 +54,10 @@ pub enum Refusal {
     NoCallerId,
     /// The environment is forbidden emergency and short numbers.
     EmergencyForbidden,
+    /// An environment may not call this destination.
+    DestinationForbidden,
+    /// A call is one too many, or came too fast; the status is configured.
+    Limit(Limit, u16),
     /// The target's own message would not fit what carries it.
     TooLarge,
 }
@@ -68,6 +73,8 @@ impl Refusal {
             Refusal::BadExtension => 420,
             Refusal::ForeignTarget | Refusal::ForeignRoute | Refusal::NoToken | Refusal::NotHere => 403,
             Refusal::ForeignCallerId | Refusal::NoCallerId | Refusal::EmergencyForbidden => 403,
+            Refusal::DestinationForbidden => 403,
+            Refusal::Limit(_, status) => status,
             Refusal::NotANumber => 404,
             Refusal::UnknownDid(status) | Refusal::NotInService(status) | Refusal::WhenDown(status) => status,
             Refusal::NoTarget | Refusal::NoneUsable | Refusal::OverRate => 480,
@@ -103,6 +110,8 @@ impl Refusal {
             Refusal::ForeignCallerId => "Caller ID Of Another Organisation",
             Refusal::NoCallerId => "No Caller ID",
             Refusal::EmergencyForbidden => "Emergency Numbers Forbidden Here",
+            Refusal::DestinationForbidden => "Destination Not Allowed Here",
+            Refusal::Limit(limit, _) => limit.phrase(),
             Refusal::TooLarge => "Message Too Large",
         }
     }
@@ -120,6 +129,10 @@ impl Refusal {
             Refusal::EmergencyForbidden => {
                 Some("SIP;cause=403;text=\"this environment may not call emergency numbers\"")
             }
+            Refusal::DestinationForbidden => {
+                Some("SIP;cause=403;text=\"destinations of the environment do not allow this number\"")
+            }
+            Refusal::Limit(limit, _) => Some(limit.reason()),
             _ => None,
         }
     }
@@ -151,6 +164,8 @@ impl Refusal {
             Refusal::ForeignCallerId => "foreign_caller_id",
             Refusal::NoCallerId => "no_caller_id",
             Refusal::EmergencyForbidden => "emergency_forbidden",
+            Refusal::DestinationForbidden => "destination_forbidden",
+            Refusal::Limit(limit, _) => limit.name(),
             Refusal::TooLarge => "too_large",
         }
     }

@@ -3,9 +3,11 @@
 
 mod availability;
 mod network;
+mod quota;
 
 pub use availability::{Availability, AvailabilitySettings, WhenDown};
 pub use network::Network;
+pub use quota::{LimitSettings, NumberPrefix, Quota};
 
 use crate::flow::{Flow, InterfaceId, ListenerId, PartyId, Time, Transport};
 use directory::Environment;
@@ -70,6 +72,8 @@ pub struct Party {
     pub availability: Availability,
     /// Where its media may be; empty when nobody has said so, and then nothing is looked at.
     pub media: Vec<Network>,
+    /// How many calls it may have, how fast, and where to.
+    pub quota: Quota,
 }
 
 /// What a party may say, and is shown, of who calls.
@@ -288,23 +292,6 @@ impl TimerSettings {
     }
 }
 
-/// Numbers on tables. See docs/reference/limits.md.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct LimitSettings {
-    /// Open transactions; above it new INVITEs get 503 and other requests out of a dialog as well.
-    pub transactions: usize,
-    /// Retry-After of the 503s that we send, in seconds.
-    pub retry_after_secs: u32,
-    /// How long a call is counted that nobody ends, in seconds.
-    pub call_age_secs: u32,
-    /// Bytes that open transactions hold; above it new requests out of a dialog get 503.
-    pub transaction_bytes: usize,
-    /// Requests out of a dialog that one source address may send in a second; above it they get 480. 0 is no limit.
-    pub requests_per_second: u32,
-    /// What becomes of those who are no peers.
-    pub strangers: Strangers,
-}
-
 /// What becomes of datagrams that come from no peer. In either case nobody hears an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Strangers {
@@ -313,19 +300,6 @@ pub enum Strangers {
     Kernel,
     /// They are received, told to the security log, and dropped before anything is parsed.
     Log,
-}
-
-impl Default for LimitSettings {
-    fn default() -> Self {
-        LimitSettings {
-            transactions: crate::limits::TRANSACTIONS,
-            retry_after_secs: 5,
-            call_age_secs: crate::limits::CALL_AGE_SECS,
-            transaction_bytes: crate::limits::TRANSACTION_BYTES,
-            requests_per_second: 0,
-            strangers: Strangers::Kernel,
-        }
-    }
 }
 
 impl Settings {

@@ -56,6 +56,7 @@ fn party(name: &str, role: Role, at: &str, identity: IdentitySettings) -> Party 
         identity,
         availability: Availability::default(),
         media: Vec::new(),
+        quota: proxy::settings::Quota::default(),
     }
 }
 

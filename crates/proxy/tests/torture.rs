@@ -282,6 +282,7 @@ fn party(name: &str, role: Role, address: &str) -> Party {
         identity: proxy::settings::IdentitySettings::default(),
         availability: proxy::settings::Availability::default(),
         media: Vec::new(),
+        quota: proxy::settings::Quota::default(),
     }
 }
 

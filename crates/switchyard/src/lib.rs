@@ -3,9 +3,10 @@
 //! A tour: [`cli`] is what can be asked, [`config`] what the file says and means, [`keys_file`] the secrets that
 //! survive a restart. [`run`] keeps a [`service`] alive between signals; a service is a [`worker`] on its own thread with
 //! its [`udp`] sockets, the [`tcp`] connections on another, and the directory's writer beside them; [`probe`] measures
-//! the peers. [`status`] asks the
+//! the peers, [`call_journal`] tells the next process of the calls in progress. [`status`] asks the
 //! running process, [`demo`] puts a service between simulated neighbours.
 
+pub mod call_journal;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -10,6 +10,7 @@ mod records;
 
 pub(crate) use in_force::InForce;
 
+use crate::call_journal::CallJournal;
 use crate::cli::explain;
 use crate::clock::Clock;
 use crate::config::Configuration;
@@ -17,12 +18,12 @@ use crate::names::Names;
 use crate::probe::{self, Peers};
 use crate::tcp::{self, Streams};
 use crate::udp::{self, Interfaces, OpenFault};
-use crate::worker::{self, Command, Parts, Seen};
+use crate::worker::{self, Command, InProgress, Parts, Seen};
 use admin::{Api, BindFault, Count, DirectoryStatus, ListenerStatus, PartyStatus, Status, Tokens};
 use admin_listener::AdminListener;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use instruments::Captures;
-use proxy::{KeyRing, Listener, ListenerId, Party, Peer, Role, Settings, Transport};
+use proxy::{Counts, KeyRing, Listener, ListenerId, Party, Peer, Role, Settings, Transport};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -55,6 +56,7 @@ pub struct Service {
     names: Arc<Names>,
     tasks: Vec<JoinHandle<()>>,
     recorder: Recorder,
+    journal: CallJournal,
     socket: Option<PathBuf>,
     admin: Option<admin_listener::Serving>,
 }
@@ -76,6 +78,7 @@ struct Told {
     database: ArcSwap<sync::Settings>,
     listeners: Vec<Listener>,
     counters: Arc<Counters>,
+    counts: Arc<Counts>,
     draining: AtomicBool,
     /// True from [`Service::drain`] on: nothing takes new calls again.
     ending: AtomicBool,
@@ -135,6 +138,8 @@ impl Service {
         let access = DirectoryAccess { watcher: watcher.clone(), writes: Arc::new(Writes::new(&database, watcher)?) };
         let captures = Captures::start(capture).map_err(StartFault::Worker)?;
         let told = Arc::new(Told::new(&settings, database, exporter.counters(), captures));
+        let (journal, calls) =
+            InProgress::open(&state_dir, &told.counters, &told.counts, &settings).map_err(StartFault::Worker)?;
         let interfaces = Arc::new(ArcSwap::from_pointee(Interfaces::resolve(&settings.interfaces)));
         let streams = start_streams(tcp, &told, &interfaces).map_err(StartFault::Worker)?;
         let ((commands, orders), (hears, heard)) = (mpsc::channel(COMMANDS), mpsc::channel(probe::HEARD));
@@ -157,6 +162,7 @@ impl Service {
             streams,
             clock: told.clock,
             counters: Arc::clone(&told.counters),
+            calls,
             watch,
             heard: Some(hears),
             wire: Some(told.captures.tap.clone()),
@@ -181,7 +187,7 @@ impl Service {
             tasks.push(tokio::spawn(until_closed("the listener of /metrics", serving)));
         }
         let socket = Some(state_dir.join(admin::SOCKET_NAME));
-        Ok(Service { told, names, peers, commands, ended, access, tasks, recorder, socket, admin })
+        Ok(Service { told, names, peers, commands, ended, access, tasks, recorder, journal, socket, admin })
     }
 
     /// Takes a configuration that has been read again. Listeners are sockets: they stay as they are until a restart.
@@ -244,6 +250,9 @@ impl Service {
         let recorder = self.recorder;
         // It waits for its sinks; the runtime has others to serve.
         let _ended = tokio::task::spawn_blocking(move || recorder.end()).await;
+        let journal = self.journal;
+        // The worker has ended, and with it the last pen.
+        let _closed = tokio::task::spawn_blocking(|| journal.close()).await;
         if let Some(Err(error)) = self.socket.take().map(std::fs::remove_file) {
             tracing::warn!(%error, "the status socket could not be removed");
         }
@@ -296,6 +305,7 @@ impl Told {
             database: ArcSwap::from_pointee(database),
             listeners: settings.listeners.clone(),
             counters: Arc::new(counters),
+            counts: Arc::default(),
             draining: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             drain: ArcSwapOption::empty(),

@@ -14,16 +14,19 @@ mod turn;
 
 pub use turn::{Heard, Seen};
 
+use crate::call_journal::{CallJournal, Pen};
 use crate::clock::Clock;
 use crate::tcp::{Arrived, Streams};
 use crate::udp::{BATCH, Batch, Interfaces, Unreachable, ready};
 use arc_swap::ArcSwap;
 use backlog::Backlog;
 use door::Door;
+use proxy::calls::RestoredCall;
 use proxy::targets::States;
-use proxy::{Engine, Flow, KeyRing, ListenerId, Settings};
+use proxy::{Counts, Engine, Flow, KeyRing, ListenerId, Settings};
 use readiness::Readiness;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
@@ -59,6 +62,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Where this worker counts.
     pub counters: Arc<Counters>,
+    /// The calls that it counts, with all other workers, and those that it begins with.
+    pub calls: InProgress,
     /// Who watches each call, if anybody; one who does not keep up misses some.
     pub watch: Option<SyncSender<Seen>>,
     /// Who measures the peers; one who does not keep up misses some.
@@ -67,6 +72,31 @@ pub struct Parts {
     pub wire: Option<hep::Tap>,
     /// Where the records of calls come from.
     pub tap: Option<Tap>,
+}
+
+/// What a worker has to do with calls in progress, beside its own.
+#[derive(Default)]
+pub struct InProgress {
+    /// How many calls everybody has: one for all workers.
+    pub counts: Arc<Counts>,
+    /// Calls of the process before this one.
+    pub restored: Vec<RestoredCall>,
+    /// The journal of calls.
+    pub pen: Option<Pen>,
+}
+
+impl InProgress {
+    /// The journal of calls, and what the process before this one left in it.
+    pub fn open(
+        state_dir: &Path,
+        counters: &Arc<Counters>,
+        counts: &Arc<Counts>,
+        settings: &Settings,
+    ) -> io::Result<(CallJournal, InProgress)> {
+        let (journal, pen, found) = CallJournal::open(state_dir, counters)?;
+        let restored = found.restored(settings);
+        Ok((journal, InProgress { counts: Arc::clone(counts), restored, pen: Some(pen) }))
+    }
 }
 
 /// What a worker is told while it runs.
@@ -119,13 +149,30 @@ pub fn run(parts: Parts, commands: mpsc::Receiver<Command>) -> io::Result<()> {
 
 impl Worker {
     fn new(parts: Parts) -> io::Result<(Worker, Arriving)> {
-        let Parts { settings, keys, directory, interfaces, sockets, streams, clock, counters, watch, heard, wire, tap } =
-            parts;
+        let Parts {
+            settings,
+            keys,
+            directory,
+            interfaces,
+            sockets,
+            streams,
+            clock,
+            counters,
+            calls,
+            watch,
+            heard,
+            wire,
+            tap,
+        } = parts;
         let (arriving, outgoing) = streams.map(|streams| (streams.arrived, streams.outgoing)).unzip();
         let transports = Transports::new(sockets, outgoing, Arc::clone(&counters))?;
-        let turns = Turns::new(Engine::new(Arc::clone(&settings), keys), settings, Arc::clone(&counters), watch)
+        let mut engine = Engine::new(Arc::clone(&settings), keys);
+        engine.share_counts(calls.counts);
+        calls.restored.iter().for_each(|call| engine.restore(clock.now(), call));
+        let turns = Turns::new(engine, settings, Arc::clone(&counters), watch)
             .told(heard)
             .kept(tap)
+            .noted(calls.pen)
             .wired(wire);
         let mut worker = Worker {
             turns,

@@ -4,7 +4,7 @@ mod calls;
 mod media;
 mod readings;
 
-pub use calls::{CALLS_ENDED, CALLS_IN_PROGRESS};
+pub use calls::{CALLS_ENDED, CALLS_IN_PROGRESS, CHANNELS_ALLOWED, CHANNELS_USED, JOURNAL_LOST, REFUSED};
 pub use media::STRAY_MEDIA;
 pub use readings::*;
 
@@ -144,6 +144,8 @@ pub static DECISIONS: Family = counter(
         "falls_back",
         "refused_down",
         "no_fallback",
+        "destination_forbidden",
+        "limit",
     ],
     "Requests out of a dialog that were dispatched, by the rule that decided.",
 );
@@ -173,39 +175,6 @@ pub static FINALS: Family =
 /// Requests inside dialogs.
 pub static IN_DIALOG: Family =
     counter("switchyard_in_dialog_total", "method", METHODS, "Requests that were forwarded inside a dialog.");
-/// Refusals.
-pub static REFUSED: Family = counter(
-    "switchyard_refused_total",
-    "reason",
-    &[
-        "malformed",
-        "secure_scheme",
-        "unknown_scheme",
-        "too_many_hops",
-        "loop",
-        "bad_extension",
-        "foreign_target",
-        "foreign_route",
-        "no_token",
-        "not_here",
-        "not_a_number",
-        "unknown_did",
-        "not_in_service",
-        "no_target",
-        "none_usable",
-        "when_down",
-        "no_transaction",
-        "no_table",
-        "full",
-        "over_rate",
-        "draining",
-        "foreign_caller_id",
-        "no_caller_id",
-        "emergency_forbidden",
-        "too_large",
-    ],
-    "Requests that were answered with a status of our own.",
-);
 /// Caller IDs of outbound calls.
 pub static CALLER_IDS: Family = counter(
     "switchyard_caller_ids_total",
@@ -312,6 +281,7 @@ pub static LIMITS: Family = counter(
         "paused_peers",
         "strained_peers",
         "streamless_peers",
+        "counted_subjects",
     ],
     "Times that a table or list was at its limit.",
 );
@@ -431,6 +401,7 @@ pub static FAMILIES: [&Family; FAMILY_COUNT] = [
     &DROPPED,
     &CALLS_ENDED,
     &CALLS_IN_PROGRESS,
+    &JOURNAL_LOST,
     &OPEN_TRANSACTIONS,
     &LIMITS,
     &RECEIVED,

@@ -8,7 +8,7 @@ use crate::catalogue::{self, FAMILY_COUNT, Family, OTHER};
 use cells::{Cells, Parties};
 use metrics::Histogram;
 use proxy::dispatch::{Direction, Outcome};
-use proxy::{Event, Party, PartyId, Refusal, Role};
+use proxy::{Event, Party, PartyId, Role};
 use sip::Method;
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ pub struct Counters {
     dropped: Cells,
     calls_ended: Cells,
     calls_in_progress: Cells,
+    journal_lost: Cells,
     open_transactions: Cells,
     limits: Cells,
     received: Cells,
@@ -109,6 +110,8 @@ pub enum Fact {
     Panicked,
     /// How many calls are in progress now.
     CallsInProgress(u64),
+    /// The journal of calls had no room for an entry.
+    JournalLost,
     /// How many transactions are open now.
     OpenTransactions(u64),
 }
@@ -137,6 +140,7 @@ impl Counters {
             dropped: Cells::new(&catalogue::DROPPED),
             calls_ended: Cells::new(&catalogue::CALLS_ENDED),
             calls_in_progress: Cells::new(&catalogue::CALLS_IN_PROGRESS),
+            journal_lost: Cells::new(&catalogue::JOURNAL_LOST),
             open_transactions: Cells::new(&catalogue::OPEN_TRANSACTIONS),
             limits: Cells::new(&catalogue::LIMITS),
             received: Cells::new(&catalogue::RECEIVED),
@@ -167,12 +171,8 @@ impl Counters {
             Event::Dropped(reason) => self.dropped.add(reason.name(), 1),
             // The drop beside it is counted.
             Event::Suspected(..) => {}
-            Event::Refused(party, refusal) => {
+            Event::Refused(_, refusal) => {
                 self.refused.add(refusal.name(), 1);
-                // The refusals that come after dispatch: those of dispatch itself stand in its decision.
-                if matches!(refusal, Refusal::ForeignCallerId | Refusal::NoCallerId) {
-                    self.note_setup(*party, *party, "refused");
-                }
             }
             Event::Decided { from, method, decision, .. } => {
                 let rule = decision.trace.deciding().map_or(OTHER, |step| step.rule());
@@ -236,6 +236,7 @@ impl Counters {
             Fact::Unreachable => self.icmp.add("", 1),
             Fact::Panicked => self.panics.add("", 1),
             Fact::CallsInProgress(calls) => self.calls_in_progress.set(calls),
+            Fact::JournalLost => self.journal_lost.add("", 1),
             Fact::OpenTransactions(open) => self.open_transactions.set(open),
         }
     }
@@ -314,6 +315,7 @@ impl Counters {
             &self.dropped,
             &self.calls_ended,
             &self.calls_in_progress,
+            &self.journal_lost,
             &self.open_transactions,
             &self.limits,
             &self.received,

@@ -113,6 +113,7 @@ fn settings() -> Settings {
             identity: proxy::settings::IdentitySettings::default(),
             availability: proxy::settings::Availability::default(),
             media: Vec::new(),
+            quota: proxy::settings::Quota::default(),
         }
     };
     Settings {

@@ -39,6 +39,9 @@ impl Ledger {
 
     /// Nothing is counted any more.
     pub(crate) fn check_rest(&self, engine: &Engine) -> Result<(), Broken> {
+        if !engine.counts().is_zero() {
+            return Err(format!("I9: somebody still has calls at rest: {} by number of calls", engine.call_count()));
+        }
         match (engine.call_count(), self.stands.len()) {
             (0, 0) => Ok(()),
             (calls, told) => Err(format!("I9: {calls} calls are in progress at rest, {told} never ended by events")),
@@ -58,6 +61,7 @@ fn restored(call: &Call, now: Time) -> RestoredCall {
         called: call.called().into(),
         caller: call.caller().into(),
         organisation: call.organisation().into(),
+        gateway: call.gateway(),
         began_ago: ago(call.began_us()),
         answered_ago: call.answered_us().map(ago),
     }

@@ -180,6 +180,7 @@ pub(crate) fn settings(chance: &mut Chance, sites: &[Site], rewrites: bool) -> S
             identity: IdentitySettings::default(),
             availability: Availability::default(),
             media: Vec::new(),
+            quota: proxy::settings::Quota::default(),
         }
     };
     let mut parties: Vec<Party> = roles.into_iter().enumerate().map(party).collect();

@@ -4,6 +4,7 @@ use super::CallKey;
 use crate::dispatch::Direction;
 use crate::flow::PartyId;
 use sip::Number;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// A call in progress, as a journal has kept it over a restart.
@@ -27,6 +28,8 @@ pub struct RestoredCall {
     pub caller: Box<[u8]>,
     /// The id of the organisation whose call it is; empty when none is known.
     pub organisation: Box<[u8]>,
+    /// The gateway that it goes by.
+    pub gateway: Option<SocketAddr>,
     /// How long ago its INVITE arrived.
     pub began_ago: Duration,
     /// How long ago its 2xx was passed on; `None` when none was.

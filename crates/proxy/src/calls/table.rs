@@ -53,7 +53,7 @@ impl Calls {
     }
 
     /// A call begins. One with this key that is up or in setup already goes on, with one more setup.
-    pub(crate) fn open(&mut self, now: Time, opening: &Opening<'_>, age: Duration) {
+    pub(crate) fn open(&mut self, now: Time, opening: Opening<'_>, age: Duration) {
         if let Some(call) = self.find_mut(opening.key) {
             call.setups = call.setups.saturating_add(1);
             return;
@@ -72,6 +72,9 @@ impl Calls {
             ages: now + age,
             dialog: None,
             setups: 1,
+            permit: opening.permit,
+            gateway: opening.gateway,
+            is_free: opening.is_free,
             armed: None,
         });
     }

@@ -21,6 +21,9 @@ fn opening(key: u128) -> Opening<'static> {
         called: b"+918065978001",
         caller: b"+447700900123",
         organisation: b"0b7c1f5e-6a1d-4c55-9d3a-2f1e8c7b6a50",
+        gateway: None,
+        is_free: false,
+        permit: Permit::new(std::sync::Arc::default()),
     }
 }
 
@@ -45,7 +48,7 @@ fn a_key_is_the_same_after_a_restart_and_a_change_of_keys_and_differs_for_every_
 #[test]
 fn a_call_keeps_its_texts_and_a_slot_its_room() {
     let mut calls = Calls::default();
-    calls.open(Time(5), &opening(1), AGE);
+    calls.open(Time(5), opening(1), AGE);
     let call = calls.find(CallKey(1)).unwrap();
     assert_eq!(call.call_id(), b"5f2a7c0e1d3b4a69@10.10.10.2");
     assert_eq!((call.called(), call.caller()), (&b"+918065978001"[..], &b"+447700900123"[..]));
@@ -54,7 +57,7 @@ fn a_call_keeps_its_texts_and_a_slot_its_room() {
     let (slot, call) = calls.remove(CallKey(1)).unwrap();
     assert!(calls.remove(CallKey(1)).is_none(), "a call ends once");
     calls.recycle(slot, call);
-    calls.open(Time(6), &Opening { organisation: b"", ..opening(2) }, AGE);
+    calls.open(Time(6), Opening { organisation: b"", ..opening(2) }, AGE);
     let call = calls.find(CallKey(2)).unwrap();
     assert_eq!((call.organisation(), call.texts.bytes.as_ptr()), (&b""[..], room));
     assert_eq!(calls.iter().map(Call::key).collect::<Vec<_>>(), [CallKey(2)]);
@@ -75,7 +78,7 @@ fn a_long_text_of_a_call_is_cut() {
 #[test]
 fn a_call_is_small() {
     let slot = size_of::<Option<Call>>();
-    assert!(slot <= 200, "{slot} bytes");
+    assert!(slot <= 232, "{slot} bytes");
 }
 
 /// A call that ended long before its deadline leaves nothing in the wheel for longer than a look.
@@ -83,7 +86,7 @@ fn a_call_is_small() {
 fn the_wheel_is_empty_a_minute_after_the_last_call() {
     let (mut calls, mut timers) = (Calls::default(), Timers::new());
     for number in 0..100 {
-        calls.open(Time(0), &opening(number), AGE);
+        calls.open(Time(0), opening(number), AGE);
         calls.arm(Time(0), CallKey(number), &mut timers);
         let (slot, call) = calls.remove(CallKey(number)).unwrap();
         calls.recycle(slot, call);

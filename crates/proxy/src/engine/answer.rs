@@ -2,7 +2,7 @@
 
 use super::{Arrival, Asked, Engine, Turn};
 use crate::admission;
-use crate::flow::{Flow, PartyId};
+use crate::flow::{Flow, PartyId, Transport};
 use crate::keys::Use;
 use crate::outbox::Event;
 use crate::refusal::Refusal;
@@ -10,7 +10,7 @@ use crate::settings::LimitSettings;
 use crate::transaction::invite_server::InviteServer;
 use crate::transaction::key::{Identity, Key, letter};
 use crate::transaction::{Context, Server};
-use sip::{Answerable, Method, Parsed, Reply, Request};
+use sip::{Answerable, Method, Parsed, Reply, Request, Rport};
 
 /// The methods that we answer or pass, for an OPTIONS' Allow.
 const ALLOW: &[u8] = b"INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, REFER, NOTIFY, MESSAGE";
@@ -136,6 +136,17 @@ impl Engine {
         reply.write(request, &mut turn.outbox.bytes);
         let span = turn.outbox.transmit_since(context.upstream, start);
         context.reply.extend_from_slice(span.of(&turn.outbox.bytes));
+    }
+
+    /// Where the responses to a request go: on a stream the connection; on UDP the source address, at the source port
+    /// where rport asks for it, else at the sent-by port (18.2.2, RFC 3581 4). A `maddr` is not followed.
+    pub(super) fn upstream_of(&self, flow: Flow, request: &sip::Message<'_>) -> Flow {
+        let via = request.via();
+        let mut upstream = Flow { interface: crate::InterfaceId::OTHER, ..flow };
+        if self.settings.transport(flow.listener) == Transport::Udp && matches!(via.rport, Rport::Absent) {
+            upstream.remote.set_port(via.port.unwrap_or(5060));
+        }
+        upstream
     }
 
     /// The To tag of our own answers: derived, so that a retransmission and an ACK find the same one with no memory.

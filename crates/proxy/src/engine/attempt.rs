@@ -211,7 +211,7 @@ impl Engine {
             return self.conclude(turn, context);
         }
         let left = context.toward;
-        if let Some(next) = context.untried.pop().or_else(|| self.stand_in(turn, context)) {
+        if let Some(next) = self.next_peer(turn, context) {
             turn.outbox.event(Event::Failover(left, reason));
             if self.send_next(turn, context, next).is_none() {
                 turn.outbox.event(Event::Impossible("a next attempt could not be made"));
@@ -219,6 +219,16 @@ impl Engine {
             }
         } else {
             self.conclude(turn, context);
+        }
+    }
+
+    /// The next peer of a call that has a channel for it.
+    fn next_peer(&mut self, turn: &mut Turn<'_>, context: &mut Context) -> Option<Peer> {
+        loop {
+            let next = context.untried.pop().or_else(|| self.stand_in(turn, context))?;
+            if self.reseat(turn.now, context, &next) {
+                return Some(next);
+            }
         }
     }
 

@@ -2,16 +2,17 @@
 
 use super::{Arrival, Engine, Turn};
 use crate::caller_id::{Presented, Shown};
-use crate::calls::{Call, CallKey, EndedBy, Opening, RestoredCall, between, hash_of, micros};
+use crate::calls::{Call, CallKey, EndedBy, Opening, Permit, RestoredCall, between, hash_of, micros};
 use crate::dialog_token::{Side, Verified};
-use crate::dispatch::{self, Decision, Direction};
+use crate::dispatch::{self, Decision, Direction, Step};
 use crate::flow::{PartyId, Time};
 use crate::outbox::Event;
-use crate::settings::Role;
+use crate::settings::{Peer, Role};
 use crate::timers::TimerId;
 use crate::transaction::Context;
-use directory::Directory;
+use directory::{Directory, OrganisationId};
 use sip::{Message, Method, Name, NameAddr, Number, Request, Response, Uri};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 impl Engine {
@@ -42,6 +43,7 @@ impl Engine {
             Some(_) => self.call_age().saturating_sub(restored.began_ago),
             None => setup.saturating_sub(restored.began_ago),
         };
+        let permit = self.seats_of_restored(restored, now);
         let texts = [&*restored.call_id, &*restored.called, &*restored.caller, &*restored.organisation];
         self.calls.insert(texts, |texts| Call {
             key: restored.key,
@@ -56,6 +58,9 @@ impl Engine {
             ages: now + age,
             dialog: None,
             setups: 0,
+            permit,
+            gateway: restored.gateway,
+            is_free: true,
             armed: None,
         });
         self.calls.arm(now, restored.key, &mut self.timers);
@@ -80,7 +85,7 @@ impl Engine {
     }
 
     /// A call that dispatch lets in begins. True when the request sets up a call: it is an INVITE.
-    pub(super) fn begin_call(&mut self, turn: &Turn<'_>, arrival: &Arrival<'_>, begins: &Begins<'_>) -> bool {
+    pub(super) fn begin_call(&mut self, turn: &Turn<'_>, arrival: &Arrival<'_>, begins: Begins<'_>) -> bool {
         let request = arrival.request;
         if request.method() != Method::Invite {
             return false;
@@ -95,9 +100,12 @@ impl Engine {
             called: dispatch::called_user(&arrival.way.uri),
             caller: from_user(request),
             organisation: begins.party.uuid.as_bytes(),
+            gateway: begins.gateway.or_else(|| self.gateway_of(arrival)),
+            is_free: begins.is_free,
+            permit: begins.permit,
         };
         let age = self.call_age();
-        self.calls.open(turn.now, &opening, age);
+        self.calls.open(turn.now, opening, age);
         self.calls.arm(turn.now, begins.key, &mut self.timers);
         true
     }
@@ -247,6 +255,12 @@ impl Engine {
         Some(Duration::from_secs(seconds.into()) + self.settings.timers.b())
     }
 
+    /// The gateway that an inbound call came by.
+    fn gateway_of(&self, arrival: &Arrival<'_>) -> Option<SocketAddr> {
+        let peer = self.settings.party(arrival.party)?.peer_at(arrival.flow.remote)?;
+        Some(peer.address)
+    }
+
     fn call_age(&self) -> Duration {
         Duration::from_secs(self.settings.limits.call_age_secs.into())
     }
@@ -261,18 +275,37 @@ impl Engine {
 }
 
 /// What a call begins with, beside its INVITE.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Begins<'a> {
     pub(super) key: CallKey,
     pub(super) direction: Direction,
     pub(super) toward: PartyId,
     pub(super) party: Customer<'a>,
+    pub(super) gateway: Option<SocketAddr>,
+    /// No limit refuses it.
+    pub(super) is_free: bool,
+    pub(super) permit: Permit,
+}
+
+impl<'a> Begins<'a> {
+    pub(super) fn new(
+        (key, decision, toward): (CallKey, &Decision, PartyId),
+        party: Customer<'a>,
+        peer: &Peer,
+        permit: Permit,
+    ) -> Begins<'a> {
+        let direction = decision.direction;
+        let gateway = (direction == Direction::Outbound).then_some(peer.address);
+        let is_free = decision.trace.has(|step| step == Step::Emergency);
+        Begins { key, direction, toward, party, gateway, is_free, permit }
+    }
 }
 
 /// Whose call it is: the DID of ours on its side, and the organisation.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Customer<'a> {
     pub(super) did: Option<Number>,
+    pub(super) organisation: Option<OrganisationId>,
     pub(super) uuid: &'a str,
 }
 
@@ -287,7 +320,7 @@ impl<'d> Customer<'d> {
             (Direction::Outbound, Some(presented)) => (shown_did(presented.shown), presented.organisation),
             (Direction::Outbound, None) => (None, None),
         };
-        Customer { did, uuid: organisation.map_or("", |id| directory.organisation(id).uuid) }
+        Customer { did, organisation, uuid: organisation.map_or("", |id| directory.organisation(id).uuid) }
     }
 }
 

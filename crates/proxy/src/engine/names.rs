@@ -19,16 +19,27 @@ use std::net::IpAddr;
 static NOTHING: ShownHeaders = ShownHeaders { asserted: None, kept: Vec::new() };
 
 impl Engine {
-    /// Asks the identity policy about a new outbound call, and tells what it chose.
+    /// Asks the identity policy about a new outbound call.
     pub(super) fn present<'t>(
         &self,
-        turn: &mut Turn<'t>,
+        turn: &Turn<'t>,
         arrival: &Arrival<'_>,
         trunk: PartyId,
         sender: Option<&Sender<'_>>,
     ) -> Presented<'t> {
         let claims = claims_of(&self.settings, arrival, sender);
-        let presented = caller_id::present(&self.settings, turn.directory, arrival.party, trunk, &claims);
+        caller_id::present(&self.settings, turn.directory, arrival.party, trunk, &claims)
+    }
+
+    /// Tells what the identity policy chose.
+    pub(super) fn tell_presented(
+        &self,
+        turn: &mut Turn<'_>,
+        arrival: &Arrival<'_>,
+        trunk: PartyId,
+        presented: Option<&Presented<'_>>,
+    ) {
+        let Some(presented) = presented else { return };
         if presented.breach {
             let call_id = turn.outbox.keep(arrival.request.call_id());
             let name = presented.claimed.map(|id| turn.directory.organisation(id).name).unwrap_or_default();
@@ -36,9 +47,8 @@ impl Engine {
             turn.outbox.event(Event::Foreign { call_id, organisation, number: presented.foreign });
         }
         if let Shown::Did(_, rule) | Shown::Forwarded { rule, .. } = presented.shown {
-            turn.outbox.event(Event::Shown(presented.trunk.unwrap_or(trunk), rule));
+            turn.outbox.event(Event::Shown(trunk, rule));
         }
-        presented
     }
 
     /// The edits of a response: From and To as the request's sender wrote them.

@@ -1,13 +1,14 @@
 //! What is open when the configuration is read again: parties are counted anew, peers may be gone.
 
 use super::Engine;
-use crate::flow::{Flow, PartyId, Time, Transport};
-use crate::settings::{Peer, Settings};
+use crate::dialog_token::Hop;
+use crate::flow::{Flow, ListenerId, PartyId, Time, Transport};
+use crate::settings::{Listener, Peer, Settings};
 
 /// Peers that left the configuration and may still answer.
 const FORMER_PEERS: usize = 64;
 /// The party of what no configuration names any more.
-pub(super) const NOBODY: PartyId = PartyId(u16::MAX);
+const NOBODY: PartyId = PartyId(u16::MAX);
 
 /// A peer that left the configuration, until its last transaction is over.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,20 @@ impl Engine {
             context.toward = moved(context.toward);
         }
         self.carry_calls_over(moved);
+    }
+
+    /// The peer that a token's hop names; one that is not configured any more is reached from the first listener of
+    /// its transport.
+    pub(super) fn peer_at(&mut self, now: Time, hop: Hop) -> Option<(Peer, PartyId)> {
+        if let Some(found) = self.settings.peer_of(hop.transport, hop.address) {
+            return Some(found);
+        }
+        let same = |l: &Listener| l.transport == hop.transport && l.address.is_ipv4() == hop.address.is_ipv4();
+        let at = self.settings.listeners.iter().position(same)?;
+        let listener = ListenerId(u16::try_from(at).ok()?);
+        let peer = Peer { transport: hop.transport, address: hop.address, listener, by_size: None };
+        self.keep_former(peer, Some(now));
+        Some((peer, NOBODY))
     }
 
     /// A peer that is not configured may answer what goes there at `now`; with no time, from its next message on.

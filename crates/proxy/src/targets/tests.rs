@@ -17,6 +17,7 @@ fn party(ports: &[u16], weights: &[u16]) -> Party {
         identity: crate::settings::IdentitySettings::default(),
         availability: Availability { weights: weights.to_vec(), ..Availability::default() },
         media: Vec::new(),
+        quota: crate::settings::Quota::default(),
     }
 }
 

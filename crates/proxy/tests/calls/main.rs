@@ -9,6 +9,7 @@ mod invariants;
 mod ladder;
 mod pattern;
 mod profile;
+mod quota;
 mod rows;
 mod run;
 mod scene;

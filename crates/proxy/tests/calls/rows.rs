@@ -25,15 +25,18 @@ impl Rows {
         Ok(rows)
     }
 
-    /// `organisation NAME [status]`, `user ENDPOINT ORGANISATION [did=x] [name=x] [status=x]`, `did NUMBER ENVIRONMENT
-    /// ORGANISATION [status=x] [pool=x] [provider=x] [trunk_id=x] [default]`, `remove NUMBER`. A `did`
+    /// `organisation NAME [status]`, `organisation NAME concurrent_calls=n`, `user ENDPOINT ORGANISATION [did=x] [name=x] [status=x]`, `did NUMBER ENVIRONMENT
+    /// ORGANISATION [status=x] [pool=x] [provider=x] [trunk_id=x] [call_limit=n] [default]`, `remove NUMBER`. A `did`
     /// whose number is there in the same spelling replaces it.
     pub(crate) fn line(&mut self, line: &str) -> Result<(), String> {
         let words: Vec<&str> = line.split('#').next().unwrap_or_default().split_whitespace().collect();
         match words.as_slice() {
             [] => {}
             ["organisation", name] => self.organisation(name, "active"),
-            ["organisation", name, status] => self.organisation(name, status),
+            ["organisation", name, more] => match more.strip_prefix("concurrent_calls=") {
+                Some(calls) => self.limited_organisation(name, calls),
+                None => self.organisation(name, more),
+            },
             ["user", endpoint, organisation, more @ ..] => self.user(endpoint, organisation, more)?,
             ["did", number, environment, organisation, more @ ..] => {
                 self.did(number, environment, organisation, more)?;
@@ -49,6 +52,13 @@ impl Rows {
         let row = OrganisationRow { status: text(status), ..OrganisationRow::active(name, name, &prefix) };
         self.rows.organisations.retain(|old| old.id != row.id);
         self.rows.organisations.push(row);
+    }
+
+    fn limited_organisation(&mut self, name: &str, calls: &str) {
+        self.organisation(name, "active");
+        if let Some(row) = self.rows.organisations.last_mut() {
+            row.limits = text(&format!("{{\"concurrent_calls\": {calls}}}"));
+        }
     }
 
     fn user(&mut self, endpoint: &str, organisation: &str, more: &[&str]) -> Result<(), String> {
@@ -82,9 +92,14 @@ impl Rows {
                 Some(("status", status)) => row.status = text(status),
                 Some(("pool", pool)) => row.pool_status = text(pool),
                 Some(("provider", provider)) => row.provider = text(provider),
+                Some(("call_limit", limit)) => row.call_limit = text(limit),
                 Some(("trunk_id", trunk_id)) => row.trunk_id = text(trunk_id),
                 None if *word == "default" => row.is_default = text("1"),
-                _ => return Err(format!("found {word:?}, expected status=, pool=, provider=, trunk_id= or default")),
+                _ => {
+                    return Err(format!(
+                        "found {word:?}, expected status=, pool=, provider=, trunk_id=, call_limit= or default"
+                    ));
+                }
             }
         }
         self.rows.dids.retain(|old| old.number != row.number);

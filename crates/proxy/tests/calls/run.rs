@@ -389,6 +389,7 @@ fn restored(call: &Call, now: Time) -> RestoredCall {
         called: call.called().into(),
         caller: call.caller().into(),
         organisation: call.organisation().into(),
+        gateway: call.gateway(),
         began_ago: ago(call.began_us()),
         answered_ago: call.answered_us().map(ago),
     }

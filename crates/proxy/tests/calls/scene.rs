@@ -160,6 +160,8 @@ impl Scene {
             "weights" | "failover" | "when_down" | "when_down_of" => self.availability(key, name, value)?,
             "by_size" => self.by_size(name, value)?,
             "media" => self.party_mut(name)?.media = networks(value)?,
+            "quota" => crate::quota::quota(&mut self.party_mut(name)?.quota, value)?,
+            "limits" => crate::quota::limits(&mut self.settings.limits, name, value)?,
             "called_number" => self.party_mut(name)?.called_number = form(value)?,
             "trunk" => self.trunk(name, value)?,
             "identity" => crate::profile::identity(&mut self.party_mut(name)?.identity, value)?,
@@ -340,6 +342,7 @@ fn party(name: &str, role: Role, address: SocketAddr) -> Party {
         identity: proxy::settings::IdentitySettings::default(),
         availability: proxy::settings::Availability::default(),
         media: Vec::new(),
+        quota: proxy::settings::Quota::default(),
     }
 }
 

@@ -24,6 +24,8 @@ pub const EMERGENCY: usize = 64;
 pub const DOMAIN_BYTES: usize = 80;
 /// Providers of one trunk, or organisations of one environment.
 pub const NAMES: usize = 256;
+/// Prefixes of numbers that one environment may call.
+pub const DESTINATIONS: usize = 256;
 /// Keys of a ring, the active one among them.
 pub const KEYS: usize = 16;
 /// The least that a key `datagram_bytes_max` may say.

@@ -7,6 +7,7 @@
 mod document;
 pub mod fault;
 pub mod limits;
+pub mod quota;
 pub mod resolve;
 pub mod settings;
 pub mod summary;

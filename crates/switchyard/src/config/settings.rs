@@ -12,6 +12,7 @@ pub use observe::{CaptureSettings, LogSettings};
 pub use peers::{DnsSettings, ProbeSettings};
 pub use records::RecordsSettings;
 
+use super::quota::{EnvironmentQuotaSettings, LimitsSettings, TrunkQuotaSettings};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -151,6 +152,8 @@ pub struct TrunkSettings {
     pub trusted: Option<bool>,
     /// How callers are shown.
     pub identity: IdentitySettings,
+    /// How many calls it takes.
+    pub quota: TrunkQuotaSettings,
 }
 
 /// `[trunk.identity]`
@@ -227,6 +230,8 @@ pub struct EnvironmentSettings {
     pub organisations: Option<Vec<String>>,
     /// Emergency and short numbers: `carry` or `refuse`.
     pub emergency: Option<String>,
+    /// How many calls it may have, and where to.
+    pub quota: EnvironmentQuotaSettings,
 }
 
 /// `[database]`
@@ -297,22 +302,6 @@ pub struct TimersSettings {
     pub timer_c: String,
     /// Longest silence of a target before the next one is tried.
     pub hop_timeout: String,
-}
-
-/// `[limits]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LimitsSettings {
-    /// Open transactions; above it new calls get 503.
-    pub transactions: u64,
-    /// Bytes that they may hold; above it new calls get 503.
-    pub transaction_bytes: u64,
-    /// Requests out of a dialog that one source address may send in a second; above it they get 480. 0: any number.
-    pub requests_per_second: u32,
-    /// Retry-After of our 503s.
-    pub retry_after: String,
-    /// Longest time that open transactions get to finish after SIGTERM.
-    pub drain_limit: String,
 }
 
 /// A string that may hold a password: it prints as `(masked)`.
@@ -474,18 +463,6 @@ impl Default for TimersSettings {
             t4: "5s".into(),
             timer_c: "181s".into(),
             hop_timeout: "4s".into(),
-        }
-    }
-}
-
-impl Default for LimitsSettings {
-    fn default() -> Self {
-        LimitsSettings {
-            transactions: 2_000_000,
-            transaction_bytes: 1_073_741_824,
-            requests_per_second: 0,
-            retry_after: "5s".into(),
-            drain_limit: "60s".into(),
         }
     }
 }

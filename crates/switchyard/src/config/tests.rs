@@ -522,6 +522,58 @@ fn caller_id_keys_have_limits() {
 }
 
 #[test]
+fn a_quota_is_held_to_its_bounds() {
+    let with = |quota: &str| {
+        format!("[[trunk]]\nname = \"tata\"\ngateways = [\"udp:10.10.10.2:5060\"]\n[trunk.quota]\n{quota}\n")
+    };
+    let of_staging = |quota: &str| {
+        format!(
+            "[environments.prod]\ntargets = [\"udp:10.10.10.1:5070\"]\n[environments.staging]\ntargets = \
+             [\"udp:10.10.10.3:5080\"]\n[environments.staging.quota]\n{quota}\n"
+        )
+    };
+    let prefixes = |count: usize| format!("destinations = [{}]", vec!["\"+44\""; count].join(","));
+    for good in [
+        with("max_channels = 30\nprod_reserve = 30"),
+        with("gateway_channels = [0]"),
+        of_staging(&prefixes(limits::DESTINATIONS)),
+    ] {
+        assert!(read("test", &good, &nothing_set).is_ok(), "{good}");
+    }
+    for (bad, key) in [
+        (with("max_channels = 0"), "trunk[0].quota.max_channels"),
+        (with("max_channels = 30\nprod_reserve = 31"), "trunk[0].quota.prod_reserve"),
+        (with("prod_reserve = 1"), "trunk[0].quota.prod_reserve"),
+        (with("gateway_channels = [1, 2]"), "trunk[0].quota.gateway_channels"),
+        (with("calls_per_second = 100001"), "trunk[0].quota.calls_per_second"),
+        (of_staging(&prefixes(limits::DESTINATIONS + 1)), "environments.staging.quota.destinations"),
+        (of_staging("destinations = []"), "environments.staging.quota.destinations"),
+        (of_staging("destinations = [\"0044\"]"), "environments.staging.quota.destinations[0]"),
+        (of_staging("daily_calls = 0"), "environments.staging.quota.daily_calls"),
+        ("limits.busy_status = \"503\"".to_owned(), "limits.busy_status"),
+        ("limits.call_age = \"1s\"".to_owned(), "limits.call_age"),
+    ] {
+        let told = faults(&bad);
+        assert!(told.iter().any(|line| line.contains(key)), "{key} in {told:?}");
+    }
+}
+
+#[test]
+fn the_full_file_limits_calls() {
+    let core = full().core;
+    let party = |name: &str| core.parties.iter().find(|party| &*party.name == name).unwrap().quota.clone();
+    let trunk = party("tata");
+    assert_eq!((trunk.max_channels, trunk.prod_reserve, trunk.calls_per_second), (Some(30), 10, Some(10)));
+    assert_eq!(trunk.gateway_channels, [30]);
+    let staging = party("staging");
+    assert_eq!((staging.max_channels, staging.calls_per_second, staging.daily_calls), (Some(4), Some(2), Some(500)));
+    assert_eq!(staging.destinations.unwrap().first().unwrap().to_string(), "+4477009");
+    let limits = core.limits;
+    assert_eq!((limits.busy_status, limits.rate_status, limits.call_age_secs), (480, 486, 21_600));
+    assert_eq!((limits.did_calls_per_second, limits.organisation_calls_per_second), (Some(5), Some(20)));
+}
+
+#[test]
 fn every_engine_has_its_urls() {
     for url in [
         "mysql://u:p@127.0.0.1/pbx_api_db",

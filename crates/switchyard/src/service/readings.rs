@@ -5,6 +5,8 @@ use crate::logging::{self, Logging};
 use crate::names::Names;
 use crate::probe::Peers;
 use admin::Readiness;
+use proxy::calls::Subject;
+use proxy::{Party, Role};
 use std::collections::BTreeSet;
 use std::fs;
 use std::sync::atomic::Ordering;
@@ -121,6 +123,7 @@ impl Observed {
             Reading::new(&catalogue::NAMES_FAILING, float(self.names.failing())),
             Reading::new(&catalogue::SNAPSHOTS_FAILED, float(sync.snapshots_failed)),
         ];
+        readings.extend(self.channels());
         readings.extend(sync.age.map(|age| Reading::new(&catalogue::AGE_SECONDS, age.as_secs_f64())));
         readings
     }
@@ -161,6 +164,26 @@ fn readings_of_records(calls: &Calls) -> Vec<Reading> {
         ]);
     }
     readings
+}
+
+impl Observed {
+    /// How many calls each trunk and environment has, and may have.
+    fn channels(&self) -> Vec<Reading> {
+        let settings = self.told.settings.load();
+        let of_party = |party: &Party| {
+            let subject = match party.role {
+                Role::Trunk => Subject::Trunk(&party.name),
+                Role::Environment(_) => Subject::Environment(&party.name),
+            };
+            let used = Some(self.told.counts.used(subject));
+            let pairs = [(&catalogue::CHANNELS_USED, used), (&catalogue::CHANNELS_ALLOWED, party.quota.max_channels)];
+            pairs.map(|(family, value)| {
+                let reading = Reading::new(family, f64::from(value?));
+                Some(Reading { party: Some(party.name.to_string()), ..reading })
+            })
+        };
+        settings.parties.iter().flat_map(of_party).flatten().collect()
+    }
 }
 
 /// What /proc says of this process; nothing where it cannot be read.

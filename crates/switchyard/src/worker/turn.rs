@@ -3,6 +3,7 @@
 use super::capture::Capture;
 use super::log::Log;
 use super::transports::{Transports, Undelivered};
+use crate::call_journal::{Entry, Pen};
 use directory::Directory;
 use proxy::targets::States;
 use proxy::{Decision, DropReason, Engine, Event, Flow, KeyRing, Outbox, Peer, Settings, Time};
@@ -81,6 +82,7 @@ pub(super) struct Turns {
     watch: Option<SyncSender<Seen>>,
     heard: Option<mpsc::Sender<Heard>>,
     tap: Option<Tap>,
+    pen: Option<Pen>,
     log: Log,
     capture: Capture,
 }
@@ -105,7 +107,7 @@ impl Turns {
         counters.set_parties(&settings.parties);
         let (outbox, failed, log) = (Outbox::new(), Vec::new(), Log::default());
         let capture = Capture::new(None, &settings);
-        Turns { engine, settings, outbox, failed, counters, watch, heard: None, tap: None, log, capture }
+        Turns { engine, settings, outbox, failed, counters, watch, heard: None, tap: None, pen: None, log, capture }
     }
 
     /// The same, with one who measures the peers.
@@ -133,6 +135,11 @@ impl Turns {
     /// Where what passes is told to.
     pub(super) fn capture(&self) -> &Capture {
         &self.capture
+    }
+
+    /// The same, with the journal of calls.
+    pub(super) fn noted(self, pen: Option<Pen>) -> Turns {
+        Turns { pen, ..self }
     }
 
     /// The engine, to ask.
@@ -234,6 +241,11 @@ impl Turns {
         for event in self.outbox.events().iter().take(good.events) {
             self.counters.record(event);
             self.log.tell(now, event, &self.outbox, &self.settings, &self.engine);
+            if let Some(pen) = &self.pen
+                && let Some(entry) = Entry::of(event, &self.settings, |key| self.engine.call(key))
+            {
+                pen.write(entry);
+            }
             if let Some(heard) = &self.heard
                 && let Some(told) = Heard::of(event, &self.outbox)
             {

@@ -1,6 +1,6 @@
 //! What is read when somebody asks, and counted by nobody.
 
-use super::{Family, Kind, counter, gauge};
+use super::{CHANNELS_ALLOWED, CHANNELS_USED, Family, Kind, counter, gauge};
 
 /// The process and what it is made of.
 pub static BUILD: Family = Family {
@@ -138,7 +138,7 @@ pub static HEP_MESSAGES: Family = Family {
 };
 
 /// What is read when somebody asks, and counted by nobody.
-pub static READINGS: [&Family; 31] = [
+pub static READINGS: [&Family; 33] = [
     &BUILD,
     &UPTIME_SECONDS,
     &READY,
@@ -170,4 +170,6 @@ pub static READINGS: [&Family; 31] = [
     &HEP_ON,
     &HEP_QUEUED,
     &HEP_MESSAGES,
+    &CHANNELS_USED,
+    &CHANNELS_ALLOWED,
 ];

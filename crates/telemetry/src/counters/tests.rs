@@ -22,6 +22,7 @@ pub(crate) fn party(name: &str, role: Role) -> Party {
         identity: proxy::settings::IdentitySettings::default(),
         availability: proxy::settings::Availability::default(),
         media: Vec::new(),
+        quota: proxy::settings::Quota::default(),
     }
 }
 
@@ -95,6 +96,7 @@ fn every_reason_of_the_core_is_listed() {
     assert!(drops.iter().all(|reason| catalogue::DROPPED.values.contains(&reason.name())));
     assert!(sip::Hopeless::ALL.iter().all(|noise| catalogue::DROPPED.values.contains(&noise.name())));
     let refusals = [
+        Refusal::DestinationForbidden,
         Refusal::SecureScheme,
         Refusal::UnknownScheme,
         Refusal::TooManyHops,
@@ -116,7 +118,8 @@ fn every_reason_of_the_core_is_listed() {
         Refusal::Draining,
         Refusal::TooLarge,
     ];
-    assert!(refusals.iter().all(|refusal| catalogue::REFUSED.values.contains(&refusal.name())));
+    let limits = proxy::Limit::ALL.map(|limit| Refusal::Limit(limit, 486));
+    assert!(refusals.iter().chain(&limits).all(|refusal| catalogue::REFUSED.values.contains(&refusal.name())));
     let warnings = [
         Warning::StaysHere,
         Warning::LastGood,

@@ -28,7 +28,7 @@ impl Resolver<'_, '_> {
             transaction_bytes: self.number("transaction_bytes", written.transaction_bytes, &bytes),
             requests_per_second: self.number("requests_per_second", written.requests_per_second.into(), &per_second),
             strangers: self.strangers(&settings.sip.strangers),
-            ..LimitSettings::default()
+            ..self.call_limits(written)
         }
     }
 

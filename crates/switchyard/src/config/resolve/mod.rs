@@ -9,6 +9,7 @@ mod media;
 mod names;
 mod observe;
 mod parties;
+mod quota;
 mod records;
 
 pub use availability::Probe;

@@ -108,8 +108,9 @@ impl Resolver<'_, '_> {
             self.refuse_shared_rows(&side.key, trunk, settings.trunk.get(..index).unwrap_or_default());
             let identity = self.trunk_identity(&side.key, trunk, fallback_did);
             let availability = self.spread(&side, &trunk.weights, &trunk.failover);
+            let quota = self.trunk_quota(&side, &trunk.quota);
             if let Some(party) = sides.parties.last_mut() {
-                (party.identity, party.availability) = (identity, availability);
+                (party.identity, party.availability, party.quota) = (identity, availability, quota);
             }
         }
         for environment in Environment::ALL {
@@ -119,8 +120,9 @@ impl Resolver<'_, '_> {
                     self.add(&side, listeners.as_deref(), &mut sides);
                     let identity = self.environment_identity(&side.key, table);
                     let availability = self.spread(&side, &table.weights, &table.failover);
+                    let quota = self.environment_quota(&side, &table.quota);
                     if let Some(party) = sides.parties.last_mut() {
-                        (party.identity, party.availability) = (identity, availability);
+                        (party.identity, party.availability, party.quota) = (identity, availability, quota);
                     }
                 }
                 None if *environment == mine => {
@@ -193,6 +195,7 @@ impl Resolver<'_, '_> {
             identity: proxy::settings::IdentitySettings::default(),
             availability: proxy::settings::Availability::default(),
             media: self.media(&side.key.name("media"), side.media),
+            quota: proxy::settings::Quota::default(),
         });
         sides.keys.push(side.key.clone());
     }

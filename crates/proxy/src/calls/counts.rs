@@ -1,0 +1,282 @@
+//! What is counted: how many calls each DID, organisation, environment, trunk and gateway has now, and how fast they came.
+//!
+//! All workers share one [`Counts`]. It is a table of atomic cells and takes no lock: a cell belongs to the subject whose
+//! tag stands in it. A count is held by a [`Permit`], which gives it back when it is dropped, so the counts are the sum of
+//! the calls that live.
+
+use super::rate::{Bucket, Budget};
+use crate::flow::Time;
+use crate::limits::{COUNTED_PARTIES, COUNTED_SUBJECTS};
+use sip::Number;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Cells that one subject may stand in, one behind the other.
+const PROBES: usize = 16;
+/// The bits of a cell's word that count; the others tag the subject.
+const COUNT_BITS: u32 = 24;
+const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
+/// The place of what is not counted.
+const NOWHERE: u32 = u32::MAX;
+/// The bit of a place that tells a party's cell from a subject's.
+const OF_PARTY: u32 = 1 << 31;
+
+/// Whose calls are counted.
+#[derive(Clone, Copy, Debug)]
+pub enum Subject<'a> {
+    /// A number of ours.
+    Did(Number),
+    /// An organisation, by its id.
+    Organisation(&'a [u8]),
+    /// An environment, by its name.
+    Environment(&'a str),
+    /// A trunk, by its name.
+    Trunk(&'a str),
+    /// The calls on a trunk that are not prod's.
+    NotProd(&'a str),
+    /// One gateway of a trunk.
+    Gateway(&'a str, SocketAddr),
+}
+
+/// The counts of one process.
+#[derive(Debug)]
+pub struct Counts {
+    /// Parties and gateways: their cells stay theirs.
+    parties: Box<[Cell]>,
+    /// DIDs and organisations: a cell that nobody counts in is given to the next.
+    subjects: Box<[Cell]>,
+}
+
+#[derive(Debug, Default)]
+struct Cell {
+    /// The subject's tag, and how many calls it has; 0 is nobody's.
+    word: AtomicU64,
+    /// The subject's [`Bucket`].
+    bucket: AtomicU64,
+    /// Its [`Budget`].
+    budget: AtomicU64,
+}
+
+/// What one call holds of the counts. Dropping it gives everything back.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    counts: Arc<Counts>,
+    places: [u32; SEATS],
+}
+
+/// What a permit holds, by what it is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Seat {
+    Did,
+    Organisation,
+    Environment,
+    NotProd,
+    Trunk,
+    Gateway,
+}
+
+const SEATS: usize = 6;
+
+/// Why a seat was not given.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NoSeat {
+    /// The subject has as many calls as it may have.
+    Taken,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Counts::sized(COUNTED_SUBJECTS)
+    }
+}
+
+impl Counts {
+    /// Counts with room for so many DIDs and organisations at one time.
+    pub fn sized(subjects: usize) -> Counts {
+        let cells = |count: usize| (0..count).map(|_| Cell::default()).collect();
+        Counts { parties: cells(COUNTED_PARTIES), subjects: cells(subjects) }
+    }
+
+    /// How many calls a subject has now.
+    pub fn used(&self, subject: Subject<'_>) -> u32 {
+        let (cells, _, tag, home) = self.home(subject);
+        let found = probes(cells, home).find_map(|(_, cell)| {
+            let word = cell.word.load(Ordering::Relaxed);
+            (word >> COUNT_BITS == tag).then_some(word & COUNT_MASK)
+        });
+        u32::try_from(found.unwrap_or(0)).unwrap_or(u32::MAX)
+    }
+
+    /// True when nobody has a call.
+    pub fn is_zero(&self) -> bool {
+        self.parties.iter().chain(&self.subjects).all(|cell| cell.word.load(Ordering::Relaxed) & COUNT_MASK == 0)
+    }
+
+    /// Counts one call more of a subject, unless it has as many as `most`. `Ok(None)`: the table has no room, and the
+    /// call is let in uncounted.
+    fn enter(&self, subject: Subject<'_>, most: Option<u32>, now: Time) -> Result<Option<u32>, NoSeat> {
+        let (cells, of_party, tag, home) = self.home(subject);
+        // A turn is lost only to another worker that changed a cell, and so made progress.
+        loop {
+            let mut free = None;
+            let mut changed = false;
+            for (at, cell) in probes(cells, home) {
+                let word = cell.word.load(Ordering::Acquire);
+                if word >> COUNT_BITS == tag {
+                    if most.is_some_and(|most| word & COUNT_MASK >= u64::from(most)) {
+                        return Err(NoSeat::Taken);
+                    }
+                    if cell.swap(word, word + 1) {
+                        return Ok(Some(at | of_party));
+                    }
+                    changed = true;
+                    break;
+                }
+                if free.is_none() && (word == 0 || of_party == 0 && cell.is_idle(word, now)) {
+                    free = Some((at, cell, word));
+                }
+            }
+            let Some((at, cell, word)) = free.filter(|_| !changed) else {
+                if changed {
+                    continue;
+                }
+                return Ok(None);
+            };
+            if most == Some(0) {
+                return Err(NoSeat::Taken);
+            }
+            if cell.swap(word, tag << COUNT_BITS | 1) {
+                cell.bucket.store(0, Ordering::Relaxed);
+                cell.budget.store(0, Ordering::Relaxed);
+                return Ok(Some(at | of_party));
+            }
+        }
+    }
+
+    fn leave(&self, place: u32) {
+        if let Some(cell) = self.cell(place) {
+            cell.word.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    fn cell(&self, place: u32) -> Option<&Cell> {
+        let cells = if place & OF_PARTY == 0 { &self.subjects } else { &self.parties };
+        cells.get((place & !OF_PARTY) as usize).filter(|_| place != NOWHERE)
+    }
+
+    /// Where a subject's cell may stand: the cells, the bit of its places, its tag, and the first cell.
+    fn home(&self, subject: Subject<'_>) -> (&[Cell], u32, u64, usize) {
+        let hash = subject.hash();
+        let (cells, of_party) = match subject {
+            Subject::Did(_) | Subject::Organisation(_) => (&self.subjects, 0),
+            _ => (&self.parties, OF_PARTY),
+        };
+        let tag = (hash >> COUNT_BITS) | 1;
+        let home = usize::try_from(hash & 0xFFFF_FFFF).unwrap_or(0) % cells.len().max(1);
+        (cells, of_party, tag, home)
+    }
+}
+
+fn probes(cells: &[Cell], home: usize) -> impl Iterator<Item = (u32, &Cell)> {
+    let places = (0..PROBES).map(move |step| (home + step) % cells.len().max(1));
+    places.filter_map(|at| Some((u32::try_from(at).ok()?, cells.get(at)?)))
+}
+
+impl Cell {
+    fn swap(&self, old: u64, new: u64) -> bool {
+        self.word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    /// Nobody counts in it, and its bucket is full.
+    fn is_idle(&self, word: u64, now: Time) -> bool {
+        word & COUNT_MASK == 0 && self.bucket.load(Ordering::Relaxed) <= now.0
+    }
+}
+
+impl Permit {
+    pub(crate) fn new(counts: Arc<Counts>) -> Permit {
+        Permit { counts, places: [NOWHERE; SEATS] }
+    }
+
+    /// Takes a seat, in the place of the one of this kind that it has. `Ok(false)`: it is not counted for want of room.
+    pub(crate) fn take(
+        &mut self,
+        seat: Seat,
+        subject: Subject<'_>,
+        most: Option<u32>,
+        now: Time,
+    ) -> Result<bool, NoSeat> {
+        let place = self.counts.enter(subject, most, now)?;
+        let own = self.places.get_mut(seat as usize);
+        let before = own.map_or(NOWHERE, |own| std::mem::replace(own, place.unwrap_or(NOWHERE)));
+        self.counts.leave(before);
+        Ok(place.is_some())
+    }
+
+    /// One call more in the second that this is, for the one who has this seat.
+    pub(crate) fn take_rate(&self, seat: Seat, per_second: Option<u32>, now: Time) -> bool {
+        let (Some(per_second), Some(cell)) = (per_second, self.cell(seat)) else { return true };
+        let take = |seen| Bucket(seen).take(now, per_second).map(|bucket| bucket.0);
+        cell.bucket.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
+    }
+
+    /// One call more of the 24 hours' budget, for the one who has this seat.
+    pub(crate) fn take_budget(&self, seat: Seat, calls: Option<u32>, now: Time) -> bool {
+        let (Some(calls), Some(cell)) = (calls, self.cell(seat)) else { return true };
+        let take = |seen| Budget(seen).take(now, calls).map(|budget| budget.0);
+        cell.budget.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
+    }
+
+    fn cell(&self, seat: Seat) -> Option<&Cell> {
+        self.counts.cell(*self.places.get(seat as usize)?)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        for place in self.places {
+            self.counts.leave(place);
+        }
+    }
+}
+
+impl Subject<'_> {
+    /// A hash over the kind and the name, well mixed: its bits are cut into a place and a tag.
+    fn hash(self) -> u64 {
+        let mut hash = Mix(0xcbf2_9ce4_8422_2325);
+        match self {
+            Subject::Did(number) => hash.add(b"d").add(&number.digits().to_le_bytes()),
+            Subject::Organisation(id) => hash.add(b"o").add(id),
+            Subject::Environment(name) => hash.add(b"e").add(name.as_bytes()),
+            Subject::Trunk(name) => hash.add(b"t").add(name.as_bytes()),
+            Subject::NotProd(name) => hash.add(b"n").add(name.as_bytes()),
+            Subject::Gateway(name, address) => {
+                hash.add(b"g").add(name.as_bytes()).add(&address.port().to_le_bytes());
+                match address.ip() {
+                    IpAddr::V4(ip) => hash.add(&ip.octets()),
+                    IpAddr::V6(ip) => hash.add(&ip.octets()),
+                }
+            }
+        };
+        hash.finish()
+    }
+}
+
+struct Mix(u64);
+
+impl Mix {
+    fn add(&mut self, bytes: &[u8]) -> &mut Mix {
+        self.0 = bytes.iter().fold(self.0, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+        self
+    }
+
+    fn finish(&self) -> u64 {
+        let mixed = (self.0 ^ (self.0 >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        let mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        mixed ^ (mixed >> 33)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,241 @@
+//! The journal of calls in progress: what a new process is told of the calls that outlived the old one.
+//!
+//! A file of lines in the state folder, each with its checksum: a call began, was answered, ended. The worker hands its
+//! entries over and never waits; a thread of its own writes them. When most lines are of calls that have ended, the file is
+//! written anew. A line that is torn or damaged is left out, and costs one call's count at most. Nothing is synced to the
+//! platter: what the kernel has taken outlives the process, and a machine that lost its power has lost the calls too.
+
+mod entry;
+
+pub use entry::{Began, CallTimes, Entry, Line};
+
+use proxy::calls::RestoredCall;
+use proxy::{CallKey, PartyId, Role, Settings};
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+use telemetry::{Counters, Fact};
+
+/// The file's name in the state folder.
+const FILE: &str = "calls.journal";
+/// Entries that wait for the disk; one more is lost, and counted.
+pub const ENTRIES_WAITING: usize = 16_384;
+/// Bytes of a journal that are read at a start.
+pub const FILE_BYTES: u64 = 268_435_456;
+/// Lines of ended calls that may stand in the file beside as many as there are calls in progress.
+pub const SPENT_LINES: usize = 20_000;
+/// How long the end of the process waits for the last lines.
+const CLOSES_WITHIN: Duration = Duration::from_secs(2);
+
+/// The worker's end: it hands over, and never waits.
+#[derive(Clone, Debug)]
+pub struct Pen {
+    entries: SyncSender<Entry>,
+    counters: Arc<Counters>,
+}
+
+/// The journal of one process, and the thread that writes it.
+#[derive(Debug)]
+pub struct CallJournal {
+    thread: JoinHandle<()>,
+}
+
+/// What a journal said at the start.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The calls that were in progress.
+    pub calls: HashMap<CallKey, Line>,
+    /// Lines that could not be read.
+    pub damaged: usize,
+}
+
+impl Pen {
+    /// Hands one entry over; with no room it is lost, and counted.
+    pub fn write(&self, entry: Entry) {
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.entries.try_send(entry) {
+            self.counters.note(Fact::JournalLost);
+        }
+    }
+}
+
+impl CallJournal {
+    /// Reads what the process before this one left in `state_dir`, and goes on writing there. A file that cannot be read
+    /// is told and begun anew: calls are served either way.
+    pub fn open(state_dir: &Path, counters: &Arc<Counters>) -> io::Result<(CallJournal, Pen, Found)> {
+        let path = state_dir.join(FILE);
+        let found = read(&path).unwrap_or_else(|error| {
+            tracing::error!(path = %path.display(), %error, "the journal of calls cannot be read: calls from before are not counted");
+            Found::default()
+        });
+        if found.damaged > 0 {
+            tracing::warn!(path = %path.display(), lines = found.damaged, "damaged lines of the journal of calls are left out");
+        }
+        let (entries, arriving) = sync_channel(ENTRIES_WAITING);
+        let writer = Writer { path, file: None, live: found.calls.clone(), lines: 0, is_failing: false };
+        let thread =
+            std::thread::Builder::new().name("call-journal".to_owned()).spawn(move || writer.run(&arriving))?;
+        Ok((CallJournal { thread }, Pen { entries, counters: Arc::clone(counters) }, found))
+    }
+
+    /// Waits until the last entry is written, for a while. All pens must be gone.
+    pub fn close(self) {
+        let until = std::time::Instant::now() + CLOSES_WITHIN;
+        while !self.thread.is_finished() && std::time::Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Found {
+    /// The calls as the core takes them back. One whose trunk or environment is not configured any more is left out.
+    pub fn restored(&self, settings: &Settings) -> Vec<RestoredCall> {
+        let now_ms = unix_ms();
+        let party = |name: &str| {
+            let at = settings.parties.iter().position(|party| &*party.name == name)?;
+            u16::try_from(at).ok().map(PartyId)
+        };
+        let ago = |then_ms: u64| Duration::from_millis(now_ms.saturating_sub(then_ms));
+        let calls = self.calls.iter().filter_map(|(key, line)| {
+            let Began { from, toward, .. } = &line.began;
+            Some(RestoredCall {
+                key: *key,
+                direction: line.began.direction(),
+                from: party(from)?,
+                toward: party(line.times.toward.as_deref().unwrap_or(toward))?,
+                did: line.began.did.and_then(sip::Number::from_digits),
+                call_id: line.began.call_id.as_bytes().into(),
+                called: line.began.called.as_bytes().into(),
+                caller: line.began.caller.as_bytes().into(),
+                organisation: line.began.organisation.as_bytes().into(),
+                gateway: line.began.gateway,
+                began_ago: ago(line.times.began_ms),
+                answered_ago: line.times.answered_ms.map(ago),
+            })
+        });
+        calls.collect()
+    }
+}
+
+/// The thread's side.
+struct Writer {
+    path: PathBuf,
+    file: Option<BufWriter<File>>,
+    /// The calls in progress, by their own entries.
+    live: HashMap<CallKey, Line>,
+    /// Lines in the file.
+    lines: usize,
+    /// The last write failed, and that has been told.
+    is_failing: bool,
+}
+
+impl Writer {
+    fn run(mut self, arriving: &Receiver<Entry>) {
+        let anew = self.write_anew();
+        self.tell(anew);
+        while let Ok(first) = arriving.recv() {
+            let mut written = self.take(first);
+            while let Ok(next) = arriving.try_recv() {
+                written = written.and(self.take(next));
+            }
+            let written = written.and_then(|()| self.file.as_mut().map_or(Ok(()), Write::flush));
+            self.tell(written);
+            if self.file.is_none() || self.lines > 4 * self.live.len() + SPENT_LINES {
+                let anew = self.write_anew();
+                self.tell(anew);
+            }
+        }
+    }
+
+    /// Books an entry, and appends its line.
+    fn take(&mut self, entry: Entry) -> io::Result<()> {
+        let at_ms = unix_ms();
+        let line = entry.line(at_ms);
+        entry.book(at_ms, &mut self.live);
+        self.lines += 1;
+        match &mut self.file {
+            Some(file) => file.write_all(line.as_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes a file with nothing but the calls in progress, beside the old one, and puts it in its place.
+    fn write_anew(&mut self) -> io::Result<()> {
+        self.file = None;
+        let draft = self.path.with_extension("journal.new");
+        let options = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).to_owned();
+        let mut file = BufWriter::new(options.open(&draft)?);
+        self.lines = 0;
+        for (key, line) in &self.live {
+            for text in line.lines(*key) {
+                file.write_all(text.as_bytes())?;
+                self.lines += 1;
+            }
+        }
+        file.flush()?;
+        fs::rename(&draft, &self.path)?;
+        self.file = Some(file);
+        Ok(())
+    }
+
+    /// Tells a failure once, and that it is over. After a failure the file is written anew with the next entry.
+    fn tell(&mut self, written: io::Result<()>) {
+        let path = self.path.display();
+        match &written {
+            Err(error) if !self.is_failing => {
+                tracing::error!(%path, %error, "the journal of calls cannot be written: a restart now would not count the calls in progress");
+            }
+            Ok(()) if self.is_failing => tracing::info!(%path, "the journal of calls is written again"),
+            _ => {}
+        }
+        self.is_failing = written.is_err();
+        if self.is_failing {
+            self.file = None;
+        }
+    }
+}
+
+/// The calls in progress by a journal's lines. No file is an empty journal.
+fn read(path: &Path) -> io::Result<Found> {
+    let mut bytes = Vec::new();
+    match File::open(path) {
+        Ok(file) => file.take(FILE_BYTES).read_to_end(&mut bytes)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(error),
+    };
+    let mut found = Found::default();
+    for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        match Entry::read(line) {
+            Some((entry, at_ms)) => entry.book(at_ms, &mut found.calls),
+            None => found.damaged += 1,
+        }
+    }
+    Ok(found)
+}
+
+/// The wall clock, in milliseconds since 1970: the only clock that two processes share.
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The name of a party, as it stands in the journal.
+pub(crate) fn party_name(settings: &Settings, id: PartyId) -> Box<str> {
+    settings.party(id).map(|party| party.name.clone()).unwrap_or_default()
+}
+
+/// The environment of a call, by its PBX's side.
+pub(crate) fn environment_of(settings: &Settings, parties: [PartyId; 2]) -> Option<&'static str> {
+    parties.into_iter().find_map(|id| match settings.party(id)?.role {
+        Role::Environment(environment) => Some(environment.as_str()),
+        Role::Trunk => None,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,146 @@
+use super::*;
+
+fn began(call_id: &str) -> Began {
+    Began {
+        call_id: call_id.to_owned(),
+        outbound: false,
+        from: "tata".into(),
+        toward: "prod".into(),
+        environment: Some("prod".to_owned()),
+        called: "08065978001".to_owned(),
+        caller: "+447700900123".to_owned(),
+        did: Some(918_065_978_001),
+        organisation: "aurora".to_owned(),
+        gateway: Some("10.10.10.2:5060".parse().unwrap()),
+    }
+}
+
+fn entry(number: u128) -> Entry {
+    Entry::Began(CallKey(number), Box::new(began(&format!("call-{number}@example.net"))))
+}
+
+/// Opens the journal, writes these entries, and closes it.
+fn session(folder: &Path, entries: impl IntoIterator<Item = Entry>) -> Found {
+    let counters = Arc::new(Counters::new());
+    let (journal, pen, found) = CallJournal::open(folder, &counters).unwrap();
+    entries.into_iter().for_each(|entry| pen.write(entry));
+    drop(pen);
+    journal.close();
+    found
+}
+
+#[test]
+fn calls_that_are_up_come_back_and_ended_ones_do_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let before = unix_ms();
+    let first = session(
+        folder.path(),
+        [
+            entry(1),
+            entry(2),
+            entry(3),
+            Entry::Answered(CallKey(1), "prod".into()),
+            Entry::Ended(CallKey(2)),
+            Entry::Answered(CallKey(9), "prod".into()),
+        ],
+    );
+    assert!(first.calls.is_empty());
+    let second = session(folder.path(), [Entry::Answered(CallKey(3), "staging".into()), Entry::Ended(CallKey(1))]);
+    assert_eq!((second.calls.len(), second.damaged), (2, 0));
+    let line = &second.calls[&CallKey(1)];
+    assert_eq!(line.began, began("call-1@example.net"));
+    assert!(line.times.began_ms >= before && line.times.answered_ms.unwrap() <= unix_ms());
+    assert_eq!(second.calls[&CallKey(3)].times.answered_ms, None);
+    let third = session(folder.path(), []);
+    assert_eq!(third.calls.len(), 1);
+    assert_eq!(third.calls[&CallKey(3)].times.toward.as_deref(), Some("staging"));
+    assert_eq!(session(folder.path(), []).calls, third.calls, "a file written anew says the same");
+}
+
+/// A torn tail and turned bits cost the lines that they hit, and no other.
+#[test]
+fn h8_torn_and_damaged_lines_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    session(folder.path(), [entry(1), entry(2), entry(3)]);
+    let path = folder.path().join(FILE);
+    let whole = fs::read(&path).unwrap();
+    for cut in 1..200 {
+        fs::write(&path, &whole[..whole.len() - cut]).unwrap();
+        let found = read(&path).unwrap();
+        assert_eq!((found.calls.len(), found.damaged), if cut == 1 { (3, 0) } else { (2, 1) }, "{cut} bytes cut");
+    }
+    for at in 0..whole.len() {
+        let mut turned = whole.clone();
+        turned[at] ^= 4;
+        fs::write(&path, &turned).unwrap();
+        let found = read(&path).unwrap();
+        assert!(found.calls.len() >= 1 && found.damaged >= 1, "byte {at}: {found:?}");
+        assert!(found.calls.values().all(|line| line.began.called == "08065978001"), "byte {at}");
+    }
+}
+
+/// The limit `SPENT_LINES`: however many calls come and go, the file stays small.
+#[test]
+fn the_file_is_written_anew_when_most_of_it_is_of_ended_calls() {
+    let mut writer = Writer {
+        path: tempfile::tempdir().unwrap().keep().join(FILE),
+        file: None,
+        live: HashMap::new(),
+        lines: 0,
+        is_failing: false,
+    };
+    let path = writer.path.clone();
+    let (entries, arriving) = sync_channel(3 * SPENT_LINES);
+    for number in 0..u128::try_from(SPENT_LINES).unwrap() {
+        entries.send(entry(number)).unwrap();
+        entries.send(Entry::Ended(CallKey(number))).unwrap();
+    }
+    entries.send(entry(u128::MAX)).unwrap();
+    drop(entries);
+    writer.lines = 0;
+    writer.run(&arriving);
+    let bytes = fs::metadata(&path).unwrap().len();
+    assert!(bytes < 1_000, "{bytes} bytes");
+    assert_eq!(read(&path).unwrap().calls.len(), 1);
+    fs::remove_dir_all(path.parent().unwrap()).unwrap();
+}
+
+/// The limit `ENTRIES_WAITING`: with a disk that stands still, entries are lost and counted, and nobody waits.
+#[test]
+fn h9_with_no_room_an_entry_is_lost_and_counted() {
+    let counters = Arc::new(Counters::new());
+    let (entries, _arriving) = sync_channel(2);
+    let pen = Pen { entries, counters: Arc::clone(&counters) };
+    (0..5).for_each(|number| pen.write(entry(number)));
+    assert_eq!(counters.value(&telemetry::catalogue::JOURNAL_LOST, ""), 3);
+}
+
+/// A folder that is gone is told, and the file is written as soon as it is back, with every call in progress.
+#[test]
+fn h8_what_could_not_be_written_is_written_when_it_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let mut writer = Writer { path: state.join(FILE), file: None, live: HashMap::new(), lines: 0, is_failing: false };
+    let failed = writer.write_anew();
+    writer.tell(failed);
+    assert!(writer.is_failing);
+    writer.take(entry(1)).unwrap();
+    fs::create_dir(&state).unwrap();
+    let written = writer.write_anew();
+    writer.tell(written);
+    assert!(!writer.is_failing);
+    assert_eq!(read(&state.join(FILE)).unwrap().calls.len(), 1);
+}
+
+#[test]
+fn a_call_whose_party_is_gone_is_left_out() {
+    let configuration = crate::config::read("test.toml", "", &|_| None).unwrap();
+    let mut found = Found::default();
+    entry(1).book(5, &mut found.calls);
+    let gone = Began { from: "another".into(), ..began("gone") };
+    Entry::Began(CallKey(2), Box::new(gone)).book(5, &mut found.calls);
+    let restored = found.restored(&configuration.core);
+    let [call] = restored.as_slice() else { panic!("{restored:?}") };
+    assert_eq!((call.key, call.from, &*call.called), (CallKey(1), PartyId(0), &b"08065978001"[..]));
+    assert!(call.began_ago > Duration::from_secs(1_000_000));
+}
