@@ -553,5 +553,6 @@ async fn the_log_and_captures_are_turned_by_operators() {
     assert_eq!(problem(refused).kind, Kind::Forbidden);
     let state: CaptureState = operator.write(Method::PUT, "capture", None, &on).await.unwrap();
     assert_eq!(state.what, CaptureChange { number: Some("+918065978002".to_owned()), ..on });
-    assert_eq!(viewer.fetch::<CaptureState>("capture").await.unwrap(), state);
+    assert_eq!(operator.fetch::<CaptureState>("capture").await.unwrap(), state);
+    assert!(viewer.fetch::<CaptureState>("capture").await.is_ok());
 }

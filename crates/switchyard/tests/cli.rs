@@ -380,8 +380,8 @@ fn doctor_names_what_is_bad_and_what_to_do() {
     let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let taken = free.local_addr().unwrap();
     let more = format!(
-        "[sip]\nlisten = [\"udp:{taken}\"]\n[[trunk]]\nname = \"tata\"\ngateways = [\"udp:127.0.0.1:1\"]\n\
-         [environments.prod]\ntargets = [\"udp:127.0.0.1:2\"]\n[environments.staging]\ntargets = [\"udp:127.0.0.1:3\"]\n"
+        "[sip]\nlisten = [\"udp:{taken}\"]\n[[trunk]]\nname = \"tata\"\ngateways = [\"udp:127.0.0.2:1\"]\n\
+         [environments.prod]\ntargets = [\"udp:127.0.0.3:2\"]\n[environments.staging]\ntargets = [\"udp:127.0.0.4:3\"]\n"
     );
     let folder = instance(&more);
     let config = folder.path().join("switchyard.toml");

@@ -48,7 +48,7 @@ impl House {
 
     /// A browser in which somebody with this role has logged in by the page.
     fn browser(&self, who: &str, role: &str, size: (u32, u32)) -> Browser {
-        let made = self.stage.json(&["token", "add", who, "--role", role]);
+        let made = self.stage.json(&["token", "add", who, "--role", role, "--reason", "a test of the page"]);
         let browser = Browser::start(&self.place, size, false);
         browser.open(&format!("{}/admin/dids", self.base));
         browser.until("location.pathname === '/admin/login'");

@@ -18,7 +18,7 @@ pub(super) struct Endpoints {
 
 /// What was compared. Field names are stable.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Comparison {
+pub(super) struct Comparison {
     /// The version of the directory; 1 for one that was just opened.
     pub generation: u64,
     /// Numbers that the dialplan spells out, each once.
@@ -37,7 +37,7 @@ pub struct Comparison {
 
 /// One number that differs.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Difference {
+pub(super) struct Difference {
     /// E.164 with `+`.
     pub number: String,
     /// How.
@@ -51,7 +51,7 @@ pub struct Difference {
 /// How a number differs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub(super) enum Kind {
     /// Its calls would land in another environment.
     Elsewhere,
     /// Its calls land in the same environment, and its row names another organisation than the dialplan's context.

@@ -36,7 +36,7 @@ pub(super) enum Goes {
 
 /// A pattern of numbers.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Pattern {
+pub(super) struct Pattern {
     /// The context that it stands in.
     pub context: String,
     /// For example `_X.`.
@@ -47,7 +47,7 @@ pub struct Pattern {
 
 /// A line that cannot be understood.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct OddLine {
+pub(super) struct OddLine {
     /// Its number, from 1.
     pub line: usize,
     /// What is the matter, and what was expected.
