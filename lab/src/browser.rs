@@ -4,7 +4,7 @@
 use crate::process::{PATIENCE, Place, Process, text_of, until};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -180,13 +180,9 @@ impl Browser {
             self.port,
             body.len()
         );
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(body.as_bytes()).unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{method} {path}: {answer}"));
-        let value = serde_json::from_str::<Value>(body).unwrap_or_else(|fault| panic!("{fault}: {answer}"));
+        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        let (head, body) = answer(&mut stream);
+        let value = serde_json::from_slice::<Value>(&body).unwrap_or_else(|fault| panic!("{method} {path}: {fault}"));
         assert!(head.starts_with("HTTP/1.1 200"), "{method} {path}: {}", value["value"]["message"]);
         value["value"].clone()
     }
@@ -198,6 +194,28 @@ impl Drop for Browser {
             self.ask("DELETE", &format!("/session/{}", self.session), &Value::Null);
         }
     }
+}
+
+/// Head and body of an answer. Its length is what ends it: chromedriver may leave the connection open.
+fn answer(stream: &mut TcpStream) -> (String, Vec<u8>) {
+    let mut reader = BufReader::new(stream);
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        if line.trim().is_empty() {
+            break;
+        }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case("content-length")
+        {
+            length = value.trim().parse().unwrap();
+        }
+        head.push_str(&line);
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    (head, body)
 }
 
 /// The port that chromedriver has chosen: it says so when it is ready.
