@@ -16,7 +16,7 @@ pub enum WriteFault {
         table: &'static str,
     },
     /// There is no such DID.
-    #[error("found no DID {number} in the directory")]
+    #[error("found no DID +{number} in the directory")]
     NoSuchDid {
         /// The number.
         number: Number,
