@@ -44,6 +44,13 @@ impl Program {
         self.process = started(&self.place, &self.binary, self.starts);
     }
 
+    /// Whether it still runs.
+    pub fn is_alive(&self) -> bool {
+        // A child that has ended is there until it is waited for, as a zombie.
+        let state = text_of(&PathBuf::from(format!("/proc/{}/stat", self.process.id())));
+        state.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with('Z'))
+    }
+
     /// What it has logged since its last start.
     pub fn log(&self) -> String {
         text_of(&log_of(&self.place, self.starts))
