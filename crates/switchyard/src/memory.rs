@@ -3,22 +3,35 @@
 use proxy::settings::LimitSettings;
 use std::fs;
 use std::path::Path;
+use telemetry::calls::JournalBounds;
 
 /// Open transactions may hold one part in so many of what the process may have: the rest is for the directory, for
 /// buffers, and for what the allocator keeps.
-const SHARE: u64 = 2;
+const SHARE: u64 = 3;
+/// And the journal of calls one in so many.
+const JOURNAL_SHARE: u64 = 16;
 
-/// Lowers `limits.transaction_bytes` to what the machine lets this process have: it sheds calls before the kernel ends
-/// it (row H4).
-pub(crate) fn fit(limits: &mut LimitSettings) {
+/// Lowers `limits.transaction_bytes` and `records.journal_bytes` to what the machine lets this process have: it sheds
+/// calls before the kernel ends it (row H4).
+pub(crate) fn fit(limits: &mut LimitSettings, journal: &mut JournalBounds) {
     let Some(bound_bytes) = bound_bytes() else { return };
+    let of_journal = usize::try_from(bound_bytes / JOURNAL_SHARE).unwrap_or(usize::MAX);
+    if journal.bytes > of_journal {
+        tracing::warn!(
+            bound_bytes,
+            written = journal.bytes,
+            in_force = of_journal,
+            "this process may not have the memory for records.journal_bytes: a part of what it may have is in force"
+        );
+        journal.bytes = of_journal;
+    }
     let share = usize::try_from(bound_bytes / SHARE).unwrap_or(usize::MAX);
     if limits.transaction_bytes > share {
         tracing::warn!(
             bound_bytes,
             written = limits.transaction_bytes,
             in_force = share,
-            "this process may not have the memory for limits.transaction_bytes: half of what it may have is in force"
+            "this process may not have the memory for limits.transaction_bytes: a third of what it may have is in force"
         );
         limits.transaction_bytes = share;
     }

@@ -45,7 +45,7 @@ fn load(path: &Path) -> Result<Configuration, Faults> {
 
 /// The limits, fitted to the memory that there is.
 fn fitted(mut configuration: Configuration) -> Configuration {
-    memory::fit(&mut configuration.core.limits);
+    memory::fit(&mut configuration.core.limits, &mut configuration.records.journal);
     configuration
 }
 

@@ -134,10 +134,10 @@ fn h4_it_sheds_before_the_address_space_is_full() {
         std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
         script
     };
-    // What is written is more than the space: half of the space is in force.
+    // What is written is more than the space: a third of the space is in force.
     let stage = Stage::start_by(192, "", "transaction_bytes = 4294967296\n[timers]\nt1 = \"4s\"", limited);
     let _silent = UdpSocket::bind(stage.at(3)).unwrap();
-    assert!(stage.program.log().contains("half of what it may have is in force"), "{}", stage.program.log());
+    assert!(stage.program.log().contains("a third of what it may have is in force"), "{}", stage.program.log());
     let socket = UdpSocket::bind(stage.at(2)).unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     // The PBX does not answer: every call holds its 60 kB for as long as Timer B.

@@ -158,11 +158,9 @@ impl Recorder {
                 // Asked before the last look: what was handed over until then is taken.
                 let is_last = ending.load(Ordering::Relaxed);
                 for lane in &lanes {
-                    while let Ok(mut batch) = lane.batches.try_recv() {
+                    while let Some(batch) = lane.next() {
                         assembler.take(&batch);
-                        batch.clear();
-                        // A worker that has enough spare room needs no more.
-                        let _full = lane.spare.try_send(batch);
+                        lane.give_back(batch);
                     }
                 }
                 assembler.hand_on(now(), is_last);

@@ -2,6 +2,10 @@
 
 /// Batches that wait between one worker and the thread that assembles records.
 pub const BATCHES: usize = 1_024;
+/// Bytes of the batches that wait there.
+pub const WAITING_BYTES: usize = 33_554_432;
+/// Batches that wait to be filled again.
+pub const SPARE_BATCHES: usize = 16;
 /// Bytes of messages that one batch carries; what is beyond is left out of the journal, the record stays whole.
 pub const BATCH_BYTES: usize = 1_048_576;
 /// Records of calls that have not ended.

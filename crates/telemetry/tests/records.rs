@@ -266,6 +266,21 @@ fn a_full_way_to_the_records_counts_what_it_loses_and_never_waits() {
     assert_eq!(lost.load(Ordering::Relaxed), 11);
 }
 
+/// Limits WAITING_BYTES and SPARE_BATCHES: large messages do not fill the memory while the records are behind.
+#[test]
+fn what_waits_for_the_records_has_a_size_in_bytes() {
+    let lost = Arc::new(AtomicU64::new(0));
+    let (mut tap, _lane) = lane(Arc::clone(&lost));
+    let flow = Flow::to(ListenerId(0), TATA.parse().unwrap());
+    let message = vec![b'x'; 60_000];
+    let fit = u64::try_from(telemetry::limits::WAITING_BYTES / message.len()).unwrap();
+    for _ in 0..fit + 7 {
+        tap.arrived(Time::from_millis(0), &flow, &message);
+        tap.hand_over();
+    }
+    assert_eq!(lost.load(Ordering::Relaxed), 7);
+}
+
 /// The table of the reference names every field of a record, and no other.
 #[test]
 fn every_field_of_a_record_is_in_the_reference() {

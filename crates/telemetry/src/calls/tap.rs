@@ -1,12 +1,12 @@
 //! The worker's side: copies what happened into a batch, and hands the batch over once a turn. It never waits.
 
 use super::batch::{Batch, Entry};
-use crate::limits::BATCHES;
+use crate::limits::{BATCHES, SPARE_BATCHES, WAITING_BYTES};
 use proxy::{Event, Flow, Outbox, Time};
 use sip::Method;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 /// A worker's way to the records.
 #[derive(Debug)]
@@ -16,21 +16,41 @@ pub struct Tap {
     before: (usize, usize),
     out: SyncSender<Batch>,
     spare: Receiver<Batch>,
+    /// Bytes of what waits.
+    waiting: Arc<AtomicUsize>,
     lost: Arc<AtomicU64>,
 }
 
 /// The other end of a tap.
 #[derive(Debug)]
 pub struct Lane {
-    pub(super) batches: Receiver<Batch>,
-    pub(super) spare: SyncSender<Batch>,
+    batches: Receiver<Batch>,
+    spare: SyncSender<Batch>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Lane {
+    /// What the worker left next, if it has left anything.
+    pub(super) fn next(&self) -> Option<Batch> {
+        let batch = self.batches.try_recv().ok()?;
+        self.waiting.fetch_sub(batch.bytes.len(), Ordering::Relaxed);
+        Some(batch)
+    }
+
+    /// Its room is used again; more than a few wait for nobody.
+    pub(super) fn give_back(&self, mut batch: Batch) {
+        batch.clear();
+        let _full = self.spare.try_send(batch);
+    }
 }
 
 /// A tap and its other end. `lost` counts the facts that found the way full.
 pub fn lane(lost: Arc<AtomicU64>) -> (Tap, Lane) {
     let (out, batches) = sync_channel(BATCHES);
-    let (give_back, spare) = sync_channel(BATCHES);
-    (Tap { batch: Batch::default(), before: (0, 0), out, spare, lost }, Lane { batches, spare: give_back })
+    let (give_back, spare) = sync_channel(SPARE_BATCHES);
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let lane = Lane { batches, spare: give_back, waiting: Arc::clone(&waiting) };
+    (Tap { batch: Batch::default(), before: (0, 0), out, spare, waiting, lost }, lane)
 }
 
 impl Tap {
@@ -83,15 +103,24 @@ impl Tap {
         if self.batch.is_empty() {
             return;
         }
+        self.before = (0, 0);
+        let bytes = self.batch.bytes.len();
+        // The worker alone adds: what it sees can only have become less.
+        if self.waiting.load(Ordering::Relaxed) + bytes > WAITING_BYTES {
+            return self.lose();
+        }
+        self.waiting.fetch_add(bytes, Ordering::Relaxed);
         let next = self.spare.try_recv().unwrap_or_default();
         let full = std::mem::replace(&mut self.batch, next);
-        if let Err(error) = self.out.try_send(full) {
-            let (std::sync::mpsc::TrySendError::Full(mut batch)
-            | std::sync::mpsc::TrySendError::Disconnected(mut batch)) = error;
-            self.lost.fetch_add(u64::try_from(batch.entries.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
-            batch.clear();
+        if let Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) = self.out.try_send(full) {
+            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
             self.batch = batch;
+            self.lose();
         }
-        self.before = (0, 0);
+    }
+
+    fn lose(&mut self) {
+        self.lost.fetch_add(u64::try_from(self.batch.entries.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.batch.clear();
     }
 }
