@@ -1,5 +1,10 @@
 //! A real Chromium, headless, driven over WebDriver (W3C): each test has browsers of its own, with nothing remembered.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "it serves tests alone: a fault here is the test's failure")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "it serves tests alone: a fault here is the test's failure"
+)]
 
 use crate::process::{PATIENCE, Place, Process, text_of, until};
 use base64::prelude::{BASE64_STANDARD, Engine as _};

@@ -263,7 +263,8 @@ impl Auth {
 
     /// Who is counted: the proxy's client where one is configured and says so, else the other end.
     fn client(&self, shown: Shown<'_>) -> IpAddr {
-        let named = self.settings.client_header.as_deref().and_then(|name| shown.headers.get_all(name).iter().last());
+        let named =
+            self.settings.client_header.as_deref().and_then(|name| shown.headers.get_all(name).iter().next_back());
         // Of a list the last was added by the proxy next to us.
         let named = named.and_then(|value| value.to_str().ok()).and_then(|value| value.rsplit(',').next());
         named.and_then(|address| address.trim().parse().ok()).unwrap_or(shown.remote)

@@ -121,7 +121,7 @@ impl Tokens {
             Err(source) => return Err(self.fault(source)),
         };
         if read.stamp != stamp || stamp.is_none() {
-            let tokens = if stamp.is_some() { Arc::new(self.from_file()?) } else { Arc::default() };
+            let tokens = if stamp.is_some() { Arc::new(self.read_file()?) } else { Arc::default() };
             *read = AsRead { stamp, tokens };
         }
         Ok(Arc::clone(&read.tokens))
@@ -132,7 +132,7 @@ impl Tokens {
         let hash = blake3::hash(text.as_bytes());
         let tokens = self.list()?;
         // `Hash` is compared in constant time.
-        let found = tokens.iter().filter(|token| token.hash == hash).last();
+        let found = tokens.iter().rfind(|token| token.hash == hash);
         Ok(found.filter(|token| token.is_good(now_s)).cloned())
     }
 
@@ -178,7 +178,7 @@ impl Tokens {
         revoked.ok_or_else(|| TokensFault::Unknown { id: id.to_owned(), known: String::new() })
     }
 
-    fn from_file(&self) -> Result<Vec<Token>, TokensFault> {
+    fn read_file(&self) -> Result<Vec<Token>, TokensFault> {
         let mut text = String::new();
         let file = File::open(&self.path).map_err(|source| self.fault(source))?;
         file.take(TOKENS_BYTES_MAX + 1).read_to_string(&mut text).map_err(|source| self.fault(source))?;
