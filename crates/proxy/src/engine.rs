@@ -393,7 +393,7 @@ impl Engine {
             }
         }
         self.tell(turn, arrival, user, call, &decision);
-        self.tell_presented(turn, arrival, toward, presented.as_ref());
+        self.tell_presented(turn, arrival, toward, presented.as_ref(), customer);
         let permit = match admitted {
             Ok(permit) => permit,
             Err(refusal) => return self.refuse(turn, arrival, refusal),

@@ -58,6 +58,8 @@ pub enum Event {
         /// Where it goes, and why.
         decision: Decision,
     },
+    /// The call that was dispatched last is this organisation's; a span of [`Outbox::text`], its row's id.
+    Owned(Span),
     /// The caller ID of an outbound call was chosen by this rule.
     Shown(PartyId, Rule),
     /// A call claimed a number of another organisation; it was never sent. The texts are spans of [`Outbox::text`].

@@ -282,8 +282,8 @@ fn db_migrate_is_the_only_one_that_makes_tables_and_may_be_run_again() {
     for _ in 0..2 {
         let output = db(instance.path(), &["migrate", "--url", &url]);
         assert_eq!(code(&output), 0, "{}", stderr(&output));
-        assert!(stdout(&output).contains("our own table switchyard_audit\n4 statements were run"));
-        assert_eq!(own_tables(), 4);
+        assert!(stdout(&output).contains("our own table switchyard_audit\n5 statements were run"));
+        assert_eq!(own_tables(), 5);
     }
     let output =
         db(instance.path(), &["migrate", "--url", "postgres://root:hunter2@127.0.0.1:1/pbx", "--account", "x"]);

@@ -13,6 +13,7 @@
 //! `source/` has one file for each database engine: queries and change detection, nothing else.
 
 mod backoff;
+mod call_table;
 pub mod changes;
 mod clock;
 mod fault;
@@ -32,6 +33,7 @@ mod status;
 mod watch;
 mod writer;
 
+pub use call_table::{CallRow, CallTable};
 pub use fault::SyncFault;
 pub use generations::{Cause, GenerationNote};
 pub use mapping::{Mapping, MappingFault};

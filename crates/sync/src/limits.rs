@@ -20,3 +20,7 @@ pub const WHO_BYTES_MAX: usize = 255;
 pub const REASON_BYTES_MAX: usize = 1_024;
 /// How far ahead a lease, a tester override or a panic may end.
 pub const OVERLAY_LIFE_MAX: Duration = Duration::from_secs(366 * 86_400);
+/// The longest text in a column of `switchyard_calls` beside the whole record, in bytes; what is beyond is cut off.
+pub const CALL_TEXT_BYTES: usize = 255;
+/// Bytes of the rows of one statement that writes records of calls; a larger row has a statement of its own.
+pub const CALL_ROWS_BYTES: usize = 1_048_576;

@@ -11,6 +11,8 @@ pub(crate) enum OwnTable {
     Testers,
     /// Whether everything goes to prod.
     Panic,
+    /// A record of each call.
+    Calls,
     /// Who changed what.
     Audit,
     /// Which rows changed, by triggers.
@@ -26,8 +28,8 @@ pub(crate) const OVERLAYS: [OwnTable; 3] = [OwnTable::Leases, OwnTable::Testers,
 
 impl OwnTable {
     /// Every one of them.
-    pub(crate) const ALL: [OwnTable; 5] =
-        [OwnTable::Leases, OwnTable::Testers, OwnTable::Panic, OwnTable::Audit, OwnTable::Changes];
+    pub(crate) const ALL: [OwnTable; 6] =
+        [OwnTable::Leases, OwnTable::Testers, OwnTable::Panic, OwnTable::Calls, OwnTable::Audit, OwnTable::Changes];
 
     /// Its name in every engine.
     pub(crate) const fn name(self) -> &'static str {
@@ -35,6 +37,7 @@ impl OwnTable {
             OwnTable::Leases => "switchyard_leases",
             OwnTable::Testers => "switchyard_testers",
             OwnTable::Panic => "switchyard_panic",
+            OwnTable::Calls => "switchyard_calls",
             OwnTable::Audit => "switchyard_audit",
             OwnTable::Changes => "switchyard_changes",
         }
@@ -44,6 +47,7 @@ impl OwnTable {
     pub(crate) const fn rights(self) -> &'static str {
         match self {
             OwnTable::Leases | OwnTable::Testers | OwnTable::Panic => "SELECT, INSERT, UPDATE",
+            OwnTable::Calls => "INSERT",
             OwnTable::Audit => "SELECT, INSERT",
             OwnTable::Changes => "SELECT, DELETE",
         }
@@ -66,6 +70,15 @@ impl OwnTable {
                  org_id VARCHAR(64) NULL, environment VARCHAR(16) NOT NULL, ends_at_ms BIGINT NOT NULL, {ends}"
             ),
             OwnTable::Panic => format!("id CHAR(36) NOT NULL PRIMARY KEY, ends_at_ms BIGINT NULL, {ends}"),
+            OwnTable::Calls => {
+                let whole = if dialect == Dialect::MariaDb { "MEDIUMTEXT" } else { "TEXT" };
+                format!(
+                    "id VARCHAR(255) NOT NULL PRIMARY KEY, call_id VARCHAR(255) NOT NULL, \
+                     began_at_ms BIGINT NOT NULL, ended_at_ms BIGINT NULL, direction VARCHAR(16) NOT NULL, \
+                     called VARCHAR(255) NOT NULL, caller VARCHAR(255) NOT NULL, org_id VARCHAR(64) NULL, \
+                     outcome VARCHAR(32) NOT NULL, status INTEGER NULL, record_json {whole} NOT NULL"
+                )
+            }
             OwnTable::Audit => format!(
                 "id CHAR(36) NOT NULL PRIMARY KEY, action VARCHAR(32) NOT NULL, subject VARCHAR(255) NOT NULL, \
                  value_before VARCHAR(1024) NULL, value_after VARCHAR(1024) NULL, {made}"

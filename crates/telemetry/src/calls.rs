@@ -15,15 +15,17 @@ pub mod pcap;
 mod queue;
 mod record;
 mod tap;
+mod webhook;
 
 pub use detail::{CallDetail, MessageSummary};
 pub use files::{CURRENT, FileSettings, Files};
 pub use filter::CallFilter;
 pub use journal::{CallNumber, Journal, JournalBounds, KeptCall, KeptMessage, ToldRule};
 pub use ladder::{Ladder, Step};
-pub use queue::{Queue, Sink, SinkCounts};
-pub use record::{AttemptRecord, CallRecord, Word};
+pub use queue::{Held, Queue, Sink, SinkCounts};
+pub use record::{AttemptRecord, CallRecord, StrayMedia, Word};
 pub use tap::{Lane, Tap, lane};
+pub use webhook::{Url, UrlFault, Webhook, WebhookSettings};
 
 use crate::limits::FOLLOWERS;
 use arc_swap::ArcSwap;

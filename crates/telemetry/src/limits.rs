@@ -20,3 +20,5 @@ pub const SINK_QUEUE: usize = 65_536;
 pub const SINK_BATCH: usize = 512;
 /// Those who are told of each call that is over, at one time.
 pub const FOLLOWERS: usize = 32;
+/// Stray media addresses that a record names.
+pub const STRAY_MEDIA: usize = 8;

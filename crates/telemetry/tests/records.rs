@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use telemetry::calls::{
     CURRENT, CallDetail, CallFilter, CallRecord, Calls, FileSettings, Files, JournalBounds, Recorder, RecorderParts,
-    Tap, lane,
+    StrayMedia, Tap, lane,
 };
 
 const TATA: &str = "10.10.10.2:5060";
@@ -112,7 +112,7 @@ fn settings() -> Settings {
             called_number: None,
             identity: proxy::settings::IdentitySettings::default(),
             availability: proxy::settings::Availability::default(),
-            media: Vec::new(),
+            media: vec![proxy::settings::Network { ip: "10.10.10.0".parse().unwrap(), bits: 24 }],
             quota: proxy::settings::Quota::default(),
         }
     };
@@ -205,6 +205,7 @@ fn an_answered_call_is_recorded_from_its_invite_to_its_bye() {
     assert_eq!((&*record.called_received, record.called.as_deref()), ("08065978001", Some("+918065978001")));
     assert_eq!((&*record.caller_received, record.caller_sent.as_deref()), ("+447700900123", Some("+447700900123")));
     assert_eq!((record.environment_chosen.as_deref(), record.generation), (Some("prod"), 7));
+    assert_eq!((record.organisation.as_deref(), record.stray_media.len()), (Some("aurora"), 0));
     assert_eq!((record.status, record.failovers, record.messages), (Some(200), 0, 13));
     assert!(record.bytes_in > 1_500 && record.bytes_out > record.bytes_in, "{record:?}");
     let detail =
@@ -216,6 +217,29 @@ fn an_answered_call_is_recorded_from_its_invite_to_its_bye() {
     for (at, part) in [(1, "- INVITE -"), (2, "- 100 Trying -"), (13, "- 200 OK (BYE) -")] {
         assert!(drawn.lines().nth(at).unwrap().contains(part), "{drawn}");
     }
+}
+
+/// The PBX offers its public address in 183 and 200, and so does the gateway: each is named once.
+#[test]
+fn stray_media_is_named_in_the_record() {
+    let mut stage = Stage::new();
+    let with_sdp = |text: &str, address: &str| {
+        let sdp = format!(
+            "v=0\r\no=- 1 1 IN IP4 {address}\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\nm=audio 10000 RTP/AVP 8\r\n"
+        );
+        let body = format!("Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}", sdp.len());
+        text.replace("Content-Length: 0\r\n\r\n", &body)
+    };
+    let left = stage.arrives(0, TATA, &with_sdp(&invite("stray", "918065978001"), "10.10.10.2"));
+    let forwarded = sent(&left, "INVITE").to_owned();
+    for (at_ms, status) in [(100, "183 Session Progress"), (200, "200 OK")] {
+        stage.arrives(at_ms, PROD, &with_sdp(&response(&forwarded, status), "192.168.1.5"));
+    }
+    let calls = stage.recorder.calls().clone();
+    stage.recorder.end();
+    let detail = calls.journal(|journal| journal.newest().next().map(|(number, call)| CallDetail::of(number, call)));
+    let stray = StrayMedia { from: "prod".to_owned(), address: "192.168.1.5".to_owned() };
+    assert_eq!(detail.unwrap().record.stray_media, [stray]);
 }
 
 #[test]
@@ -312,6 +336,8 @@ fn every_field_of_a_record_is_in_the_reference() {
         attempts: vec![attempt.clone()],
         status: Some(200),
         reason: word(),
+        organisation: text(),
+        stray_media: vec![StrayMedia::default()],
         ended_by: word(),
         restarted: true,
         ..CallRecord::default()
@@ -320,6 +346,8 @@ fn every_field_of_a_record_is_in_the_reference() {
     let mut fields = keys(&serde_json::to_value(&full).unwrap());
     let of_attempt = keys(&serde_json::to_value(&attempt).unwrap());
     fields.extend(of_attempt.iter().map(|field| format!("attempts[].{field}")));
+    let of_stray = keys(&serde_json::to_value(StrayMedia::default()).unwrap());
+    fields.extend(of_stray.iter().map(|field| format!("stray_media[].{field}")));
     fields.sort();
     let mut described: Vec<String> = described.into_iter().map(str::to_owned).collect();
     described.sort();

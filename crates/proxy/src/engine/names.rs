@@ -1,6 +1,7 @@
 //! Who is shown to whom, on every road through the engine: the policy is asked once, for a new outbound call; after that
 //! the dialog's token tells, by value.
 
+use super::calls::Customer;
 use super::{Arrival, Engine, Turn};
 use crate::caller_id::{self, Claims, Presented, Shown};
 use crate::dialog_token::{Names, Side, Token, Verified};
@@ -31,14 +32,19 @@ impl Engine {
         caller_id::present(&self.settings, turn.directory, arrival.party, trunk, &claims)
     }
 
-    /// Tells what the identity policy chose.
+    /// Tells whose call it is, and what the identity policy chose.
     pub(super) fn tell_presented(
         &self,
         turn: &mut Turn<'_>,
         arrival: &Arrival<'_>,
         trunk: PartyId,
         presented: Option<&Presented<'_>>,
+        customer: Customer<'_>,
     ) {
+        if arrival.request.method() == Method::Invite && !customer.uuid.is_empty() {
+            let organisation = turn.outbox.keep(customer.uuid.as_bytes());
+            turn.outbox.event(Event::Owned(organisation));
+        }
         let Some(presented) = presented else { return };
         if presented.breach {
             let call_id = turn.outbox.keep(arrival.request.call_id());

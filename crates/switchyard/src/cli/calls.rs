@@ -11,7 +11,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use telemetry::calls::{CallDetail, CallFilter, CallRecord};
+use telemetry::calls::{CallDetail, CallFilter, CallRecord, StrayMedia};
 
 /// How long calls are followed unless it is said otherwise.
 const FOLLOW_FOR_S: u64 = 600;
@@ -176,6 +176,9 @@ fn told(detail: &CallDetail) -> String {
     let caller = record.caller_sent.as_deref().unwrap_or("nobody");
     let rule = record.caller_rule.as_ref().map(|rule| format!(" by {rule}")).unwrap_or_default();
     let _infallible = writeln!(text, "   caller {} was sent as {caller}{rule}", record.caller_received);
+    for StrayMedia { from, address } in &record.stray_media {
+        let _infallible = writeln!(text, "   {from} named the media address {address}, outside its networks");
+    }
     let _infallible = writeln!(text, "{}\n", ending(record));
     let _infallible = write!(text, "{}", detail.ladder());
     if *left_out > 0 {

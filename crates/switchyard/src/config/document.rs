@@ -82,7 +82,9 @@ impl<'t> Document<'t> {
     /// What the file says at a node, in one short line; secrets are masked.
     fn excerpt(&self, key: &Key, node: &Spanned<DeValue<'t>>) -> String {
         match node.get_ref() {
-            DeValue::String(_) if is_secret(key) => self.masked(node),
+            DeValue::String(_) if is_secret(key) && key.parts().first() == Some(&Part::Name("database".into())) => {
+                self.masked(node)
+            }
             _ if is_secret(key) => "a value that is not shown".to_owned(),
             DeValue::Table(_) => "a table".to_owned(),
             DeValue::Array(list) if list.is_empty() => "an empty list".to_owned(),
@@ -199,7 +201,8 @@ impl Faults {
 
 /// Keys whose values may hold a password.
 fn is_secret(key: &Key) -> bool {
-    matches!(key.parts(), [Part::Name(table), Part::Name(name), ..] if table == "database" && name == "url")
+    let [Part::Name(table), Part::Name(name), ..] = key.parts() else { return false };
+    matches!((&**table, &**name), ("database", "url") | ("records", "webhook_url"))
 }
 
 fn is_table(node: &Spanned<DeValue<'_>>) -> bool {

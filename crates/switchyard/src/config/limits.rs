@@ -50,6 +50,8 @@ pub const REQUESTS_PER_SECOND_MAX: u32 = 1_000_000;
 pub const RECORD_FILE_BYTES: std::ops::RangeInclusive<u64> = 65_536..=17_179_869_184;
 /// Files of call records that are kept.
 pub const RECORD_FILES: std::ops::RangeInclusive<usize> = 1..=10_000;
+/// Bytes of call records that wait for the webhook on disk.
+pub const WEBHOOK_SPOOL_BYTES: std::ops::RangeInclusive<u64> = 4_194_304..=17_179_869_184;
 /// Calls that the journal holds.
 pub const JOURNAL_CALLS: std::ops::RangeInclusive<usize> = 10..=1_000_000;
 /// Bytes that the journal takes.

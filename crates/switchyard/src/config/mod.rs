@@ -26,6 +26,8 @@ use std::path::Path;
 
 /// The variable that overrides the key `environment`.
 pub const ENVIRONMENT_VARIABLE: &str = "ASTRADIAL_ENV";
+/// The variable that overrides the key `records.webhook_url`.
+pub const WEBHOOK_VARIABLE: &str = "CALL_LOG_WEBHOOK_URL";
 
 /// Reads and resolves the file at `path`, with the variables of this process.
 pub fn load(path: &Path) -> Result<Configuration, Faults> {

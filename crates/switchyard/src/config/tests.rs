@@ -442,6 +442,7 @@ fn records_have_bounds() {
     let bounds = [
         ("file_bytes_max", *limits::RECORD_FILE_BYTES.start(), *limits::RECORD_FILE_BYTES.end()),
         ("files_kept", as_number(*limits::RECORD_FILES.start()), as_number(*limits::RECORD_FILES.end())),
+        ("webhook_spool_bytes_max", *limits::WEBHOOK_SPOOL_BYTES.start(), *limits::WEBHOOK_SPOOL_BYTES.end()),
         ("journal_calls", as_number(*limits::JOURNAL_CALLS.start()), as_number(*limits::JOURNAL_CALLS.end())),
         ("journal_bytes", as_number(*limits::JOURNAL_BYTES.start()), as_number(*limits::JOURNAL_BYTES.end())),
     ];
@@ -454,6 +455,32 @@ fn records_have_bounds() {
     }
     assert_eq!(faults("records.folder = \"calls\"").len(), 1);
     assert_eq!(good("records.files = false").records.files, None);
+}
+
+#[test]
+fn a_webhook_is_taken_from_the_variable_or_the_key_and_never_shown() {
+    let url = |text: &str, variable: &'static str| {
+        let variables = move |name: &str| (name == WEBHOOK_VARIABLE).then(|| variable.to_owned());
+        let read = read("test.toml", text, &variables).map_err(|faults| faults.to_string());
+        read.map(|configuration| configuration.records.webhook.map(|webhook| webhook.url.to_string()))
+    };
+    let key = "[records]\nwebhook_url = \"https://hooks.example.net/s3cret\"";
+    assert_eq!(url("", ""), Ok(None));
+    assert_eq!(url(key, ""), Ok(Some("https://hooks.example.net:443/(masked)".to_owned())));
+    assert_eq!(url(key, "http://10.10.10.9:8080/s3cret"), Ok(Some("http://10.10.10.9:8080/(masked)".to_owned())));
+    let faults = [
+        (url("records.webhook_url = \"ftp://x/s3cret\"", ""), "test.toml:1: records.webhook_url"),
+        (url(key, "s3cret"), "environment variable CALL_LOG_WEBHOOK_URL"),
+        (url("records.webhook_url = 7", ""), "test.toml:1"),
+    ];
+    for (fault, place) in faults {
+        let fault = fault.unwrap_err();
+        assert!(fault.starts_with(place) && !fault.contains("s3cret"), "{fault}");
+    }
+    let records = full().records;
+    let webhook = records.webhook.unwrap();
+    assert_eq!((records.database, webhook.spool_bytes_max), (true, 33_554_432));
+    assert_eq!(webhook.spool, Path::new("/var/lib/switchyard/webhook"));
 }
 
 /// Limits DATAGRAM_BYTES_MIN and DATAGRAM_BYTES_MAX; 1,300 bytes without the key (row TP1).

@@ -6,7 +6,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
-use telemetry::calls::{Files, Recorder, RecorderParts, Sink, Tap, lane};
+use sync::{CallRow, CallTable};
+use telemetry::calls::{CallRecord, Files, Recorder, RecorderParts, Sink, Tap, Webhook, lane};
 
 /// Starts the records of a service with one worker.
 pub(super) fn start(records: Records, told: &Arc<Told>) -> io::Result<(Tap, Recorder)> {
@@ -15,6 +16,12 @@ pub(super) fn start(records: Records, told: &Arc<Told>) -> io::Result<(Tap, Reco
     let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
     if let Some(files) = records.files {
         sinks.push(Box::new(Files::new(files)));
+    }
+    if records.database {
+        sinks.push(Box::new(Table::new(&told.database.load())?));
+    }
+    if let Some(webhook) = records.webhook {
+        sinks.push(Box::new(Webhook::open(webhook)?));
     }
     let clock = told.clock;
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -29,4 +36,45 @@ pub(super) fn start(records: Records, told: &Arc<Told>) -> io::Result<(Tap, Reco
         lost,
     };
     Ok((tap, Recorder::start(parts)?))
+}
+
+/// Records as rows of `switchyard_calls`. The sink's thread waits for the database, and nobody else does.
+struct Table {
+    table: CallTable,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Table {
+    fn new(database: &sync::Settings) -> io::Result<Table> {
+        let table = CallTable::new(database).map_err(io::Error::other)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Table { table, runtime })
+    }
+}
+
+impl Sink for Table {
+    fn name(&self) -> &'static str {
+        "database"
+    }
+
+    fn write(&mut self, records: &[Arc<CallRecord>]) -> Result<(), String> {
+        let rows: Vec<CallRow> = records.iter().map(|record| row_of(record)).collect::<Result<_, _>>()?;
+        self.runtime.block_on(self.table.insert(&rows)).map_err(|fault| fault.to_string())
+    }
+}
+
+fn row_of(record: &CallRecord) -> Result<CallRow, String> {
+    Ok(CallRow {
+        id: record.id.clone(),
+        call_id: record.call_id.clone(),
+        began_at_ms: record.began_at_ms,
+        ended_at_ms: record.ended_at_ms,
+        direction: record.direction.to_string(),
+        called: record.called.clone().unwrap_or_else(|| record.called_received.clone()),
+        caller: record.caller_sent.clone().unwrap_or_else(|| record.caller_received.clone()),
+        organisation: record.organisation.clone(),
+        outcome: record.outcome.to_string(),
+        status: record.status,
+        record: serde_json::to_string(record).map_err(|error| error.to_string())?,
+    })
 }

@@ -25,7 +25,7 @@ impl<'p> OverlayRows<'p> {
         let columns: &[&str] = match table {
             OwnTable::Leases => &["number", "environment", "ends_at_ms"],
             OwnTable::Testers => &["caller", "number", "org_id", "environment", "ends_at_ms"],
-            OwnTable::Panic | OwnTable::Audit | OwnTable::Changes => &["ends_at_ms"],
+            OwnTable::Panic | OwnTable::Calls | OwnTable::Audit | OwnTable::Changes => &["ends_at_ms"],
         };
         let text = |column: &&str| match dialect {
             Dialect::Postgres => format!("{column}::text"),
@@ -44,7 +44,7 @@ impl<'p> OverlayRows<'p> {
             OwnTable::Leases => self.lease(record).map(|lease| self.overlays.leases.push(lease)),
             OwnTable::Testers => self.tester(record).map(|tester| self.overlays.testers.push(tester)),
             OwnTable::Panic => self.panic(record),
-            OwnTable::Audit | OwnTable::Changes => None,
+            OwnTable::Calls | OwnTable::Audit | OwnTable::Changes => None,
         };
         self.bad_rows += u32::from(is_read.is_none());
     }

@@ -2,7 +2,7 @@
 
 use directory::{GuardPolicy, Policy};
 use sync::changes::Writes;
-use sync::{Detection, Settings};
+use sync::{CallRow, CallTable, Detection, Settings};
 
 use crate::bench::{Bench, execute};
 use crate::detection::install;
@@ -16,6 +16,7 @@ on_each_engine! {
     writes_by_comparison,
     a_lease_of_another_node_is_seen,
     d6_moves_of_another_node_are_not_others,
+    records_of_calls_are_inserted_once_with_no_other_right,
 }
 
 fn settings(bench: &Bench) -> Settings {
@@ -88,4 +89,42 @@ async fn d6_moves_of_another_node_are_not_others(engine: Engine) {
     let (node, other) = (sync::start(settings.clone()).await.unwrap(), sync::start(settings.clone()).await.unwrap());
     let desk = Writes::new(&settings, node).unwrap();
     body::d6_moves_of_another_node_are_not_others(&desk, &other, async |script| bench.write(script).await).await;
+}
+
+/// The table is not there at first; the same rows come twice; and whoever inserts can neither read, change nor remove.
+async fn records_of_calls_are_inserted_once_with_no_other_right(engine: Engine) {
+    let bench = Bench::start(engine).await;
+    let row = |id: usize| CallRow {
+        id: format!("{id}-it's \\ \"one\""),
+        called: "+918065978000".to_owned(),
+        began_at_ms: 1_800_000_000_000,
+        outcome: "busy".to_owned(),
+        status: Some(486),
+        record: "{\"caller\":\"Mé'era \\u0000 \u{1f4de}\"}".to_owned(),
+        ..CallRow::default()
+    };
+    let rows: Vec<CallRow> = (0..512).map(row).collect();
+    let mut table = CallTable::new(&settings(&bench)).unwrap();
+    let fault = table.insert(&rows).await.unwrap_err().to_string();
+    assert!(fault.contains("switchyard_calls") && !fault.contains("918065978000"), "{fault}");
+    install(&bench, sync::Mapping::default()).await;
+    table.insert(&rows).await.unwrap();
+    table.insert(&rows).await.unwrap();
+    table.insert(&[row(0), row(512)]).await.unwrap();
+    // A constraint that does not hold is refused.
+    let good =
+        "SELECT id FROM switchyard_calls WHERE status = 486 AND called = '+918065978000' AND ended_at_ms IS NULL";
+    let counted = format!("CREATE TABLE counted AS SELECT COUNT(*) AS rows_found FROM ({good}) AS good_rows");
+    execute(bench.server, &bench.root_url(), &counted).await.unwrap();
+    let check = "ALTER TABLE counted ADD CONSTRAINT all_of_them CHECK (rows_found = 513)";
+    execute(bench.server, &bench.root_url(), check).await.unwrap();
+    let own = bench.server.url("switchyard:s3cret", bench.server.port, &bench.database);
+    for statement in [
+        "SELECT id FROM switchyard_calls",
+        "DELETE FROM switchyard_calls",
+        "UPDATE switchyard_calls SET outcome = 'answered'",
+        "DROP TABLE switchyard_calls",
+    ] {
+        assert!(execute(bench.server, &own, statement).await.is_err(), "{statement}");
+    }
 }

@@ -5,8 +5,8 @@ mod message;
 use super::batch::{Batch, Entry, Frame};
 use super::journal::{Journal, KeptMessage};
 use super::queue::Queue;
-use super::record::{AttemptRecord, CallRecord, outcome};
-use crate::limits::{OPEN_RECORDS, SINK_QUEUE};
+use super::record::{AttemptRecord, CallRecord, StrayMedia, outcome};
+use crate::limits::{OPEN_RECORDS, SINK_QUEUE, STRAY_MEDIA};
 use arc_swap::ArcSwap;
 use message::{Invite, call_id_of};
 use proxy::dispatch::Step;
@@ -78,6 +78,10 @@ impl Assembler {
                 Entry::Attempt { key, toward, peer } => {
                     let failed = thread.failed.take();
                     attempt(&mut journal, &settings, (*key, *toward, *peer), failed, now_us / 1_000);
+                }
+                Entry::StrayMedia { key, call_id, from, address } => {
+                    let stray = StrayMedia { from: name(&settings, *from), address: address.to_string() };
+                    note_stray(&mut journal, (*key, call_id.of(&batch.bytes)), stray);
                 }
                 _ => self.progress(&mut journal, batch, &thread, entry, now_us),
             }
@@ -183,6 +187,11 @@ impl Assembler {
             Entry::Shown(rule) => {
                 if let Some(call) = current.and_then(|number| journal.call_mut(number)) {
                     call.record.caller_rule = Some(rule.name().into());
+                }
+            }
+            Entry::Owned(organisation) => {
+                if let Some(call) = current.and_then(|number| journal.call_mut(number)) {
+                    call.record.organisation = Some(text(organisation.of(&batch.bytes)));
                 }
             }
             Entry::Foreign => {
@@ -385,6 +394,16 @@ fn attempt(
     record.to = Some(to.clone());
     record.target = Some(target.clone());
     record.attempts.push(AttemptRecord { to, target, at_ms, failure: None });
+}
+
+/// Each address once, and so many.
+fn note_stray(journal: &mut Journal, (key, call_id): (CallKey, &[u8]), stray: StrayMedia) {
+    let number = journal.by_key(key).or_else(|| journal.by_call_id(call_id));
+    let Some(call) = number.and_then(|number| journal.call_mut(number)) else { return };
+    let known = &mut call.record.stray_media;
+    if known.len() < STRAY_MEDIA && !known.contains(&stray) {
+        known.push(stray);
+    }
 }
 
 fn name(settings: &Settings, party: PartyId) -> String {

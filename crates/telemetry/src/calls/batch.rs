@@ -4,7 +4,7 @@ use crate::limits::BATCH_BYTES;
 use proxy::outbox::FailoverReason;
 use proxy::{CallKey, Decision, EndedBy, Flow, ListenerId, PartyId, Peer, Refusal, Rule, Time};
 use sip::Span;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Messages and facts. Its room is used again.
 #[derive(Debug, Default)]
@@ -39,6 +39,10 @@ pub(super) enum Entry {
     Left(Frame),
     /// The message that arrived last is an INVITE that was dispatched.
     Opened { key: CallKey, call_id: Span, called: Span, from: PartyId, decision: Decision },
+    /// The organisation of the call that was opened last.
+    Owned(Span),
+    /// A message of this call named a media address outside the networks of its sender.
+    StrayMedia { key: CallKey, call_id: Span, from: PartyId, address: IpAddr },
     /// The caller ID of the call that was opened last.
     Shown(Rule),
     /// The call that was opened last claimed another organisation's number.

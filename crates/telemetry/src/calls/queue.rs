@@ -29,10 +29,21 @@ pub trait Sink: Send {
     fn tend(&mut self) -> bool {
         false
     }
-    /// Records that it holds itself, and those that it had to give up.
-    fn held(&self) -> (u64, u64) {
-        (0, 0)
+    /// What it keeps count of itself.
+    fn held(&self) -> Held {
+        Held::default()
     }
+}
+
+/// What a sink counts behind its queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Held {
+    /// Records that it took and has not delivered.
+    pub waiting: u64,
+    /// Records that it took and had to give up.
+    pub given_up: u64,
+    /// Deliveries that failed.
+    pub failures: u64,
 }
 
 /// What waits for one sink.
@@ -46,6 +57,7 @@ pub struct Queue {
     held: AtomicU64,
     given_up: AtomicU64,
     failures: AtomicU64,
+    failed_behind: AtomicU64,
     is_ending: AtomicBool,
 }
 
@@ -75,6 +87,7 @@ impl Queue {
             held: AtomicU64::new(0),
             given_up: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            failed_behind: AtomicU64::new(0),
             is_ending: AtomicBool::new(false),
         }
     }
@@ -98,8 +111,14 @@ impl Queue {
             written: read(&self.written),
             lost: read(&self.lost) + read(&self.given_up),
             waiting: u64::try_from(waiting).unwrap_or(u64::MAX) + read(&self.held),
-            failures: read(&self.failures),
+            failures: read(&self.failures) + read(&self.failed_behind),
         }
+    }
+
+    fn note(&self, held: Held) {
+        self.held.store(held.waiting, Ordering::Relaxed);
+        self.given_up.store(held.given_up, Ordering::Relaxed);
+        self.failed_behind.store(held.failures, Ordering::Relaxed);
     }
 
     fn first(&self) -> Vec<Arc<CallRecord>> {
@@ -180,13 +199,12 @@ fn serve(queue: &Queue, mut sink: Box<dyn Sink>) {
                     }
                     wait(queue, jittered(&jitter, failures, pause));
                     pause = (pause * 2).min(RETRY_AFTER_MAX);
+                    queue.note(sink.held());
                     continue;
                 }
             }
         };
-        let (held, given_up) = sink.held();
-        queue.held.store(held, Ordering::Relaxed);
-        queue.given_up.store(given_up, Ordering::Relaxed);
+        queue.note(sink.held());
         if !has_more {
             wait(queue, LOOK_EVERY);
         }

@@ -52,6 +52,9 @@ pub struct CallRecord {
     /// The trunk that the call came from or went to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trunk: Option<String>,
+    /// The id of the organisation whose call it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub organisation: Option<String>,
     /// The called user part, as received.
     pub called_received: String,
     /// The called number in E.164 with `+`.
@@ -99,6 +102,9 @@ pub struct CallRecord {
     /// caller gave up, `final` where the callee did not take it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_by: Option<Word>,
+    /// Media addresses in its SDP outside the networks of who sent them: calls with one-way audio begin so.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stray_media: Vec<StrayMedia>,
     /// Messages that arrived and left.
     pub messages: u32,
     /// Bytes that arrived.
@@ -108,6 +114,16 @@ pub struct CallRecord {
     /// It began before this process did: what is missing was known to the one before.
     #[serde(skip_serializing_if = "is_false")]
     pub restarted: bool,
+}
+
+/// One media address outside its sender's networks.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StrayMedia {
+    /// The party whose SDP named it.
+    pub from: String,
+    /// The address.
+    pub address: String,
 }
 
 /// One peer that was tried.

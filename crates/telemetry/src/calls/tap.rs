@@ -82,6 +82,11 @@ impl Tap {
                 let (call_id, called) = (batch.keep(outbox.text(*call_id)), batch.keep(outbox.text(*called)));
                 Entry::Opened { key: *key, call_id, called, from: *from, decision: *decision }
             }
+            Event::Owned(organisation) => Entry::Owned(batch.keep(outbox.text(*organisation))),
+            Event::StrayMedia { call_id, key, from, address } => {
+                let call_id = batch.keep(outbox.text(*call_id));
+                Entry::StrayMedia { key: *key, call_id, from: *from, address: *address }
+            }
             Event::Shown(_, rule) => Entry::Shown(*rule),
             Event::Foreign { .. } => Entry::Foreign,
             Event::Refused(party, refusal) => Entry::Refused(*party, *refusal),

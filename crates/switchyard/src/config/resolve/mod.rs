@@ -106,7 +106,7 @@ pub(crate) fn resolve(
     Configuration {
         core,
         probe: Probe { tunnels: resolver.tunnels(settings), ..resolver.probe(&settings.probe) },
-        records: resolver.records(settings),
+        records: resolver.records(settings, variables),
         state_dir: resolver.state_dir(settings),
         database: resolver.database(settings, policy),
         drain_limit: resolver.duration(

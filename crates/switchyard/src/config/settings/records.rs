@@ -1,5 +1,6 @@
 //! What is kept of calls.
 
+use super::Secret;
 use serde::Deserialize;
 use std::path::PathBuf;
 
@@ -17,6 +18,12 @@ pub struct RecordsSettings {
     pub file_age_max: String,
     /// Files that are kept beside the one that grows.
     pub files_kept: usize,
+    /// Whether records are written to the database's table `switchyard_calls`.
+    pub database: bool,
+    /// Where records are posted; empty for nowhere.
+    pub webhook_url: Secret,
+    /// Bytes on disk that records may take which wait for the webhook.
+    pub webhook_spool_bytes_max: u64,
     /// Calls that the journal holds.
     pub journal_calls: usize,
     /// Bytes that the journal takes.
@@ -31,6 +38,9 @@ impl Default for RecordsSettings {
             file_bytes_max: 64 << 20,
             file_age_max: "1d".into(),
             files_kept: 30,
+            database: false,
+            webhook_url: Secret::new(""),
+            webhook_spool_bytes_max: 64 << 20,
             journal_calls: 10_000,
             journal_bytes: 128 << 20,
         }

@@ -96,3 +96,23 @@ fn a_call_that_spans_a_restart_is_closed_by_who_sees_its_end() {
     assert_eq!((record.began_at_ms, record.answered_at_ms), (30_000, Some(40_000)));
     assert_eq!((record.ended_at_ms, record.talked_ms), (Some(100_000), Some(60_000)));
 }
+
+#[test]
+fn a_record_names_so_many_stray_addresses() {
+    let mut assembler = assembler(JournalBounds { calls: 10, bytes: 1 << 20 });
+    let mut batch = opening(1, 0);
+    let call_id = batch.keep(b"call-1");
+    for last in 0..u8::try_from(STRAY_MEDIA).unwrap() + 5 {
+        for key in [CallKey(1), CallKey::default()] {
+            let address = [192, 168, 1, last].into();
+            batch.entries.push((Time(0), Entry::StrayMedia { key, call_id, from: PartyId(0), address }));
+        }
+    }
+    assembler.take(&batch);
+    let journal = assembler.journal.lock().unwrap();
+    let known = &journal.call(super::super::CallNumber(1)).unwrap().record.stray_media;
+    assert_eq!(
+        known.iter().map(|stray| &*stray.address).collect::<Vec<_>>(),
+        (0..STRAY_MEDIA).map(|last| format!("192.168.1.{last}")).collect::<Vec<_>>()
+    );
+}
