@@ -42,9 +42,9 @@ fn main() -> Result<ExitCode> {
         sched_setaffinity(Pid::this(), &cores).with_context(|| format!("core {core} cannot be taken"))?;
     }
     let is_good = match plan.hold {
-        Some(calls) => hold(plan, calls)?,
+        Some(calls) => hold(&plan, calls)?,
         None if plan.find_highest => find_highest(&plan)?,
-        None => at_one_rate(plan)?,
+        None => at_one_rate(&plan)?,
     };
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -53,11 +53,11 @@ fn spent(plan: &Plan) -> Result<Spent> {
     plan.pid.map_or(Ok(Spent::default()), spent::read)
 }
 
-fn at_one_rate(plan: Plan) -> Result<bool> {
+fn at_one_rate(plan: &Plan) -> Result<bool> {
     let mut run = Run::new(plan.clone())?;
-    let before = spent(&plan)?;
+    let before = spent(plan)?;
     run.calls(plan.rate, plan.rate * plan.seconds);
-    let after = spent(&plan)?;
+    let after = spent(plan)?;
     print!("{}", run.tally);
     if plan.pid.is_some() {
         let per_call = (after.cpu_us - before.cpu_us) as f64 / run.tally.begun.max(1) as f64;
@@ -106,7 +106,7 @@ fn find_highest(plan: &Plan) -> Result<bool> {
             Some(missed) => (carried + missed) / 2,
         };
         let is_close = missed.is_some_and(|missed| (missed - carried) * 100 <= missed * CLOSE_PERCENT);
-        if is_close || rate > RATE_MOST || rate < 100 {
+        if is_close || !(100..=RATE_MOST).contains(&rate) {
             break;
         }
     }
@@ -116,12 +116,12 @@ fn find_highest(plan: &Plan) -> Result<bool> {
 }
 
 /// The memory of calls that ring all at once.
-fn hold(plan: Plan, calls: u64) -> Result<bool> {
+fn hold(plan: &Plan, calls: u64) -> Result<bool> {
     let mut run = Run::new(plan.clone())?;
-    let before = spent(&plan)?;
+    let before = spent(plan)?;
     run.calls(plan.rate, calls);
     let ringing = run.tally.rang;
-    let after = spent(&plan)?;
+    let after = spent(plan)?;
     run.answer_all();
     print!("{}", run.tally);
     println!("ringing {ringing}");

@@ -1,5 +1,9 @@
 //! The files of `deploy/asterisk` against the rest: one address, port or name that differs is a call without sound.
-#![expect(clippy::unwrap_used, reason = "the lint's leave for tests does not reach the functions they share")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the lint's leave for tests does not reach the functions they share"
+)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

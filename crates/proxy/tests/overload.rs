@@ -1,5 +1,11 @@
 //! More than can be carried: what is refused, at what price, and that the rest is carried to its end.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the lint's leave for tests does not reach the functions they share"
+)]
+
 mod stage;
 
 use proxy::{DropReason, Event, Refusal, Suspicion};

@@ -137,17 +137,17 @@ struct Writer {
 impl Writer {
     fn run(mut self, arriving: &Receiver<Entry>) {
         let anew = self.write_anew();
-        self.tell(anew);
+        self.tell(&anew);
         while let Ok(first) = arriving.recv() {
             let mut written = self.take(first);
             while let Ok(next) = arriving.try_recv() {
                 written = written.and(self.take(next));
             }
             let written = written.and_then(|()| self.file.as_mut().map_or(Ok(()), Write::flush));
-            self.tell(written);
+            self.tell(&written);
             if self.file.is_none() || self.lines > 4 * self.live.len() + SPENT_LINES {
                 let anew = self.write_anew();
-                self.tell(anew);
+                self.tell(&anew);
             }
         }
     }
@@ -184,9 +184,9 @@ impl Writer {
     }
 
     /// Tells a failure once, and that it is over. After a failure the file is written anew with the next entry.
-    fn tell(&mut self, written: io::Result<()>) {
+    fn tell(&mut self, written: &io::Result<()>) {
         let path = self.path.display();
-        match &written {
+        match written {
             Err(error) if !self.is_failing => {
                 tracing::error!(%path, %error, "the journal of calls cannot be written: a restart now would not count the calls in progress");
             }

@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn so_many_clients_are_remembered() {
         let (clients, begun) = (Clients::default(), Instant::now());
-        for client in 0..=CLIENTS_MAX as u32 {
+        for client in 0..=u32::try_from(CLIENTS_MAX).unwrap() {
             assert!(clients.may_ask(IpAddr::V4(client.into()), begun));
         }
         assert!(clients.known.lock().unwrap().len() <= CLIENTS_MAX);

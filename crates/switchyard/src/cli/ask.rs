@@ -78,7 +78,7 @@ impl EndOption {
     }
 
     /// Seconds from now; `None` when no end is given.
-    pub(super) fn from_now_s(&self) -> Option<u64> {
+    pub(super) fn left_s(&self) -> Option<u64> {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let until = self.ends_at_ms.map(|ends| (ends / 1_000).saturating_sub(now.as_secs()));
         self.for_s.or(until)

@@ -77,7 +77,7 @@ pub(super) fn log(options: Options, out: &mut impl Write, faults: &mut impl Writ
             change(&way, &LogChange { redact: Some(is_on), ..LogChange::default() }, out, faults)
         }
         Verb::Watch { way, whose, end } => ask(&way, out, faults, async |client| {
-            let for_s = end.from_now_s().unwrap_or(WATCH_SECS);
+            let for_s = end.left_s().unwrap_or(WATCH_SECS);
             let watch = NewWatch { number: whose.did, organisation: whose.organisation, for_s };
             let state: LogState = client.write(Method::POST, "log/watches", None, &watch).await?;
             Ok(Told::new(told(&state), &state))

@@ -223,7 +223,7 @@ fn h8_in_doubt_a_drop_is_a_loss() {
         let (mut sent, mut taken, mut lost) = (200, 0, 0);
         while taken + lost < 200 {
             // The kernel tells the count with the first datagram that it takes after the loss.
-            sent += send(&mut left, &[(to, b"after")]).datagrams as usize;
+            sent += usize::try_from(send(&mut left, &[(to, b"after")]).datagrams).unwrap();
             ready(&right).await;
             right.receive(&mut batch, &Interfaces::default()).unwrap();
             taken += batch.len();

@@ -2,7 +2,11 @@
 //! them, and a path in between that does what it is told. Rows W1 to W12 and H1 of the faults to survive.
 //!
 //! Each test puts up a lab of its own; they run one after the other. They need root's rights.
-#![expect(clippy::unwrap_used, reason = "the lint's leave for tests does not reach the functions they share")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "the lint's leave for tests does not reach the functions they share"
+)]
 
 mod calls;
 mod filter;

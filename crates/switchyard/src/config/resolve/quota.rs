@@ -67,7 +67,11 @@ impl Resolver<'_, '_> {
             match NumberPrefix::parse(text).filter(|_| text.starts_with('+')) {
                 Some(prefix) => prefixes.push(prefix),
                 None => {
-                    self.refuse(&list.index(index), text, "the first digits of an E.164 number with +, as \"+4477009\"")
+                    self.refuse(
+                        &list.index(index),
+                        text,
+                        "the first digits of an E.164 number with +, as \"+4477009\"",
+                    );
                 }
             }
         }

@@ -145,7 +145,7 @@ fn a_thousand_addresses_and_as_many_networks_fit_and_cost_little() {
     assert!(steps.len() < 1_700 && longest <= 22, "{} steps, {longest} at most", steps.len());
     assert!(hosts.iter().all(|host| run(&steps, host.address).0 == KEEP));
 
-    let mut networks = hosts.clone();
+    let mut networks = hosts;
     networks.extend((0..1_000).map(|_| Network { address: IpAddr::V4(Ipv4Addr::from_bits(next())), prefix_len: 28 }));
     let steps = program(&networks, true).unwrap();
     let taken = |source: u32| run(&steps, IpAddr::V4(Ipv4Addr::from_bits(source))).1;
