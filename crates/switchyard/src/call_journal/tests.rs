@@ -122,12 +122,12 @@ fn h8_what_could_not_be_written_is_written_when_it_can() {
     let state = folder.path().join("state");
     let mut writer = Writer { path: state.join(FILE), file: None, live: HashMap::new(), lines: 0, is_failing: false };
     let failed = writer.write_anew();
-    writer.tell(failed);
+    writer.tell(&failed);
     assert!(writer.is_failing);
     writer.take(entry(1)).unwrap();
     fs::create_dir(&state).unwrap();
     let written = writer.write_anew();
-    writer.tell(written);
+    writer.tell(&written);
     assert!(!writer.is_failing);
     assert_eq!(read(&state.join(FILE)).unwrap().calls.len(), 1);
 }
