@@ -5,6 +5,7 @@
 //! and the one script, under names that change with their content.
 
 mod assets;
+mod calls;
 mod dids;
 mod events;
 mod frame;
@@ -29,6 +30,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/admin", get(overview::show))
         .route("/admin/", get(async || Redirect::permanent("/admin")))
         .route("/admin/dids", get(dids::show))
+        .route("/admin/calls", get(calls::list))
+        .route("/admin/calls/{id}", get(calls::show))
         .route("/admin/peers", get(tables::peers))
         .route("/admin/generations", get(tables::generations))
         .route("/admin/faults", get(tables::faults))

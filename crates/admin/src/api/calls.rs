@@ -107,7 +107,7 @@ pub(super) fn router() -> Router<Arc<Api>> {
         .route("/calls/{id}/pcap", get(capture))
 }
 
-async fn list(
+pub(crate) async fn list(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
     Query(question): Query<CallsQuestion>,
@@ -165,7 +165,7 @@ async fn ended(
     })))
 }
 
-async fn show(
+pub(crate) async fn show(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
@@ -180,7 +180,11 @@ async fn ladder(
     Path(id): Path<String>,
 ) -> Result<impl IntoResponse, Problem> {
     caller.may(Role::Viewer)?;
-    let svg = find(&api, &id, CallDetail::of)?.ladder().svg();
+    let mut ladder = find(&api, &id, CallDetail::of)?.ladder();
+    // A picture is no JSON, whose texts are shown in part on the way out.
+    ladder.lanes.iter_mut().for_each(|lane| *lane = caller.numbers.shown(lane));
+    ladder.steps.iter_mut().for_each(|step| step.text = caller.numbers.shown(&step.text));
+    let svg = ladder.svg();
     Ok(([(header::CONTENT_TYPE, "image/svg+xml")], svg))
 }
 

@@ -108,6 +108,15 @@ async fn an_operator_moves_a_number_and_sees_it_live_and_end() {
     browser.until_within(&format!("{ROW}.dataset.environment === 'prod'"), Duration::from_secs(30));
     assert_eq!(house.sipp_lands_at(NUMBER), "prod");
 
+    // What happened to the last call: every rule, and its ladder.
+    house.at(&browser, "/admin/calls?number=08065978002&outcome=busy");
+    browser.until("document.querySelectorAll('#calls tbody tr').length >= 3");
+    browser.click("#calls tbody a");
+    browser.until("document.querySelector('.trace .won')?.textContent.includes('row')");
+    browser.until("document.querySelector('.ladder img')?.naturalWidth > 200");
+    browser.until("document.body.innerText.includes('486 Busy Here')");
+    browser.screenshot(&pictures().join("call.png"));
+
     // Many at once, with a preview.
     house.at(&browser, "/admin/dids?search=80659780");
     browser.click("#all");
