@@ -177,6 +177,10 @@ async fn reload(path: &Path, running: &Running, service: &Service) {
             running.warn_of_what_stays(&configuration);
             running.apply_log(configuration.log);
             service.apply(configuration, keys).await;
+            // Who is told that it is in force may place a call at once: the worker has taken it when it answers.
+            if tokio::time::timeout(WORKER_ANSWERS_WITHIN, service.is_alive()).await.is_err() {
+                tracing::warn!("the worker has not taken the new settings yet");
+            }
             tracing::info!("the configuration was read again and is in force");
         }
         Err(faults) => tracing::error!("the new configuration is refused, the old one stays\n{faults}"),

@@ -46,9 +46,6 @@ const KEEP_UP_EVERY: Duration = Duration::from_secs(5);
 /// Commands that may wait for a worker.
 const COMMANDS: usize = 16;
 
-/// How long a change of settings waits for the worker to take it.
-const TAKEN_WITHIN: Duration = Duration::from_secs(2);
-
 /// The proxy, running.
 pub struct Service {
     told: Arc<Told>,
@@ -202,10 +199,6 @@ impl Service {
         }
         self.names.apply(configuration, Arc::new(keys)).await;
         self.peers.apply(probe).await;
-        // Who is told that it is in force may place a call at once: the worker has taken it when it answers.
-        if tokio::time::timeout(TAKEN_WITHIN, self.is_alive()).await.is_err() {
-            tracing::warn!("the worker has not taken the new settings yet");
-        }
         if **self.told.database.load() != database {
             self.told.database.store(Arc::new(database.clone()));
             let watcher = self.access.watcher.clone();

@@ -101,7 +101,7 @@ fn health_and_readiness_say_what_a_supervisor_asks() {
 
 #[test]
 fn a_real_prometheus_scrapes_it_and_its_rules_are_quiet() {
-    let stage = Stage::start(92);
+    let stage = Stage::start(197);
     let config = std::fs::read_to_string(deploy("prometheus/scrape.yml")).unwrap();
     let config = config.replace("127.0.0.1:9160", &metrics_of(&stage).to_string()).replace(" 5s", " 1s");
     std::fs::write(stage.as_ref().path("scrape.yml"), config).unwrap();
