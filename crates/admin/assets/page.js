@@ -72,7 +72,6 @@ function openMove(button) {
   dialog.querySelector("[data-fill=shown]").textContent = row.dataset.shown;
   dialog.querySelector("[data-fill=environment]").textContent = row.dataset.environment;
   dialog.querySelector(".answer").textContent = "";
-  dialog.querySelector("[data-readiness]").textContent = "";
   dialog.querySelector("[data-end-lease]").hidden = row.dataset.leased === undefined;
   dialog.showModal();
 }
@@ -149,16 +148,6 @@ async function endLease(button) {
   await refresh();
 }
 
-// Does the target answer for this number, and does it answer the same for one that cannot be?
-async function readiness(dialog) {
-  const place = dialog.querySelector("[data-readiness]");
-  const environment = dialog.querySelector("input[name=environment]:checked")?.value;
-  if (!environment || !dialog.dataset.number) return;
-  place.textContent = `Asking ${environment}…`;
-  const answer = await ask("GET", `/api/v1/dids/${encodeURIComponent(dialog.dataset.number)}/readiness?environment=${environment}`);
-  place.textContent = answer.good ? answer.value.told : `Readiness is not known: ${answer.detail}`;
-}
-
 // --- what others change
 
 let refreshing = Promise.resolve();
@@ -233,7 +222,6 @@ document.addEventListener("change", (event) => {
   if (target.id === "all") { by(document, "#dids .one", (box) => { box.checked = target.checked; }); count(); }
   else if (target.classList.contains("one")) count();
   else if (target.name === "environment" && target.closest("#move-many")) preview();
-  else if (target.name === "environment" && target.closest("#move")) readiness(target.closest("dialog"));
 });
 
 setInterval(tick, 1000);

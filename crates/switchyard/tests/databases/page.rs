@@ -112,7 +112,8 @@ async fn an_operator_moves_a_number_and_sees_it_live_and_end() {
     house.at(&browser, "/admin/calls?number=08065978002&outcome=busy");
     browser.until("document.querySelectorAll('#calls tbody tr').length >= 3");
     browser.click("#calls tbody a");
-    browser.until("document.querySelector('.trace .won')?.textContent.includes('row')");
+    browser.until("document.querySelector('.trace .won')?.textContent.includes('target')");
+    browser.until("document.querySelector('.trace').textContent.includes('row says prod')");
     browser.until("document.querySelector('.ladder img')?.naturalWidth > 200");
     browser.until("document.body.innerText.includes('486 Busy Here')");
     browser.screenshot(&pictures().join("call.png"));
