@@ -31,7 +31,6 @@ struct PeersPage {
 struct PeerLine {
     party: String,
     peer: String,
-    path: String,
     health: String,
     since: String,
     evidence: String,
@@ -44,7 +43,6 @@ pub(super) async fn peers(looker: Looker) -> Response {
     let status = (looker.api.status)();
     let frame = looker.frame_of("Peers", &status);
     let line = |peer: PeerStatus| PeerLine {
-        path: format!("{}/{}", peer.party, peer.peer),
         since: told(Duration::from_secs(peer.since_s)),
         party: peer.party,
         peer: peer.peer,

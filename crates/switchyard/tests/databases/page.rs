@@ -174,6 +174,13 @@ async fn an_admin_panics_and_releases_and_everyone_sees_it() {
     house.at(&admin, "/admin/audit");
     let text = admin.text();
     assert!(text.contains("staging has gone mad") && text.contains("it is over") && text.contains("asha"), "{text}");
+    house.at(&admin, "/admin/peers");
+    let form = "form[data-path^='/api/v1/peers/']";
+    admin.run(&format!("document.querySelector({form:?}).elements.admin.value = 'drain'"));
+    admin.type_into(&format!("{form} input[name=reason]"), "its disk is changed");
+    admin.click(&format!("{form} button"));
+    admin.until("document.querySelector('td[data-label=Admin]').textContent.includes('its disk is changed')");
+    assert!(house.stage.done(&["peer", "list"]).contains("its disk is changed"));
     drop(house.bench);
 }
 
