@@ -119,8 +119,8 @@ impl Page {
                 return Some(event);
             }
             tokio::select! {
-                changed = self.pulse.seen.changed() => {
-                    changed.ok()?;
+                is_changed = self.pulse.seen.changed() => {
+                    is_changed.ok()?;
                     let generation = self.pulse.seen.borrow_and_update().generation;
                     return Some(changed(generation));
                 }

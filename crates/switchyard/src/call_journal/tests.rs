@@ -86,6 +86,7 @@ fn the_file_is_written_anew_when_most_of_it_is_of_ended_calls() {
         path: tempfile::tempdir().unwrap().keep().join(FILE),
         file: None,
         live: HashMap::new(),
+        shown: LiveCalls::default(),
         lines: 0,
         is_failing: false,
     };
@@ -120,7 +121,14 @@ fn h9_with_no_room_an_entry_is_lost_and_counted() {
 fn h8_what_could_not_be_written_is_written_when_it_can() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
-    let mut writer = Writer { path: state.join(FILE), file: None, live: HashMap::new(), lines: 0, is_failing: false };
+    let mut writer = Writer {
+        path: state.join(FILE),
+        file: None,
+        live: HashMap::new(),
+        shown: LiveCalls::default(),
+        lines: 0,
+        is_failing: false,
+    };
     let failed = writer.write_anew();
     writer.tell(&failed);
     assert!(writer.is_failing);

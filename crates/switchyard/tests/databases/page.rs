@@ -463,10 +463,12 @@ async fn banners_come_and_go_by_themselves() {
     house.stage.done(&["drain", "--off", "--reason", "it is there"]);
     none();
 
-    house.bench.write("ALTER TABLE did_numbers RENAME TO elsewhere").await;
+    // Somebody renames a column, and a change makes the proxy look.
+    house.bench.write("ALTER TABLE did_numbers RENAME COLUMN routing_environment TO env").await;
+    house.bench.write("UPDATE did_numbers SET env = 'oss' WHERE number LIKE '%8065978005'").await;
     banner("Database away:", "last good table");
     assert_eq!(other.run("return document.querySelector('.banner').getAttribute('role')"), "status");
-    house.bench.write("ALTER TABLE elsewhere RENAME TO did_numbers").await;
+    house.bench.write("ALTER TABLE did_numbers RENAME COLUMN env TO routing_environment").await;
     none();
 
     house.bench.write("UPDATE did_numbers SET routing_environment = 'oss' WHERE routing_environment <> 'oss'").await;

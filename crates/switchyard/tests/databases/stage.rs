@@ -361,7 +361,7 @@ fn be_pbx(socket: &UdpSocket, name: &str, manner: &Manner, is_over: &AtomicBool)
     socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let own = socket.local_addr().unwrap();
     let mut slot = [0; 4_096];
-    let mut ringing = Vec::new();
+    let mut ringing: Vec<(String, std::net::SocketAddr)> = Vec::new();
     while !is_over.load(Ordering::Relaxed) {
         let takes = manner.calls.load(Ordering::Relaxed);
         if takes != Takes::Rings as u8 {
@@ -370,6 +370,8 @@ fn be_pbx(socket: &UdpSocket, name: &str, manner: &Manner, is_over: &AtomicBool)
             }
         }
         let Ok((len, from)) = socket.recv_from(&mut slot) else { continue };
+        // The manners may have changed while it waited.
+        let takes = manner.calls.load(Ordering::Relaxed);
         let request = String::from_utf8_lossy(&slot[..len]).into_owned();
         let is_possible = !request.starts_with("OPTIONS sip:+910000000000@");
         let status = match (request.split(' ').next().unwrap_or_default(), manner.options.load(Ordering::Relaxed)) {

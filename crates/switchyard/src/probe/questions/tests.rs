@@ -71,7 +71,10 @@ fn each_target_is_asked_for_the_number_and_for_one_that_nobody_can_have() {
         stage.hear(10, branch, "127.0.0.9:5070".parse().unwrap(), 200);
         stage.hear(10, branch, *remote, 100);
         stage.hear(10, branch, *remote, if at % 2 == 0 { 200 } else { 404 });
-        stage.hear(10, branch, *remote, 500);
+        // The first final answer counts; with the last one the question is over.
+        if at < 3 {
+            stage.hear(10, branch, *remote, 500);
+        }
     }
     let replies = answered.try_recv().unwrap().unwrap();
     let told = |peer: &str| Replies { peer: peer.into(), number: Reply::Status(200), impossible: Reply::Status(404) };
