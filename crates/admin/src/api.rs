@@ -70,6 +70,10 @@ pub struct Api {
     pub explain: Box<Explain>,
     /// Decides about a peer.
     pub set_peer: Box<peers::SetPeer>,
+    /// The calls of a number, now.
+    pub live_calls: Box<dids::calls::LiveCalls>,
+    /// Asks an environment's targets for a number.
+    pub ask_targets: Box<dids::readiness::AskTargets>,
     /// Refuses new calls, and takes them again.
     pub drain: Box<drain::Drain>,
     /// The log and the captures.

@@ -36,3 +36,9 @@ pub const TEAM_KEYS_BYTES_MAX: usize = 262_144;
 pub const TEAM_KEYS_MAX: usize = 32;
 /// The longest time for which keys are good that cannot be fetched again.
 pub const TEAM_KEYS_AGE_MAX: Duration = Duration::from_secs(86_400);
+/// Questions for readiness that are under way at one time.
+pub const READINESS_AT_ONCE: usize = 8;
+/// Questions for readiness that begin in a second.
+pub const READINESS_PER_SECOND: usize = 5;
+/// The longest time for which a target's answers are waited for.
+pub const READINESS_TIME_MAX: Duration = Duration::from_secs(2);

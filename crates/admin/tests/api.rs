@@ -556,3 +556,46 @@ async fn the_log_and_captures_are_turned_by_operators() {
     assert_eq!(operator.fetch::<CaptureState>("capture").await.unwrap(), state);
     assert!(viewer.fetch::<CaptureState>("capture").await.is_ok());
 }
+
+/// Limits READINESS_AT_ONCE, READINESS_PER_SECOND and READINESS_TIME_MAX are held where the sockets are.
+#[tokio::test]
+async fn an_environment_is_asked_for_a_number_by_operators() {
+    use admin::api::dids::readiness::{Outcome, Readiness};
+    let mut stage = Stage::migrated().await;
+    let (operator, viewer) = (stage.client("meera", Role::Operator), stage.client("anna", Role::Viewer));
+    let ask = async |client: &Client, number: &str, environment: &str| -> Result<Readiness, AskFault> {
+        client.write(Method::POST, &format!("dids/{number}/readiness?environment={environment}"), None, &()).await
+    };
+    let ready = ask(&operator, "08065978002", "staging").await.unwrap();
+    assert_eq!((ready.number.as_str(), ready.impossible.as_str()), ("+918065978002", "+910000000000"));
+    assert_eq!((ready.outcome, ready.targets[0].outcome), (Outcome::Ready, Outcome::Ready));
+    assert_eq!((ready.targets[0].status, ready.targets[0].impossible_status), (Some(200), Some(404)));
+    assert_eq!(ready.live_calls.into_iter().collect::<Vec<_>>(), [("oss".to_owned(), 1), ("prod".to_owned(), 2)]);
+    let prod = ask(&operator, "+918065978002", "prod").await.unwrap();
+    assert_eq!(prod.outcome, Outcome::TellsNothing);
+    assert!(prod.told.contains("tells nothing"), "{}", prod.told);
+    assert_eq!(ask(&operator, "+918065978002", "oss").await.unwrap().outcome, Outcome::Nobody);
+    assert_eq!(problem(ask(&viewer, "+918065978002", "staging").await).kind, Kind::Forbidden);
+    assert_eq!(problem(ask(&operator, "+918065978002", "moon").await).kind, Kind::Invalid);
+    assert_eq!(problem(ask(&operator, "+918065080799", "prod").await).kind, Kind::NotFound);
+}
+
+#[tokio::test]
+async fn a_move_says_which_calls_stay_where_they_are() {
+    let mut stage = Stage::migrated().await;
+    let client = stage.client("meera", Role::Operator);
+    let did: Did = client.fetch("dids/+918065978002").await.unwrap();
+    assert_eq!((did.live_calls.len(), did.live_calls["prod"]), (2, 2));
+    let to = |environment: &str| EnvironmentChange {
+        environment: environment.into(),
+        end: End { for_s: Some(600), ends_at_ms: None },
+        reason: "a test".into(),
+    };
+    let resource = "dids/+918065978002/environment";
+    let live: Live = client.write(Method::PUT, resource, Some("*"), &to("staging")).await.unwrap();
+    assert!(live.to_string().ends_with(" ms; 1 call still up in oss, 2 in prod"), "{live}");
+    let live: Live = client.write(Method::PUT, resource, Some("*"), &to("oss")).await.unwrap();
+    assert!(live.to_string().ends_with(" ms; 2 calls still up in prod"), "{live}");
+    let other: Live = client.write(Method::PUT, "dids/+918065978003/environment", Some("*"), &to("oss")).await.unwrap();
+    assert!(other.still_up.is_empty() && other.to_string().ends_with(" ms"), "{other}");
+}

@@ -6,8 +6,10 @@
 //! platter: what the kernel has taken outlives the process, and a machine that lost its power has lost the calls too.
 
 mod entry;
+mod live;
 
 pub use entry::{Began, CallTimes, Entry, Line};
+pub use live::LiveCalls;
 
 use proxy::calls::RestoredCall;
 use proxy::{CallKey, PartyId, Role, Settings};
@@ -44,6 +46,7 @@ pub struct Pen {
 #[derive(Debug)]
 pub struct CallJournal {
     thread: JoinHandle<()>,
+    live: LiveCalls,
 }
 
 /// What a journal said at the start.
@@ -77,10 +80,17 @@ impl CallJournal {
             tracing::warn!(path = %path.display(), lines = found.damaged, "damaged lines of the journal of calls are left out");
         }
         let (entries, arriving) = sync_channel(ENTRIES_WAITING);
-        let writer = Writer { path, file: None, live: found.calls.clone(), lines: 0, is_failing: false };
+        let live = LiveCalls::of_lines(found.calls.values());
+        let shown = live.clone();
+        let writer = Writer { path, file: None, live: found.calls.clone(), shown, lines: 0, is_failing: false };
         let thread =
             std::thread::Builder::new().name("call-journal".to_owned()).spawn(move || writer.run(&arriving))?;
-        Ok((CallJournal { thread }, Pen { entries, counters: Arc::clone(counters) }, found))
+        Ok((CallJournal { thread, live }, Pen { entries, counters: Arc::clone(counters) }, found))
+    }
+
+    /// The calls in progress by number.
+    pub fn live(&self) -> &LiveCalls {
+        &self.live
     }
 
     /// Waits until the last entry is written, for a while. All pens must be gone.
@@ -128,6 +138,8 @@ struct Writer {
     file: Option<BufWriter<File>>,
     /// The calls in progress, by their own entries.
     live: HashMap<CallKey, Line>,
+    /// What others are shown of them.
+    shown: LiveCalls,
     /// Lines in the file.
     lines: usize,
     /// The last write failed, and that has been told.
@@ -155,8 +167,10 @@ impl Writer {
     /// Books an entry, and appends its line.
     fn take(&mut self, entry: Entry) -> io::Result<()> {
         let at_ms = unix_ms();
-        let line = entry.line(at_ms);
+        let (line, key) = (entry.line(at_ms), entry.key());
+        let before = self.live.get(&key).and_then(live::Place::of);
         entry.book(at_ms, &mut self.live);
+        self.shown.book(before, self.live.get(&key).and_then(live::Place::of));
         self.lines += 1;
         match &mut self.file {
             Some(file) => file.write_all(line.as_bytes()),

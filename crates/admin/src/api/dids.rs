@@ -1,12 +1,17 @@
-//! DIDs: `GET /dids`, `GET /dids/{number}`, `PUT /dids/{number}/environment`.
+//! DIDs: `GET /dids`, `GET /dids/{number}`, `PUT /dids/{number}/environment`, `POST /dids/{number}/readiness`.
 
+pub mod calls;
+pub mod readiness;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 use axum::{Extension, Json, Router};
+use calls::LastCall;
 use directory::{Directory, Environment, Lease, RoutedBy, Service};
 use serde::{Deserialize, Serialize};
 use sip::Number;
@@ -52,6 +57,12 @@ pub struct Did {
     pub kept_last_good: bool,
     /// What a write names in `If-Match`: it changes with the row's environment and the lease.
     pub version: String,
+    /// Its calls in setup or up now, by the environment on the PBX's side.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub live_calls: BTreeMap<String, u32>,
+    /// The last call of it that the journal holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_call: Option<LastCall>,
 }
 
 /// A DID's lease.
@@ -131,6 +142,7 @@ pub(super) fn router() -> Router<Arc<Api>> {
         .route("/dids", get(list))
         .route("/dids/{number}", get(show))
         .route("/dids/{number}/environment", put(change))
+        .route("/dids/{number}/readiness", post(readiness::ask))
 }
 
 pub(crate) async fn list(
@@ -142,8 +154,12 @@ pub(crate) async fn list(
     let directory = api.directory();
     // A look through a large table takes its time, and the runtime has other things to do.
     let numbers = caller.numbers;
-    let found = tokio::task::spawn_blocking(move || found(&directory, &question, numbers)).await;
-    found.map_err(|error| Problem::new(Kind::Internal, error.to_string()))?.map(Json)
+    let found = tokio::task::spawn_blocking(move || {
+        let mut found = found(&directory, &question, numbers)?;
+        calls::add(&api, &mut found.dids);
+        Ok(Json(found))
+    });
+    found.await.map_err(|error| Problem::new(Kind::Internal, error.to_string()))?
 }
 
 async fn show(
@@ -153,7 +169,8 @@ async fn show(
 ) -> Result<impl IntoResponse, Problem> {
     caller.may(Role::Viewer)?;
     let directory = api.directory();
-    let did = did_of(&directory, api.number(&directory, &number)?)?;
+    let mut did = did_of(&directory, api.number(&directory, &number)?)?;
+    calls::add(&api, std::slice::from_mut(&mut did));
     Ok(([(header::ETAG, format!("\"{}\"", did.version))], Json(did)))
 }
 
@@ -181,7 +198,7 @@ async fn change(
             let lease = Lease { number, environment, ends_at_ms };
             let live = Live::of(api.writes.lease(lease, replaces.as_deref(), &by).await?);
             let live = live.if_in(api.directory().overlays().leases.contains(&lease), ENDED_OR_REPLACED);
-            Ok(Json(told(&api, number, live, RoutedBy::Lease)))
+            Ok(Json(told(&api, (number, environment), live, RoutedBy::Lease)))
         }
         None => {
             // A row that turned bad does not say what is in effect.
@@ -200,13 +217,14 @@ async fn mend(api: &Api, number: Number, environment: Environment, by: &By) -> R
 
 fn moved(api: &Api, number: Number, environment: Environment, live: Live) -> Live {
     let is_in = api.directory().did(number).is_some_and(|did| did.environment == environment);
-    told(api, number, live.if_in(is_in, why_not(api)), RoutedBy::Row)
+    told(api, (number, environment), live.if_in(is_in, why_not(api)), RoutedBy::Row)
 }
 
-/// Names what overrules what was written.
-fn told(api: &Api, number: Number, live: Live, written: RoutedBy) -> Live {
+/// Names what overrules what was written, and the calls that stay where they are.
+fn told(api: &Api, (number, environment): (Number, Environment), live: Live, written: RoutedBy) -> Live {
     let by = api.directory().route(number, None).map(|routed| routed.by);
-    Live { overruled_by: by.filter(|by| *by < written).map(|by| by.to_string()), ..live }
+    let overruled_by = by.filter(|by| *by < written).map(|by| by.to_string());
+    Live { overruled_by, still_up: calls::elsewhere(api, number, environment.as_str()), ..live }
 }
 
 /// Why what was committed is not in the directory that was published after it.
@@ -266,6 +284,8 @@ fn shown(directory: &Directory, number: Number) -> Option<Did> {
         provider: did.provider.map(str::to_owned),
         kept_last_good: did.kept_last_good,
         version,
+        live_calls: BTreeMap::new(),
+        last_call: None,
     })
 }
 

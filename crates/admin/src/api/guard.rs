@@ -82,7 +82,7 @@ async fn accept(
     let generation = api.watcher.accept_version(&by.reason, held.version).await?;
     record(&api, "accept", &held, &format!("generation {generation}", generation = generation.0), &by).await;
     let (id, took_ms) = (held.version.to_string(), rounded_ms(begun.elapsed()));
-    Ok(Json(Live { id, generation: Some(generation.0), took_ms, pending: None, overruled_by: None }))
+    Ok(Json(Live::at(id, generation.0, took_ms)))
 }
 
 async fn reject(
@@ -97,7 +97,7 @@ async fn reject(
     let generation = api.watcher.reject_version(held.version).await?;
     record(&api, "reject", &held, &format!("generation {} stays", generation.0), &by).await;
     let (id, took_ms) = (held.version.to_string(), rounded_ms(begun.elapsed()));
-    Ok(Json(Live { id, generation: Some(generation.0), took_ms, pending: None, overruled_by: None }))
+    Ok(Json(Live::at(id, generation.0, took_ms)))
 }
 
 /// What is held back, if it is what was looked at.

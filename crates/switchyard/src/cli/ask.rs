@@ -17,6 +17,14 @@ pub(super) const EXIT_CODES: &str = "\
 Exit code: 0 done, 1 no answer, 2 the request cannot be, 3 not found, 4 changed meanwhile or there already, 5 not allowed,
 6 the database does not do it, 7 committed and not live yet.";
 
+/// Those of `did ready`.
+pub(super) const READY_CODES: &str = "\
+Exit code: 0 every target knows the number, 8 answered, and it is not so; else as the other verbs: 1 no answer, 2 the request
+cannot be, 3 not found, 5 not allowed.";
+
+/// Asked, and the answer is no.
+const NOT_READY: u8 = 8;
+
 /// Committed, and no generation has it.
 const NOT_LIVE: u8 = 7;
 
@@ -55,6 +63,11 @@ impl Told {
     /// An answer for people, and the same for programs.
     pub(super) fn new(text: impl Into<String>, answer: &impl Serialize) -> Told {
         Told { text: text.into(), json: serde_json::to_value(answer).unwrap_or_default(), code: 0 }
+    }
+
+    /// An answer that is a yes or a no.
+    pub(super) fn yes_or_no(text: impl Into<String>, answer: &impl Serialize, is_yes: bool) -> Told {
+        Told { code: if is_yes { 0 } else { NOT_READY }, ..Told::new(text, answer) }
     }
 
     /// What was written; `what` is the line before.

@@ -1,12 +1,14 @@
 //! `switchyard did`: DIDs, and where their calls land.
 
-use super::ask::{EXIT_CODES, EndOption, Told, Way, ask, segment, table};
+use super::ask::{EXIT_CODES, EndOption, READY_CODES, Told, Way, ask, segment, table};
 use admin::api::Live;
+use admin::api::dids::readiness::{Outcome, Readiness};
 use admin::api::dids::{Did, Dids, DidsQuestion, EnvironmentChange};
 use admin::api::times;
 use admin::{AskFault, Client, Kind, Problem};
 use clap::{Args, Subcommand};
 use hyper::Method;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -32,6 +34,16 @@ enum Verb {
     /// Send a DID's calls to an environment: for good, or with --for or --until as a lease that ends by itself.
     #[command(after_help = EXIT_CODES)]
     Set(Set),
+    /// Ask an environment's PBX whether it would take a DID's calls: OPTIONS for the number, and for one that nobody can have.
+    #[command(after_help = READY_CODES)]
+    Ready {
+        #[command(flatten)]
+        way: Way,
+        /// The DID, in any spelling.
+        number: String,
+        /// prod, staging or oss.
+        environment: String,
+    },
 }
 
 #[derive(Args)]
@@ -99,6 +111,11 @@ pub(super) fn did(options: Options, out: &mut impl Write, faults: &mut impl Writ
             Ok(Told::new(shown(&did), &did))
         }),
         Verb::Set(set) => ask(&set.way, out, faults, async |client| change(&client, &set).await),
+        Verb::Ready { way, number, environment } => ask(&way, out, faults, async |client| {
+            let resource = format!("dids/{}/readiness?environment={}", segment(&number), segment(&environment));
+            let found: Readiness = client.write(Method::POST, &resource, None, &()).await?;
+            Ok(Told::yes_or_no(readiness(&found), &found, found.outcome == Outcome::Ready))
+        }),
     }
 }
 
@@ -166,6 +183,27 @@ fn listed(found: &Dids) -> String {
     format!("{table}\n{} of {} DIDs, generation {}{more}", found.dids.len(), found.total, found.generation)
 }
 
+fn readiness(found: &Readiness) -> String {
+    let status = |status: Option<u16>| status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+    let row = |target: &admin::api::dids::readiness::TargetReadiness| {
+        let (number, impossible) = (status(target.status), status(target.impossible_status));
+        [target.peer.clone(), target.outcome.to_string(), number, impossible]
+    };
+    let rows: Vec<[String; 4]> = found.targets.iter().map(row).collect();
+    let mut lines = vec![format!("{}: {} ({} ms)", found.number, found.told, found.took_ms)];
+    if !rows.is_empty() {
+        lines.push(table(["TARGET", "OUTCOME", &found.number, &found.impossible], &rows));
+    }
+    lines.extend(live_calls(&found.live_calls).map(|calls| format!("calls now: {calls}")));
+    lines.join("\n")
+}
+
+/// How many where: `2 in prod, 1 in oss`; none without any.
+fn live_calls(live: &BTreeMap<String, u32>) -> Option<String> {
+    let words: Vec<String> = live.iter().map(|(environment, count)| format!("{count} in {environment}")).collect();
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
 fn service(did: &Did) -> String {
     match &did.state {
         Some(state) => format!("{} ({state})", did.service),
@@ -197,6 +235,13 @@ fn shown(did: &Did) -> String {
     }
     if did.kept_last_good {
         lines.push("  its row has turned bad: this is its last good value".to_owned());
+    }
+    if let Some(calls) = live_calls(&did.live_calls) {
+        lines.push(format!("  calls now      {calls}"));
+    }
+    if let Some(last) = &did.last_call {
+        let began = times::shown(last.began_at_ms);
+        lines.push(format!("  last call      {began}, {} (switchyard call {})", last.verdict(), last.call));
     }
     lines.push(format!("  version        {}", did.version));
     lines.join("\n")

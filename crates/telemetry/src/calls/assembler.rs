@@ -135,6 +135,9 @@ impl Assembler {
         if let Some(call) = journal.call_mut(number) {
             call.decision = Some((*begins.decision, Arc::clone(settings)));
         }
+        if let (proxy::dispatch::Direction::Inbound, Some(did)) = (begins.decision.direction, begins.decision.number) {
+            journal.belongs(number, did);
+        }
         self.keep(journal, settings, number, (&frame, false), (bytes, begins.now_us));
         Some(number)
     }
@@ -204,6 +207,7 @@ impl Assembler {
                 if let Some(call) = number.and_then(|number| journal.call_mut(number)) {
                     call.record.ringing_at_ms.get_or_insert(now_ms);
                 }
+                number.into_iter().for_each(|number| journal.note_change(number));
             }
             Entry::Final { key, status } => self.answered(journal, *key, *status, now_us),
             Entry::Ended { key, call_id, by, after_us, talked_us } => {
@@ -227,6 +231,7 @@ impl Assembler {
         record.setup_ms = Some((now_us / 1_000).saturating_sub(record.began_at_ms));
         if status < 300 {
             record.answered_at_ms = Some(now_us / 1_000);
+            journal.note_change(number);
         } else {
             self.close(journal, number, if status == 487 { "cancel" } else { "final" }, now_us);
         }
@@ -300,13 +305,20 @@ impl Assembler {
         record.messages += 1;
         let length = u64::try_from(frame.length).unwrap_or(u64::MAX);
         *(if is_sent { &mut record.bytes_out } else { &mut record.bytes_in }) += length;
+        let mut shown = None;
         if is_sent
             && record.caller_sent.is_none()
             && bytes.starts_with(b"INVITE ")
             && let Some(invite) = Invite::of(bytes, &mut self.index)
         {
+            if record.direction == "outbound" {
+                shown = settings.numbering.canonical_user(invite.caller.as_bytes()).ok();
+            }
             record.caller_sent = Some(invite.caller);
             record.called_sent = Some(invite.called);
+        }
+        if let Some(did) = shown {
+            journal.belongs(number, did);
         }
         let nowhere = Listener { transport: Transport::Udp, address: frame.remote };
         let local = settings.listener(frame.listener).copied().unwrap_or(nowhere);
@@ -381,7 +393,9 @@ fn attempt(
     failed: Option<FailoverReason>,
     at_ms: u64,
 ) {
-    let Some(call) = journal.by_key(key).and_then(|number| journal.call_mut(number)) else { return };
+    let Some(number) = journal.by_key(key) else { return };
+    journal.note_change(number);
+    let Some(call) = journal.call_mut(number) else { return };
     let record = &mut call.record;
     if let Some(reason) = failed {
         record.failovers += 1;
