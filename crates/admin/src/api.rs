@@ -3,6 +3,7 @@
 //! [`router`] asks for no socket: whatever serves it puts a [`Caller`] into each request's extensions first.
 
 pub mod audit;
+mod csv;
 pub mod calls;
 pub mod capture;
 pub mod dids;
@@ -90,7 +91,8 @@ impl Api {
     /// Who changes something, and why; a fault unless they may.
     fn by(&self, caller: &Caller, needed: Role, reason: String) -> Result<By, Problem> {
         caller.may(needed)?;
-        let by = By { who: caller.who.clone(), reason };
+        let (role, origin) = (caller.role.to_string(), caller.origin.clone());
+        let by = By { who: caller.who.clone(), reason, role, origin };
         Writes::check(&by)?;
         Ok(by)
     }

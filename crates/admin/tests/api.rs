@@ -320,7 +320,7 @@ async fn d6_what_is_held_back_is_looked_at_then_judged() {
     assert!(leased.generation.is_some());
     let accepted: Live = client.write(Method::POST, "guard/accept", Some(&second.version), &judgement).await.unwrap();
     assert_eq!(accepted.generation, Some(stage.watcher.status().generation.0));
-    let audit: Audit = client.find("audit", &AuditQuestion { limit: Some(3) }).await.unwrap();
+    let audit: Audit = client.find("audit", &AuditQuestion { limit: Some(3), ..AuditQuestion::default() }).await.unwrap();
     let actions: Vec<&str> = audit.changes.iter().map(|change| change.action.as_str()).collect();
     assert_eq!(actions, ["accept", "lease", "reject"]);
     assert_eq!(audit.changes[0].made.reason, "the range was sold");

@@ -40,6 +40,17 @@ pub struct By {
     pub who: String,
     /// The reason: 1 to 1,024 bytes.
     pub reason: String,
+    /// What they are here: a role. Empty where it is not known.
+    pub role: String,
+    /// From where they ask, and by what they were known; its first 255 bytes are recorded. Empty where it is not known.
+    pub origin: String,
+}
+
+impl By {
+    /// Somebody of whom no more is known.
+    pub fn new(who: impl Into<String>, reason: impl Into<String>) -> By {
+        By { who: who.into(), reason: reason.into(), role: String::new(), origin: String::new() }
+    }
 }
 
 /// What was written.

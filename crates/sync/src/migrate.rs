@@ -55,6 +55,9 @@ pub fn plan(url: &str, migration: &Migration) -> Result<Vec<Statement>, SyncFaul
     let own = || OwnTable::ALL.into_iter().filter(|own| has_change_log || *own != OwnTable::Changes);
     for own in own() {
         push(&mut statements, format!("our own table {}", own.name()), own.create(dialect));
+        if let Some(extend) = own.extend(dialect) {
+            push(&mut statements, format!("the later columns of {}", own.name()), extend);
+        }
     }
     match dialect {
         Dialect::MariaDb => {

@@ -110,7 +110,7 @@ fn held(api: &Api, headers: &HeaderMap) -> Result<Held, Problem> {
 
 /// A table that has to be let in must not wait for the record of it: without one the log has it.
 async fn record(api: &Api, action: &'static str, held: &Held, after: &str, by: &By) {
-    let By { who, reason } = by;
+    let By { who, reason, .. } = by;
     tracing::warn!(%who, %reason, difference = %held.difference, "guard: {action}");
     if let Err(fault) = api.writes.record(action, "directory", &format!("{after}: {}", held.difference), by).await {
         tracing::error!(%fault, %who, %reason, "guard: {action} could not be written to the audit");

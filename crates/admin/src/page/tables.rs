@@ -234,7 +234,7 @@ struct ChangeLine {
 }
 
 pub(super) async fn audit(looker: Looker) -> Response {
-    let question = AuditQuestion { limit: Some(ROWS) };
+    let question = AuditQuestion { limit: Some(ROWS), ..AuditQuestion::default() };
     let asked = audit::list(looker.state(), looker.extension(), Query(question)).await;
     let (changes, trouble) = match asked {
         Ok(found) => (found.0.changes, None),

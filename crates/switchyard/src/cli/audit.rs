@@ -29,7 +29,7 @@ enum Verb {
 pub(super) fn audit(options: Options, out: &mut impl Write, faults: &mut impl Write) -> ExitCode {
     let Verb::List { way, limit } = options.verb;
     ask(&way, out, faults, async |client| {
-        let audit: Audit = client.find("audit", &AuditQuestion { limit }).await?;
+        let audit: Audit = client.find("audit", &AuditQuestion { limit, ..AuditQuestion::default() }).await?;
         Ok(Told::new(listed(&audit), &audit))
     })
 }
@@ -38,7 +38,7 @@ fn listed(audit: &Audit) -> String {
     if audit.changes.is_empty() {
         return "nothing was changed yet".to_owned();
     }
-    let rows: Vec<[String; 7]> = audit
+    let rows: Vec<[String; 9]> = audit
         .changes
         .iter()
         .map(|change| {
@@ -46,6 +46,8 @@ fn listed(audit: &Audit) -> String {
             [
                 times::shown(made.made_at_ms),
                 made.made_by.clone(),
+                or_none(&change.role),
+                or_none(&change.origin),
                 change.action.clone(),
                 change.subject.clone(),
                 or_none(&change.before),
@@ -54,5 +56,5 @@ fn listed(audit: &Audit) -> String {
             ]
         })
         .collect();
-    table(["AT", "WHO", "ACTION", "SUBJECT", "BEFORE", "AFTER", "REASON"], &rows)
+    table(["AT", "WHO", "ROLE", "FROM", "ACTION", "SUBJECT", "BEFORE", "AFTER", "REASON"], &rows)
 }

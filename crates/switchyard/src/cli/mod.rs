@@ -13,6 +13,7 @@ mod drain;
 pub mod explain;
 mod import_asterisk;
 mod init;
+mod generated;
 mod keys;
 mod lease;
 pub mod lint;
@@ -129,6 +130,10 @@ enum Command {
     Log(log::Options),
     /// Send what passes on the wire to a capture server.
     Capture(capture::Options),
+    /// Print what a shell reads to complete our command lines.
+    Completions(generated::CompletionsOptions),
+    /// Write the man pages into a folder.
+    Man(generated::ManOptions),
     /// See it work: the proxy, a gateway and three PBXs on loopback, with calls between them.
     Demo(DemoOptions),
 }
@@ -218,6 +223,8 @@ pub fn answer(
         Command::Token(options) => token::token(options, out, faults),
         Command::Log(options) => log::log(options, out, faults),
         Command::Capture(options) => capture::capture(options, out, faults),
+        Command::Completions(options) => generated::completions(&options, out),
+        Command::Man(options) => generated::man(&options, out, faults),
         Command::Demo(options) => crate::demo::demo(crate::demo::Options { once: options.once }),
     }
 }

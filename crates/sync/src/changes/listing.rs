@@ -66,4 +66,8 @@ pub struct AuditNote {
     pub before: Option<String>,
     /// What was after.
     pub after: Option<String>,
+    /// What who made it was here: a role.
+    pub role: Option<String>,
+    /// From where they asked, and by what they were known.
+    pub origin: Option<String>,
 }

@@ -71,7 +71,7 @@ async fn a_lease_of_another_node_is_seen(engine: Engine) {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let ends_at_ms = u64::try_from(now.as_millis()).unwrap() + 60_000;
     let lease = directory::Lease { number: did, environment: directory::Environment::Oss, ends_at_ms };
-    let by = sync::changes::By { who: "Meera".to_owned(), reason: "two nodes".to_owned() };
+    let by = sync::changes::By::new("Meera", "two nodes");
     desk.lease(lease, None, &by).await.unwrap();
     bench
         .until(|directory| {

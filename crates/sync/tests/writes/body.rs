@@ -17,7 +17,8 @@ fn number(spelling: &str) -> Number {
 }
 
 fn by(who: &str) -> By {
-    By { who: who.to_owned(), reason: format!("it's {who}'s \"test\"; \\ DROP TABLE users --") }
+    let reason = format!("it's {who}'s \"test\"; \\ DROP TABLE users --");
+    By { role: "operator".to_owned(), origin: format!("token a1 of {who} from 192.0.2.7"), ..By::new(who, reason) }
 }
 
 fn in_ms(ahead_ms: u64) -> u64 {
@@ -70,7 +71,7 @@ pub(crate) async fn a_move_is_live_when_it_is_answered(writes: &Writes, other: &
     assert_eq!(fault, Some(WriteFault::NoSuchDid { number: unknown }));
     for (who, reason, what) in [(" ", "x", "who"), (&"x".repeat(256), "x", "who"), ("x", &"x".repeat(1_025), "reason")]
     {
-        let nobody = By { who: who.to_owned(), reason: reason.to_owned() };
+        let nobody = By::new(who, reason);
         let fault = writes.set_environment(did, Environment::Oss, None, &nobody).await.err().unwrap();
         assert!(matches!(fault, WriteFault::Invalid { what: found, .. } if found == what), "{fault}");
     }
@@ -80,6 +81,8 @@ pub(crate) async fn a_move_is_live_when_it_is_answered(writes: &Writes, other: &
     assert_eq!((note.made.by.as_str(), note.made.reason.as_str()), ("Meera", by("Meera").reason.as_str()));
     assert_eq!((note.action.as_str(), note.subject.as_str()), ("set_environment", "+918065978002"));
     assert_eq!((note.before.as_deref(), note.after.as_deref()), (Some("prod"), Some("staging")));
+    let origin = "token a1 of Meera from 192.0.2.7";
+    assert_eq!((note.role.as_deref(), note.origin.as_deref()), (Some("operator"), Some(origin)));
 }
 
 /// A row whose environment nobody knows is mended by a move: one that was good before, and one that never was. `write`
