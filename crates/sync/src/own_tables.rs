@@ -46,12 +46,20 @@ impl OwnTable {
         }
     }
 
-    /// The statement that gives a table of an earlier version the columns that have come since; `None` where there are
-    /// none, and for SQLite, which cannot be asked for a column that may be there: its audit goes on without.
+    /// The statement that gives a table of an earlier version the columns that have come since, whether it has them or
+    /// not; `None` where there are none, and for SQLite, whose language cannot say so: see [`OwnTable::missing`].
     pub(crate) fn extend(self, dialect: Dialect) -> Option<String> {
         let columns = ORIGIN.split(", ").map(|column| format!("ADD COLUMN IF NOT EXISTS {column}"));
         let is_extended = self == OwnTable::Audit && dialect != Dialect::Sqlite;
         is_extended.then(|| format!("ALTER TABLE {} {}", self.name(), columns.collect::<Vec<_>>().join(", ")))
+    }
+
+    /// The statements that give it the columns which have come since, of which it has those of `columns`.
+    pub(crate) fn missing(self, columns: &[String]) -> Vec<String> {
+        let later = if self == OwnTable::Audit { ORIGIN } else { "" };
+        let is_there = |definition: &str| columns.iter().any(|column| definition.split(' ').next() == Some(column));
+        let missing = later.split(", ").filter(|definition| !definition.is_empty() && !is_there(definition));
+        missing.map(|definition| format!("ALTER TABLE {} ADD COLUMN {definition}", self.name())).collect()
     }
 
     /// What the account that reads may do with it.

@@ -3,7 +3,7 @@
 use directory::{Environment, Lease, Subject, Tester};
 use sip::{Number, Numbering};
 
-use super::{AuditNote, By, LeaseNote, Made, PanicNote, TesterNote, WriteFault, new_id};
+use super::{AuditNote, AuditPlace, By, LeaseNote, Made, PanicNote, TesterNote, WriteFault, new_id};
 use crate::clock::now_ms;
 use crate::limits::WHO_BYTES_MAX;
 use crate::mapping::{TableNames, quoted};
@@ -215,8 +215,12 @@ impl<'e> Transaction<'e> {
         let has_origin = self.columns_of(OwnTable::Audit).await?.iter().any(|column| column == "made_from");
         let id = new_id()?;
         let (role, origin) = (some(&by.role), some(shortened(&by.origin)));
-        let mut columns =
-            vec![("action", Some(action)), ("subject", Some(subject)), ("value_before", before), ("value_after", after)];
+        let mut columns = vec![
+            ("action", Some(action)),
+            ("subject", Some(subject)),
+            ("value_before", before),
+            ("value_after", after),
+        ];
         if has_origin {
             columns.extend([("made_as", role), ("made_from", origin)]);
         }
@@ -260,13 +264,21 @@ impl<'e> Transaction<'e> {
         }))
     }
 
-    pub(super) async fn audit_notes(&mut self, limit: u32) -> Result<Vec<AuditNote>, WriteFault> {
+    pub(super) async fn audit_notes(
+        &mut self,
+        place: Option<&AuditPlace>,
+        limit: u32,
+    ) -> Result<Vec<AuditNote>, WriteFault> {
         let has_origin = self.columns_of(OwnTable::Audit).await?.iter().any(|column| column == "made_from");
         let name = OwnTable::Audit.name();
         let origin = if has_origin { "made_as, made_from" } else { "NULL, NULL" };
+        let before = place.map_or(String::new(), |AuditPlace { at_ms, id }| {
+            let id = self.engine.dialect().literal(id.as_bytes());
+            format!("WHERE made_at_ms < {at_ms} OR (made_at_ms = {at_ms} AND id > {id})")
+        });
         let statement = format!(
             "SELECT id, made_by, made_at_ms, reason, action, subject, value_before, value_after, {origin} FROM {name} \
-             ORDER BY made_at_ms DESC, id LIMIT {limit}"
+             {before} ORDER BY made_at_ms DESC, id LIMIT {limit}"
         );
         let rows = self.texts(name, statement).await?;
         Ok(rows
