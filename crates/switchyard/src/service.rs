@@ -5,6 +5,7 @@ mod admin_listener;
 mod drain;
 mod in_force;
 mod instruments;
+mod limits;
 mod readings;
 mod records;
 
@@ -366,7 +367,7 @@ fn api_of(
 ) -> Api {
     let (of_status, of_explain, watcher) = (Arc::clone(told), Arc::clone(told), access.watcher.clone());
     let (peers, deciding) = (peers.clone(), peers.clone());
-    let drain = drain::Drain::new(Arc::clone(told), commands.clone());
+    let (drain, of_limits) = (drain::Drain::new(Arc::clone(told), commands.clone()), Arc::clone(told));
     Api {
         watcher: access.watcher.clone(),
         writes: Arc::clone(&access.writes),
@@ -376,6 +377,7 @@ fn api_of(
         explain: Box::new(move |directory, question| {
             explain::over_api(&of_explain.settings.load(), directory, question)
         }),
+        limits: Box::new(move |directory| limits::read(&of_limits, directory)),
         set_peer: Box::new(move |order| {
             let peers = deciding.clone();
             Box::pin(async move { peers.obey(order).await })

@@ -68,3 +68,41 @@ fn shell(word: &str) -> Result<Shell, String> {
         _ => Err("expected bash, zsh or fish".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Those that answer no question: they run, ask at a terminal, or write a script for another program.
+    const WITHOUT_JSON: [&str; 9] = [
+        "switchyard run",
+        "switchyard check",
+        "switchyard init",
+        "switchyard demo",
+        "switchyard completions",
+        "switchyard man",
+        "switchyard db plan",
+        "switchyard db migrate",
+        "switchyard did export",
+    ];
+
+    fn leaves(command: &Command, name: &str, found: &mut Vec<(String, bool)>) {
+        let below: Vec<&Command> = command.get_subcommands().filter(|below| below.get_name() != "help").collect();
+        if below.is_empty() {
+            found.push((name.to_owned(), command.get_arguments().any(|argument| argument.get_id() == "output")));
+        }
+        for below in below {
+            leaves(below, &format!("{name} {}", below.get_name()), found);
+        }
+    }
+
+    #[test]
+    fn every_verb_prints_json_for_scripts() {
+        let mut found = Vec::new();
+        leaves(&Arguments::command(), NAME, &mut found);
+        assert!(found.len() > 40, "{found:?}");
+        for (name, has_output) in found {
+            assert!(has_output || WITHOUT_JSON.contains(&name.as_str()), "{name} has no --output json");
+        }
+    }
+}

@@ -7,13 +7,15 @@ mod capture;
 mod check;
 mod db;
 mod did;
+mod did_table;
 mod directory;
 mod doctor;
 mod drain;
 pub mod explain;
+mod generated;
+mod health;
 mod import_asterisk;
 mod init;
-mod generated;
 mod keys;
 mod lease;
 pub mod lint;
@@ -95,6 +97,12 @@ enum Command {
     Keys(keys::KeysCommand),
     /// Show what the running proxy has counted.
     Status(StatusOptions),
+    /// Say whether calls are served as they should be.
+    #[command(after_help = ask::EXIT_CODES)]
+    Health(health::HealthOptions),
+    /// List the limits on calls, with what is used of them.
+    #[command(after_help = ask::EXIT_CODES)]
+    Limits(health::LimitsOptions),
     /// Give the proxy tables and triggers of its own in the database.
     #[command(subcommand)]
     Db(db::Command),
@@ -208,6 +216,8 @@ pub fn answer(
         Command::CallerId(CallerIdCommand::Lint(options)) => lint::lint(&options, out, faults),
         Command::Keys(command) => keys::answer(&command, out, faults),
         Command::Status(options) => crate::status::status(&options.config.config, options.output == Output::Json),
+        Command::Health(options) => health::health(&options, out, faults),
+        Command::Limits(options) => health::limits(&options, out, faults),
         Command::Db(command) => db::db(&command, out, faults),
         Command::Did(options) => did::did(options, out, faults),
         Command::Lease(options) => lease::lease(options, out, faults),
