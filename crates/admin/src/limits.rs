@@ -28,6 +28,14 @@ pub const REQUESTS_AT_ONCE: u32 = 500;
 pub const FAILED_LOGINS_MAX: u32 = 10;
 /// Clients whose requests and failed logins are remembered.
 pub const CLIENTS_MAX: usize = 4_096;
+/// Bytes of a table of DIDs that is taken.
+pub const SHEET_BYTES_MAX: usize = 4_194_304;
+/// Rows of a table of DIDs that is taken.
+pub const SHEET_ROWS_MAX: usize = 10_000;
+/// DIDs that one table moves.
+pub const SHEET_MOVES_MAX: usize = 1_000;
+/// DIDs and organisations whose calls are listed beside their limit.
+pub const LIMITS_LISTED_MAX: usize = 200;
 /// Bytes of an assertion of Cloudflare Access.
 pub const ASSERTION_BYTES_MAX: usize = 8_192;
 /// Bytes of a team's keys.

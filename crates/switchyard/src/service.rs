@@ -6,6 +6,7 @@ mod api;
 mod drain;
 mod in_force;
 mod instruments;
+mod limits;
 mod readings;
 mod records;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sync::changes::Written;
 
@@ -13,7 +14,7 @@ use super::dids::calls::still_up;
 pub(crate) const ENDED_OR_REPLACED: &str = "committed, and ended or replaced by someone else since";
 
 /// What was written, and since when it counts.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Live {
     /// The id of the lease, the override or the panic; of a DID's row for a move.
     pub id: String,

@@ -49,6 +49,7 @@ impl Form {
             leased: self.leased.is_some().then_some(true),
             after: self.after.clone(),
             limit: Some(ROWS),
+            format: None,
         }
     }
 

@@ -5,6 +5,7 @@
 mod instruments;
 
 use admin::api::dids::readiness::{Asked, Replies, Reply};
+use admin::api::limits::{LimitInUse, LimitKind};
 use admin::api::peers::AdminOrder;
 use admin::{Api, Caller, Client, DirectoryStatus, Kind, PeerStatus, Problem, Role, SOCKET_NAME, Status, Tokens};
 use directory::{Environment, Policy};
@@ -52,6 +53,13 @@ pub(crate) fn status() -> Status {
         peers: vec![],
         counters: vec![],
     }
+}
+
+/// A trunk has used some of its channels.
+fn limits(_directory: &directory::Directory) -> Vec<LimitInUse> {
+    let kind = LimitKind::TrunkChannels;
+    let subject = Some("tata".to_owned());
+    vec![LimitInUse { kind, subject, organisation: None, used: Some(3), allowed: Some(30) }]
 }
 
 /// One peer is known, and takes any decision.
@@ -129,6 +137,7 @@ impl Stage {
                 "nonsense" => Err("expected a number".to_owned()),
                 called => Ok(serde_json::json!({ "called": called, "generation": directory.generation().0 })),
             }),
+            limits: Box::new(limits),
             set_peer: Box::new(|order| Box::pin(std::future::ready(set_peer(&order)))),
             live_calls: Box::new(live_calls),
             ask_targets: Box::new(|asked| Box::pin(std::future::ready(Ok(replies(asked))))),

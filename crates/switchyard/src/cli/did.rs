@@ -1,6 +1,7 @@
 //! `switchyard did`: DIDs, and where their calls land.
 
 use super::ask::{EXIT_CODES, EndOption, READY_CODES, Told, Way, ask, segment, table};
+use super::did_table;
 use admin::api::Live;
 use admin::api::dids::readiness::{Outcome, Readiness};
 use admin::api::dids::{Did, Dids, DidsQuestion, EnvironmentChange};
@@ -10,6 +11,7 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Args)]
@@ -44,12 +46,53 @@ enum Verb {
         /// prod, staging or oss.
         environment: String,
     },
+    /// Print DIDs as a table for spreadsheets: all that fit, whatever their number.
+    #[command(after_help = EXIT_CODES)]
+    Export(Export),
+    /// Move the DIDs whose row_environment was changed in a table that was exported.
+    #[command(after_help = EXIT_CODES)]
+    Import(Import),
 }
 
 #[derive(Args)]
 struct List {
     #[command(flatten)]
     way: Way,
+    #[command(flatten)]
+    wanted: Wanted,
+    /// Those behind this number.
+    #[arg(long, value_name = "NUMBER")]
+    after: Option<String>,
+    /// How many, at most 1000.
+    #[arg(long)]
+    limit: Option<u32>,
+}
+
+#[derive(Args)]
+pub(super) struct Export {
+    #[command(flatten)]
+    pub(super) way: Way,
+    #[command(flatten)]
+    pub(super) wanted: Wanted,
+}
+
+#[derive(Args)]
+pub(super) struct Import {
+    #[command(flatten)]
+    pub(super) way: Way,
+    /// The table, or - for standard input.
+    pub(super) file: PathBuf,
+    /// Change nothing, and say what would be changed.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Why: it is recorded with every DID.
+    #[arg(long, required_unless_present = "dry_run")]
+    pub(super) reason: Option<String>,
+}
+
+/// Which DIDs.
+#[derive(Args)]
+pub(super) struct Wanted {
     /// A number in any spelling, some of its digits, or a part of an organisation's name.
     search: Option<String>,
     /// Those whose calls land here: prod, staging or oss.
@@ -64,12 +107,6 @@ struct List {
     /// Those that have a lease.
     #[arg(long)]
     leased: bool,
-    /// Those behind this number.
-    #[arg(long, value_name = "NUMBER")]
-    after: Option<String>,
-    /// How many, at most 1000.
-    #[arg(long)]
-    limit: Option<u32>,
 }
 
 #[derive(Args)]
@@ -93,16 +130,7 @@ struct Set {
 pub(super) fn did(options: Options, out: &mut impl Write, faults: &mut impl Write) -> ExitCode {
     match options.verb {
         Verb::List(list) => ask(&list.way, out, faults, async |client| {
-            let List { search, environment, organisation, service, leased, after, limit, .. } = &list;
-            let question = DidsQuestion {
-                search: search.clone(),
-                environment: environment.clone(),
-                organisation: organisation.clone(),
-                service: service.clone(),
-                leased: leased.then_some(true),
-                after: after.clone(),
-                limit: *limit,
-            };
+            let question = DidsQuestion { after: list.after.clone(), limit: list.limit, ..list.wanted.question() };
             let found: Dids = client.find("dids", &question).await?;
             Ok(Told::new(listed(&found), &found))
         }),
@@ -116,6 +144,22 @@ pub(super) fn did(options: Options, out: &mut impl Write, faults: &mut impl Writ
             let found: Readiness = client.write(Method::POST, &resource, None, &()).await?;
             Ok(Told::yes_or_no(readiness(&found), &found, found.outcome == Outcome::Ready))
         }),
+        Verb::Export(wanted) => did_table::export(&wanted, out, faults),
+        Verb::Import(table) => did_table::import(&table, out, faults),
+    }
+}
+
+impl Wanted {
+    pub(super) fn question(&self) -> DidsQuestion {
+        let Wanted { search, environment, organisation, service, leased } = self;
+        DidsQuestion {
+            search: search.clone(),
+            environment: environment.clone(),
+            organisation: organisation.clone(),
+            service: service.clone(),
+            leased: leased.then_some(true),
+            ..DidsQuestion::default()
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the API shows and changes of the running service.
 
-use super::{DirectoryAccess, Told, drain, instruments};
+use super::{DirectoryAccess, Told, drain, instruments, limits};
 use crate::call_journal::LiveCalls;
 use crate::cli::explain;
 use crate::probe::Peers;
@@ -23,6 +23,7 @@ pub(super) fn of(
     let (of_status, of_explain, watcher) = (Arc::clone(told), Arc::clone(told), access.watcher.clone());
     let (peers, deciding, asking) = (peers.clone(), peers.clone(), peers.clone());
     let (drain, live) = (drain::Drain::new(Arc::clone(told), commands.clone()), live.clone());
+    let of_limits = Arc::clone(told);
     Api {
         watcher: access.watcher.clone(),
         writes: Arc::clone(&access.writes),
@@ -32,6 +33,7 @@ pub(super) fn of(
         explain: Box::new(move |directory, question| {
             explain::over_api(&of_explain.settings.load(), directory, question)
         }),
+        limits: Box::new(move |directory| limits::read(&of_limits, directory)),
         set_peer: Box::new(move |order| {
             let peers = deciding.clone();
             Box::pin(async move { peers.obey(order).await })

@@ -11,6 +11,7 @@
 #[allow(dead_code, reason = "shared with the tests of sync, which use all of it")]
 mod bench;
 mod crowd;
+mod openapi;
 mod page;
 #[path = "../../../sync/tests/engines/server.rs"]
 #[allow(dead_code, reason = "shared with the tests of sync, which use all of it")]

@@ -3,6 +3,7 @@
 use super::record::{CallRecord, Word};
 use crate::limits::{CALL_BYTES, CALL_MESSAGES};
 use proxy::{CallKey, Decision, Listener, Settings};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sip::Number;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -80,7 +81,7 @@ pub struct KeptMessage {
 }
 
 /// One rule of a past decision, and what it found.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct ToldRule {
     /// Its name.
     pub rule: Word,

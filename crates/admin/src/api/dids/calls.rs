@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sip::Number;
 use telemetry::calls::{CallNumber, KeptCall};
@@ -12,7 +13,7 @@ use super::{Api, Did};
 pub type LiveCalls = dyn Fn(Number) -> BTreeMap<String, u32> + Send + Sync;
 
 /// The last call of a DID that the journal holds: one to it, or one that showed it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct LastCall {
     /// Its number in the journal.
     pub call: u64,

@@ -11,6 +11,7 @@ use std::time::Instant;
 use axum::extract::State;
 use axum::{Extension, Json};
 use directory::Environment;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sip::Number;
 
@@ -22,7 +23,7 @@ use crate::access::{Caller, Role};
 use crate::problem::Problem;
 
 /// Which environment is asked.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ReadinessQuestion {
     /// `prod`, `staging` or `oss`.
@@ -30,7 +31,7 @@ pub struct ReadinessQuestion {
 }
 
 /// Whether an environment would take a number's calls.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Readiness {
     /// The number, E.164 with `+`.
     pub number: String,
@@ -52,7 +53,7 @@ pub struct Readiness {
 }
 
 /// What one target answered.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct TargetReadiness {
     /// The target, as the configuration writes it.
     pub peer: String,
@@ -67,8 +68,9 @@ pub struct TargetReadiness {
 }
 
 /// What the two answers mean.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "ReadinessOutcome")]
 pub enum Outcome {
     /// It answers 2xx for the number and not for the impossible one: it knows the number.
     Ready,
