@@ -1,12 +1,14 @@
 //! The journal of calls in progress: what a new process is told of the calls that outlived the old one.
 //!
-//! A file of lines in the state folder, each with its checksum: a call began, was answered, ended. The worker hands its
-//! entries over and never waits; a thread of its own writes them. When most lines are of calls that have ended, the file is
-//! written anew. A line that is torn or damaged is left out, and costs one call's count at most. Nothing is synced to the
-//! platter: what the kernel has taken outlives the process, and a machine that lost its power has lost the calls too.
+//! A file of lines in the state folder, each with its checksum: a call began, was answered, is known by this record, ended.
+//! The worker and the thread of the records hand their entries over and never wait; a thread of its own writes them. When
+//! most lines are of calls that have ended, the file is written anew. A line that is torn or damaged is left out, and costs
+//! one call's count or one record's details at most. Nothing is synced to the platter: what the kernel has taken outlives
+//! the process, and a machine that lost its power has lost the calls too.
 
 mod entry;
 mod live;
+mod record;
 
 pub use entry::{Began, CallTimes, Entry, Line};
 pub use live::LiveCalls;
@@ -19,10 +21,11 @@ use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
-use telemetry::{Counters, Fact};
+use telemetry::{Counters, Fact, Paced};
 
 /// The file's name in the state folder.
 const FILE: &str = "calls.journal";
@@ -32,6 +35,9 @@ pub const ENTRIES_WAITING: usize = 16_384;
 pub const FILE_BYTES: u64 = 268_435_456;
 /// Lines of ended calls that may stand in the file beside as many as there are calls in progress.
 pub const SPENT_LINES: usize = 20_000;
+/// How often entries are looked for while they come: what is younger than that is lost with kill -9, and a worker that has
+/// calls wakes nobody.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// How long the end of the process waits for the last lines.
 const CLOSES_WITHIN: Duration = Duration::from_secs(2);
 
@@ -39,6 +45,7 @@ const CLOSES_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct Pen {
     entries: SyncSender<Entry>,
+    waiting: Arc<AtomicUsize>,
     counters: Arc<Counters>,
 }
 
@@ -47,6 +54,7 @@ pub struct Pen {
 pub struct CallJournal {
     thread: JoinHandle<()>,
     live: LiveCalls,
+    waiting: Arc<AtomicUsize>,
 }
 
 /// What a journal said at the start.
@@ -61,7 +69,9 @@ pub struct Found {
 impl Pen {
     /// Hands one entry over; with no room it is lost, and counted.
     pub fn write(&self, entry: Entry) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.entries.try_send(entry) {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
             self.counters.note(Fact::JournalLost);
         }
     }
@@ -80,17 +90,25 @@ impl CallJournal {
             tracing::warn!(path = %path.display(), lines = found.damaged, "damaged lines of the journal of calls are left out");
         }
         let (entries, arriving) = sync_channel(ENTRIES_WAITING);
+        let waiting = Arc::new(AtomicUsize::new(0));
         let live = LiveCalls::of_lines(found.calls.values());
-        let shown = live.clone();
-        let writer = Writer { path, file: None, live: found.calls.clone(), shown, lines: 0, is_failing: false };
+        let (shown, taken) = (live.clone(), Arc::clone(&waiting));
+        let writer =
+            Writer { path, file: None, live: found.calls.clone(), shown, waiting: taken, lines: 0, is_failing: false };
         let thread =
             std::thread::Builder::new().name("call-journal".to_owned()).spawn(move || writer.run(&arriving))?;
-        Ok((CallJournal { thread, live }, Pen { entries, counters: Arc::clone(counters) }, found))
+        let pen = Pen { entries, waiting: Arc::clone(&waiting), counters: Arc::clone(counters) };
+        Ok((CallJournal { thread, live, waiting }, pen, found))
     }
 
     /// The calls in progress by number.
     pub fn live(&self) -> &LiveCalls {
         &self.live
+    }
+
+    /// How many entries wait for the disk.
+    pub fn waiting(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.waiting)
     }
 
     /// Waits until the last entry is written, for a while. All pens must be gone.
@@ -140,6 +158,8 @@ struct Writer {
     live: HashMap<CallKey, Line>,
     /// What others are shown of them.
     shown: LiveCalls,
+    /// Entries that wait.
+    waiting: Arc<AtomicUsize>,
     /// Lines in the file.
     lines: usize,
     /// The last write failed, and that has been told.
@@ -150,7 +170,8 @@ impl Writer {
     fn run(mut self, arriving: &Receiver<Entry>) {
         let anew = self.write_anew();
         self.tell(&anew);
-        while let Ok(first) = arriving.recv() {
+        let mut paced = Paced::new(arriving, LOOK_EVERY);
+        while let Some(first) = paced.next() {
             let mut written = self.take(first);
             while let Ok(next) = arriving.try_recv() {
                 written = written.and(self.take(next));
@@ -166,6 +187,11 @@ impl Writer {
 
     /// Books an entry, and appends its line.
     fn take(&mut self, entry: Entry) -> io::Result<()> {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        if matches!(&entry, Entry::Known(key, _) if !self.live.contains_key(key)) {
+            // It was over before its record was told.
+            return Ok(());
+        }
         let at_ms = unix_ms();
         let (line, key) = (entry.line(at_ms), entry.key());
         let before = self.live.get(&key).and_then(live::Place::of);

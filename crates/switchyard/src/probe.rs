@@ -58,7 +58,20 @@ pub struct Parts {
 pub struct Peers {
     orders: mpsc::Sender<Order>,
     known: Arc<ArcSwap<Vec<PeerStatus>>>,
+    measured: Arc<ArcSwap<Vec<Measured>>>,
     tunnels_down: Arc<AtomicU64>,
+}
+
+/// What measuring found of one peer, where it found anything.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Measured {
+    pub(crate) party: Box<str>,
+    /// As the configuration writes it.
+    pub(crate) peer: String,
+    /// Whether it is there.
+    pub(crate) is_up: Option<bool>,
+    /// How long the last probe took to its answer; none while it does not answer.
+    pub(crate) round_trip: Option<Duration>,
 }
 
 /// Why nothing was decided.
@@ -89,6 +102,7 @@ struct Prober {
     parts: Parts,
     orders: mpsc::Receiver<Order>,
     known: Arc<ArcSwap<Vec<PeerStatus>>>,
+    measured: Arc<ArcSwap<Vec<Measured>>>,
     settings: Arc<Settings>,
     rounds: Rounds,
     questions: Questions,
@@ -107,7 +121,7 @@ struct Prober {
 /// Begins to measure. Decisions are read from and kept in `state_dir`. The future ends with the worker.
 pub fn start(parts: Parts, state_dir: &Path) -> (Peers, impl Future<Output = ()> + use<>) {
     let (orders, ordered) = mpsc::channel(ORDERS);
-    let known = Arc::new(ArcSwap::default());
+    let (known, measured) = (Arc::new(ArcSwap::default()), Arc::new(ArcSwap::default()));
     let (tunnels, tunnels_down, clock) = (Arc::default(), Arc::<AtomicU64>::default(), parts.clock);
     let interfaces = Arc::new(ArcSwap::from_pointee(interfaces_of(&parts.probe)));
     let prober = Prober {
@@ -117,6 +131,7 @@ pub fn start(parts: Parts, state_dir: &Path) -> (Peers, impl Future<Output = ()>
         parts,
         orders: ordered,
         known: Arc::clone(&known),
+        measured: Arc::clone(&measured),
         admins: Admins::read(state_dir),
         told: States::default(),
         decided: Vec::new(),
@@ -132,13 +147,18 @@ pub fn start(parts: Parts, state_dir: &Path) -> (Peers, impl Future<Output = ()>
             () = looking => {}
         }
     };
-    (Peers { orders, known, tunnels_down }, running)
+    (Peers { orders, known, measured, tunnels_down }, running)
 }
 
 impl Peers {
     /// Every peer with its state, trunks first.
     pub fn list(&self) -> Vec<PeerStatus> {
         self.known.load().to_vec()
+    }
+
+    /// What measuring found of each peer that has an address.
+    pub(crate) fn measured(&self) -> Arc<Vec<Measured>> {
+        self.measured.load_full()
     }
 
     /// Peers whose tunnel is down.
@@ -351,6 +371,7 @@ impl Prober {
         let placed = self.rounds.watched().iter().map(|watched| status(watched, now, verdict(&watched.name)));
         let peers = placed.chain(self.without_address().map(|named| self.unplaced(&named))).collect();
         self.known.store(Arc::new(peers));
+        self.measured.store(Arc::new(self.rounds.watched().iter().map(Measured::of).collect()));
         let states = self.rounds.states();
         if states != self.told {
             self.told = states.clone();
@@ -364,6 +385,18 @@ impl Prober {
             drop(answer.send(Ok(self.known.load().iter().filter(is_it).cloned().collect())));
         }
         true
+    }
+}
+
+impl Measured {
+    fn of(watched: &Watched) -> Measured {
+        let is_up = match watched.health() {
+            Health::Up | Health::Degraded => Some(true),
+            Health::Down => Some(false),
+            Health::Unknown => None,
+        };
+        let (party, peer) = (watched.party.clone(), watched.place());
+        Measured { party, peer, is_up, round_trip: watched.round_trip }
     }
 }
 

@@ -139,7 +139,7 @@ impl Service {
         let access = DirectoryAccess { watcher: watcher.clone(), writes: Arc::new(Writes::new(&database, watcher)?) };
         let captures = Captures::start(capture).map_err(StartFault::Worker)?;
         let told = Arc::new(Told::new(&settings, database, exporter.counters(), captures));
-        let (journal, calls) =
+        let (journal, mut calls) =
             InProgress::open(&state_dir, &told.counters, &told.counts, &settings).map_err(StartFault::Worker)?;
         let interfaces = Arc::new(ArcSwap::from_pointee(Interfaces::resolve(&settings.interfaces)));
         let streams = start_streams(tcp, &told, &interfaces).map_err(StartFault::Worker)?;
@@ -154,7 +154,7 @@ impl Service {
             names: Arc::clone(names.published()),
         };
         let (peers, probing) = probe::start(probing, &state_dir);
-        let (tap, recorder) = records::start(records, &told).map_err(StartFault::Worker)?;
+        let (tap, recorder) = records::start(records, &told, &mut calls).map_err(StartFault::Worker)?;
         let parts = Parts {
             keys: Arc::clone(&keys),
             directory: access.watcher.published().clone(),
@@ -167,7 +167,7 @@ impl Service {
             watch,
             heard: Some(hears),
             wire: Some(told.captures.tap.clone()),
-            tap: Some(tap),
+            tap,
             settings,
         };
         let ended = spawn_worker(parts, orders).map_err(StartFault::Worker)?;
@@ -175,12 +175,12 @@ impl Service {
         let shown = Arc::new(api::of(&told, &access, &peers, &commands, &state_dir, calls));
         let answer = admin::serve(socket, Arc::clone(&shown), std::future::pending());
         let admin = people.map(|people| people.start(shown)).transpose()?;
-        let observed = (recorder.calls(), &names);
+        let observed = (recorder.calls(), &names, readings::Queues::new(&commands, &journal));
         let observed = Arc::new(readings::Observed::new(&told, &access.watcher, &exporter, &peers, observed));
         let mut tasks = vec![
             tokio::spawn(until_closed("the status socket", answer)),
             tokio::spawn(follow_interfaces(Arc::clone(&told), interfaces)),
-            tokio::spawn(keep_up(exporter)),
+            tokio::spawn(keep_up(exporter, access.watcher.clone())),
             tokio::spawn(probing),
             tokio::spawn(Arc::clone(&names).follow()),
         ];
@@ -444,10 +444,11 @@ async fn until_closed(what: &str, serving: impl Future<Output = io::Result<()>>)
 }
 
 /// Empties the histograms' buffers, also when nobody scrapes.
-async fn keep_up(exporter: Arc<Exporter>) {
+async fn keep_up(exporter: Arc<Exporter>, watcher: Watcher) {
     let mut every = tokio::time::interval(KEEP_UP_EVERY);
     loop {
         every.tick().await;
+        readings::note_applied(&watcher, &exporter);
         exporter.upkeep();
     }
 }

@@ -14,6 +14,8 @@ pub const GAPS_MAX: usize = 256;
 pub const OWN_MOVES_MAX: usize = 100_000;
 /// Generations whose time, cause and difference are kept.
 pub const GENERATIONS_KEPT: usize = 50;
+/// Times that generations took and nobody has asked for.
+pub const APPLY_TIMES_WAITING: usize = 4_096;
 /// The longest name of who writes, in bytes.
 pub const WHO_BYTES_MAX: usize = 255;
 /// The longest reason, in bytes.

@@ -17,12 +17,12 @@ use crate::status::Status;
 /// The counters that an operator asks for first.
 const COUNTED: [&str; 7] = [
     "switchyard_calls_total",
-    "switchyard_call_setups_total",
+    "switchyard_setups_total",
     "switchyard_refused_total",
     "switchyard_dropped_total",
     "switchyard_failovers_total",
     "switchyard_warnings_total",
-    "switchyard_limits_total",
+    "switchyard_limits_reached_total",
 ];
 /// Changed DIDs that are listed of what is held back.
 const HELD_LISTED: usize = 20;
@@ -116,5 +116,16 @@ pub(super) fn told(span: Duration) -> String {
         60..3_600 => format!("{} min", seconds / 60),
         3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
         _ => format!("{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_overview_shows_first_is_counted() {
+        let is_counted = |name: &&str| telemetry::catalogue::FAMILIES.iter().any(|family| family.name == *name);
+        assert!(COUNTED.iter().all(is_counted));
     }
 }

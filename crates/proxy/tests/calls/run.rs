@@ -416,6 +416,9 @@ fn told_event(scene: &Scene, event: &Event) -> String {
         Event::Ended { by, after_us, talked_us, .. } => {
             format!("ended by {} after {} ms, talked {} ms", by.name(), after_us / 1_000, talked_us / 1_000)
         }
+        Event::EndedUnseen { direction, parties: [from, to], by, .. } => {
+            format!("ended_unseen {direction} from {} to {} by {}", party(*from), party(*to), by.name())
+        }
         Event::Ringing { status, after_us, .. } => format!("ringing {status} after {} ms", after_us / 1_000),
         Event::StrayMedia { from, address, .. } => format!("stray_media {} {address}", party(*from)),
         Event::InDialog(from, method) => format!("in_dialog {} {}", party(*from), method.as_str()),

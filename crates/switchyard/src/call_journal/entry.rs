@@ -6,6 +6,7 @@ use proxy::{Call, CallKey, Event, Settings};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use telemetry::calls::CallRecord;
 
 /// What happened to a call.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -14,6 +15,8 @@ pub enum Entry {
     Began(CallKey, Box<Began>),
     /// Its 2xx was passed on; by this party.
     Answered(CallKey, Box<str>),
+    /// What its record says now that it is up. The thread of the records tells it, a moment after the worker's entry.
+    Known(CallKey, Box<CallRecord>),
     /// It is over.
     Ended(CallKey),
 }
@@ -61,6 +64,8 @@ pub struct Line {
     pub began: Began,
     /// What came later.
     pub times: CallTimes,
+    /// Its record, once it is up.
+    pub known: Option<Box<CallRecord>>,
 }
 
 /// The JSON of a line.
@@ -77,6 +82,7 @@ struct Written {
 enum What {
     Began(Box<Began>),
     Answered { by: Box<str> },
+    Known { record: Box<CallRecord> },
     Ended,
 }
 
@@ -110,6 +116,7 @@ impl Entry {
         let (key, what) = match self {
             Entry::Began(key, began) => (key, What::Began(began.clone())),
             Entry::Answered(key, by) => (key, What::Answered { by: by.clone() }),
+            Entry::Known(key, record) => (key, What::Known { record: record.clone() }),
             Entry::Ended(key) => (key, What::Ended),
         };
         let written = Written { key: key.to_string(), at_ms, what };
@@ -130,6 +137,7 @@ impl Entry {
         let entry = match what {
             What::Began(began) => Entry::Began(key, began),
             What::Answered { by } => Entry::Answered(key, by),
+            What::Known { record } => Entry::Known(key, record),
             What::Ended => Entry::Ended(key),
         };
         Some((entry, at_ms))
@@ -140,12 +148,17 @@ impl Entry {
         match self {
             Entry::Began(key, began) => {
                 let times = CallTimes { began_ms: at_ms, answered_ms: None, toward: None };
-                calls.entry(key).or_insert(Line { began: *began, times });
+                calls.entry(key).or_insert(Line { began: *began, times, known: None });
             }
             Entry::Answered(key, by) => {
                 if let Some(line) = calls.get_mut(&key).filter(|line| line.times.answered_ms.is_none()) {
                     line.times.answered_ms = Some(at_ms);
                     line.times.toward = Some(by);
+                }
+            }
+            Entry::Known(key, record) => {
+                if let Some(line) = calls.get_mut(&key) {
+                    line.known = Some(record);
                 }
             }
             Entry::Ended(key) => {
@@ -186,7 +199,8 @@ impl Line {
             let by = self.times.toward.clone().unwrap_or_else(|| self.began.toward.clone());
             Entry::Answered(key, by).line(at_ms)
         });
-        std::iter::once(began).chain(answered)
+        let known = self.known.clone().map(|record| Entry::Known(key, record).line(self.times.began_ms));
+        std::iter::once(began).chain(answered).chain(known)
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use telemetry::calls::CallRecord;
 
 fn began(call_id: &str) -> Began {
     Began {
@@ -57,6 +58,56 @@ fn calls_that_are_up_come_back_and_ended_ones_do_not() {
     assert_eq!(session(folder.path(), []).calls, third.calls, "a file written anew says the same");
 }
 
+fn known(call_id: &str) -> Box<CallRecord> {
+    Box::new(CallRecord {
+        id: "1-5".to_owned(),
+        call_id: call_id.to_owned(),
+        caller_sent: Some("+447700900123".to_owned()),
+        outcome: "answered".into(),
+        ..CallRecord::default()
+    })
+}
+
+/// What the records tell of a call that is up comes back with it; of one that is over already, nothing is written.
+#[test]
+fn a_call_that_is_up_comes_back_with_its_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let answered = [entry(1), Entry::Answered(CallKey(1), "prod".into()), entry(2), Entry::Ended(CallKey(2))];
+    let told =
+        [Entry::Known(CallKey(1), known("call-1@example.net")), Entry::Known(CallKey(2), known("gone@example.net"))];
+    session(folder.path(), answered.into_iter().chain(told));
+    assert!(!fs::read_to_string(folder.path().join(FILE)).unwrap().contains("gone@example.net"));
+    for _ in 0..2 {
+        let found = session(folder.path(), []);
+        assert_eq!((found.damaged, found.calls.len()), (0, 1));
+        assert_eq!(found.calls[&CallKey(1)].known, Some(known("call-1@example.net")));
+        let configuration = crate::config::read("test.toml", "", &|_| None).unwrap();
+        let [record] = <[_; 1]>::try_from(found.records(&configuration.core)).unwrap();
+        assert_eq!(record.record, CallRecord { restarted: true, ..*known("call-1@example.net") });
+    }
+}
+
+/// Without what the records told, the journal's own words make a record.
+#[test]
+fn a_call_without_its_record_comes_back_with_what_the_journal_says() {
+    let configuration = crate::config::read("test.toml", "", &|_| None).unwrap();
+    let mut found = Found::default();
+    entry(1).book(5_000, &mut found.calls);
+    let [ringing] = <[_; 1]>::try_from(found.records(&configuration.core)).unwrap();
+    assert_eq!((&*ringing.record.outcome, ringing.record.answered_at_ms), ("in_progress", None));
+    // Timer C and Timer B.
+    assert_eq!((ringing.key, ringing.given_up_at_ms), (CallKey(1), 5_000 + 181_000 + 32_000));
+    Entry::Answered(CallKey(1), "prod".into()).book(7_500, &mut found.calls);
+    let [up] = <[_; 1]>::try_from(found.records(&configuration.core)).unwrap();
+    let record = up.record;
+    assert_eq!((&*record.direction, &*record.from, record.to.as_deref()), ("inbound", "tata", Some("prod")));
+    assert_eq!((record.trunk.as_deref(), record.environment.as_deref()), (Some("tata"), Some("prod")));
+    assert_eq!((&*record.called_received, record.called.as_deref()), ("08065978001", Some("+918065978001")));
+    assert_eq!((&*record.caller_received, record.caller.as_deref()), ("+447700900123", Some("+447700900123")));
+    assert_eq!(record.organisation.as_deref(), Some("aurora"));
+    assert_eq!((record.setup_ms, record.status, record.restarted), (Some(2_500), Some(200), true));
+}
+
 /// A torn tail and turned bits cost the lines that they hit, and no other.
 #[test]
 fn h8_torn_and_damaged_lines_are_left_out() {
@@ -87,6 +138,7 @@ fn the_file_is_written_anew_when_most_of_it_is_of_ended_calls() {
         file: None,
         live: HashMap::new(),
         shown: LiveCalls::default(),
+        waiting: Arc::new(AtomicUsize::new(usize::MAX / 2)),
         lines: 0,
         is_failing: false,
     };
@@ -111,8 +163,10 @@ fn the_file_is_written_anew_when_most_of_it_is_of_ended_calls() {
 fn h9_with_no_room_an_entry_is_lost_and_counted() {
     let counters = Arc::new(Counters::new());
     let (entries, _arriving) = sync_channel(2);
-    let pen = Pen { entries, counters: Arc::clone(&counters) };
+    let waiting = Arc::default();
+    let pen = Pen { entries, waiting: Arc::clone(&waiting), counters: Arc::clone(&counters) };
     (0..5).for_each(|number| pen.write(entry(number)));
+    assert_eq!(waiting.load(Ordering::Relaxed), 2);
     assert_eq!(counters.value(&telemetry::catalogue::JOURNAL_LOST, ""), 3);
 }
 
@@ -121,14 +175,9 @@ fn h9_with_no_room_an_entry_is_lost_and_counted() {
 fn h8_what_could_not_be_written_is_written_when_it_can() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
-    let mut writer = Writer {
-        path: state.join(FILE),
-        file: None,
-        live: HashMap::new(),
-        shown: LiveCalls::default(),
-        lines: 0,
-        is_failing: false,
-    };
+    let (path, waiting) = (state.join(FILE), Arc::new(AtomicUsize::new(1)));
+    let (live, shown) = (HashMap::new(), LiveCalls::default());
+    let mut writer = Writer { path, file: None, live, shown, waiting, lines: 0, is_failing: false };
     let failed = writer.write_anew();
     writer.tell(&failed);
     assert!(writer.is_failing);

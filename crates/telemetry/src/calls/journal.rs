@@ -33,12 +33,15 @@ pub struct CallNumber(pub u64);
 pub struct Journal {
     bounds: JournalBounds,
     next: u64,
-    calls: BTreeMap<u64, KeptCall>,
+    /// In boxes: the tree moves its values about, and they are large.
+    calls: BTreeMap<u64, Box<KeptCall>>,
     open: HashMap<CallKey, u64>,
     by_call_id: HashMap<u64, u64>,
     /// The newest call of each number of ours that has one here.
     by_did: HashMap<Number, u64>,
     hasher: RandomState,
+    /// Every call before this one that is not over has given its messages.
+    bare_before: u64,
     /// Calls in the order in which they were over; the last so many.
     ended: VecDeque<(u64, u64)>,
     ended_count: u64,
@@ -61,6 +64,8 @@ pub struct KeptCall {
     /// Messages that found no room.
     pub left_out: u32,
     is_closed: bool,
+    /// Its messages made room for others, and further ones are not kept.
+    is_bare: bool,
     /// Its record is whole, and has been handed on: it may be forgotten.
     is_over: bool,
 }
@@ -100,6 +105,7 @@ impl Journal {
             by_call_id: HashMap::new(),
             by_did: HashMap::new(),
             hasher: RandomState::new(),
+            bare_before: 0,
             ended: VecDeque::new(),
             ended_count: 0,
             changes: VecDeque::new(),
@@ -120,12 +126,12 @@ impl Journal {
 
     /// The call of this number.
     pub fn call(&self, number: CallNumber) -> Option<&KeptCall> {
-        self.calls.get(&number.0)
+        self.calls.get(&number.0).map(|call| &**call)
     }
 
     /// All calls, newest first.
     pub fn newest(&self) -> impl Iterator<Item = (CallNumber, &KeptCall)> {
-        self.calls.iter().rev().map(|(number, call)| (CallNumber(*number), call))
+        self.calls.iter().rev().map(|(number, call)| (CallNumber(*number), &**call))
     }
 
     /// How many calls were over so far: a place to go on from with [`Journal::ended_after`].
@@ -136,13 +142,13 @@ impl Journal {
     /// The calls that were over after this many, oldest first, with the count at each.
     pub fn ended_after(&self, count: u64) -> impl Iterator<Item = (u64, CallNumber, &KeptCall)> {
         let later = self.ended.iter().filter(move |(at, _)| *at > count);
-        later.filter_map(|(at, number)| Some((*at, CallNumber(*number), self.calls.get(number)?)))
+        later.filter_map(|(at, number)| Some((*at, CallNumber(*number), &**self.calls.get(number)?)))
     }
 
     /// The newest call of a number of ours: one to it, or one that showed it.
     pub fn last_of(&self, did: Number) -> Option<(CallNumber, &KeptCall)> {
         let number = *self.by_did.get(&did)?;
-        self.calls.get(&number).map(|call| (CallNumber(number), call))
+        self.calls.get(&number).map(|call| (CallNumber(number), &**call))
     }
 
     /// How many changes there were so far: a place to go on from with [`Journal::changed_after`].
@@ -198,9 +204,10 @@ impl Journal {
             bytes,
             left_out: 0,
             is_closed: false,
+            is_bare: self.bounds.calls == 0,
             is_over: false,
         };
-        self.calls.insert(number, call);
+        self.calls.insert(number, Box::new(call));
         self.note_change(number);
         number
     }
@@ -215,7 +222,7 @@ impl Journal {
     }
 
     pub(super) fn call_mut(&mut self, number: u64) -> Option<&mut KeptCall> {
-        self.calls.get_mut(&number)
+        self.calls.get_mut(&number).map(|call| &mut **call)
     }
 
     /// The call is over; false when it was already.
@@ -245,7 +252,7 @@ impl Journal {
     pub(super) fn keep(&mut self, number: u64, bytes: &[u8], message: KeptMessage) {
         let is_alone = self.calls.len() < 2;
         let Some(call) = self.calls.get_mut(&number) else { return };
-        let fits = call.messages.len() < CALL_MESSAGES && call.bytes.len() + bytes.len() <= CALL_BYTES;
+        let fits = !call.is_bare && call.messages.len() < CALL_MESSAGES && call.bytes.len() + bytes.len() <= CALL_BYTES;
         let cost = bytes.len() + MESSAGE_OVERHEAD;
         if !fits || bytes.is_empty() || (is_alone && self.bytes + cost > self.bounds.bytes) {
             call.left_out += 1;
@@ -260,10 +267,16 @@ impl Journal {
         }
     }
 
-    /// Makes room for one more call; what the oldest one used is used again.
-    fn make_room(&mut self) -> (Vec<KeptMessage>, Vec<u8>) {
-        let mut room = Default::default();
-        while self.calls.len() >= self.bounds.calls.max(1) || self.bytes > self.bounds.bytes {
+    /// Makes room for one more call; what the oldest one used is used again. Calls in progress stay, however many they are.
+    fn make_room(&mut self) -> Room {
+        let mut room = Room::default();
+        while self.calls.len() >= self.bounds.calls.max(1) {
+            match self.forget_oldest() {
+                Some(used) => room = used,
+                None => break,
+            }
+        }
+        while self.bytes > self.bounds.bytes {
             match self.evict() {
                 Some(used) => room = used,
                 None => break,
@@ -273,35 +286,44 @@ impl Journal {
     }
 
     /// Forgets the oldest call, one that is over before one that is not; of the latter only the messages go.
-    fn evict(&mut self) -> Option<(Vec<KeptMessage>, Vec<u8>)> {
+    fn evict(&mut self) -> Option<Room> {
+        self.forget_oldest().or_else(|| self.strip_oldest())
+    }
+
+    fn forget_oldest(&mut self) -> Option<Room> {
         let over = self.calls.iter().take(EVICTION_LOOKS).find(|(_, call)| call.is_over).map(|(number, _)| *number);
-        if let Some(number) = over {
-            let mut call = self.calls.remove(&number)?;
-            let hash = self.hasher.hash_one(call.record.call_id.as_bytes());
-            if self.by_call_id.get(&hash) == Some(&number) {
-                self.by_call_id.remove(&hash);
-            }
-            if let Some(did) = call.did.filter(|did| self.by_did.get(did) == Some(&number)) {
-                self.by_did.remove(&did);
-            }
-            self.bytes = self.bytes.saturating_sub(call.cost() + CALL_OVERHEAD);
-            call.messages.clear();
-            call.bytes.clear();
-            return Some((call.messages, call.bytes));
+        let mut call = self.calls.remove(&over?)?;
+        let hash = self.hasher.hash_one(call.record.call_id.as_bytes());
+        if self.by_call_id.get(&hash) == over.as_ref() {
+            self.by_call_id.remove(&hash);
         }
-        let call = self.calls.values_mut().find(|call| !call.messages.is_empty())?;
-        self.bytes = self.bytes.saturating_sub(call.cost());
-        call.left_out += u32::try_from(call.messages.len()).unwrap_or(u32::MAX);
-        Some((std::mem::take(&mut call.messages), std::mem::take(&mut call.bytes))).map(|(mut messages, mut bytes)| {
-            messages.clear();
-            bytes.clear();
-            (messages, bytes)
-        })
+        if let Some(did) = call.did.filter(|did| self.by_did.get(did) == over.as_ref()) {
+            self.by_did.remove(&did);
+        }
+        self.bytes = self.bytes.saturating_sub(call.cost() + CALL_OVERHEAD);
+        Some(call.take_room())
+    }
+
+    /// Takes the messages of the oldest call that has any. Each call is looked at once: it has none from then on.
+    fn strip_oldest(&mut self) -> Option<Room> {
+        for (number, call) in self.calls.range_mut(self.bare_before..) {
+            self.bare_before = number + 1;
+            call.is_bare = true;
+            if !call.messages.is_empty() {
+                self.bytes = self.bytes.saturating_sub(call.cost());
+                call.left_out += u32::try_from(call.messages.len()).unwrap_or(u32::MAX);
+                return Some(call.take_room());
+            }
+        }
+        None
     }
 }
 
 /// So many changes can be asked for again; who is further behind looks at everything.
 const CHANGES_KEPT: usize = 8_192;
+/// What messages are kept in.
+type Room = (Vec<KeptMessage>, Vec<u8>);
+
 /// So many of the oldest calls are looked at for one that is over.
 const EVICTION_LOOKS: usize = 64;
 
@@ -329,6 +351,14 @@ impl KeptCall {
 
     fn cost(&self) -> usize {
         self.bytes.len() + self.messages.len() * MESSAGE_OVERHEAD
+    }
+
+    /// Its room, empty: others use it again.
+    fn take_room(&mut self) -> Room {
+        let (mut messages, mut bytes) = (std::mem::take(&mut self.messages), std::mem::take(&mut self.bytes));
+        messages.clear();
+        bytes.clear();
+        (messages, bytes)
     }
 }
 
@@ -429,6 +459,41 @@ mod tests {
         assert_eq!(journal.size().0, 40, "the records stay, the messages of the oldest go");
         assert!(journal.call(CallNumber(1)).unwrap().left_out > 0);
         assert_eq!(journal.call(CallNumber(40)).unwrap().messages().count(), 10);
+    }
+
+    /// More calls in progress than the journal has calls: nobody's messages go while there are bytes for them.
+    #[test]
+    fn calls_in_progress_above_the_bound_keep_their_messages() {
+        let mut journal = Journal::new(JournalBounds { calls: 10, bytes: 1 << 20 });
+        for number in 1..=50 {
+            let call = journal.open_call(Some(CallKey(number)), record(&number.to_string()));
+            journal.keep(call, b"INVITE", message(0));
+        }
+        assert!(journal.newest().all(|(_, call)| call.messages().count() == 1));
+        for number in 1..=50 {
+            journal.close(number);
+            journal.publish(number);
+        }
+        journal.open_call(Some(CallKey(51)), record("51"));
+        assert_eq!(journal.size().0, 10, "they are forgotten once they are over");
+    }
+
+    /// Without a journal, records come together all the same, and no message is kept.
+    #[test]
+    fn a_journal_of_no_calls_keeps_no_messages() {
+        let mut journal = Journal::new(JournalBounds { calls: 0, bytes: 1 << 20 });
+        for number in 1..=5_u64 {
+            let call = journal.open_call(Some(CallKey(u128::from(number))), record(&number.to_string()));
+            journal.keep(call, b"INVITE", message(0));
+            assert_eq!(journal.by_key(CallKey(u128::from(number))), Some(call));
+        }
+        assert!(journal.newest().all(|(_, call)| call.messages().count() == 0 && call.left_out == 1));
+        for number in 1..=5 {
+            journal.close(number);
+            journal.publish(number);
+        }
+        journal.open_call(None, record("6"));
+        assert_eq!((journal.size().0, journal.ended_after(0).count()), (1, 0));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 pub type Word = Cow<'static, str>;
 
 /// One call attempt: answered, failed or refused. Field names are stable; a field without a value is left out.
-#[derive(Clone, PartialEq, Debug, Default, JsonSchema, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CallRecord {
     /// Names this record: the same when a sink gets it twice.
@@ -66,6 +66,9 @@ pub struct CallRecord {
     pub called_sent: Option<String>,
     /// The user part of From, as received.
     pub caller_received: String,
+    /// The same in E.164 with `+`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
     /// The user part of From, as it was sent on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caller_sent: Option<String>,
@@ -112,7 +115,7 @@ pub struct CallRecord {
     pub bytes_in: u64,
     /// Bytes that left.
     pub bytes_out: u64,
-    /// It began before this process did: what is missing was known to the one before.
+    /// It began before this process did, which was told of it by the one before.
     #[serde(skip_serializing_if = "is_false")]
     pub restarted: bool,
 }
@@ -128,7 +131,7 @@ pub struct StrayMedia {
 }
 
 /// One peer that was tried.
-#[derive(Clone, PartialEq, Debug, Default, JsonSchema, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AttemptRecord {
     /// Its party.
