@@ -604,6 +604,8 @@ async fn a_move_says_which_calls_stay_where_they_are() {
     assert!(live.to_string().ends_with(" ms; 2 calls still up in prod"), "{live}");
     let other: Live = client.write(Method::PUT, "dids/+918065978003/environment", Some("*"), &to("oss")).await.unwrap();
     assert!(other.still_up.is_empty() && other.to_string().ends_with(" ms"), "{other}");
+}
+
 #[tokio::test]
 async fn health_and_limits_are_told_to_everyone() {
     let mut stage = Stage::migrated().await;

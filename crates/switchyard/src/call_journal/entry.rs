@@ -107,7 +107,7 @@ impl Entry {
     /// Whose entry it is.
     pub(super) fn key(&self) -> CallKey {
         match self {
-            Entry::Began(key, _) | Entry::Answered(key, _) | Entry::Ended(key) => *key,
+            Entry::Began(key, _) | Entry::Answered(key, _) | Entry::Known(key, _) | Entry::Ended(key) => *key,
         }
     }
 
