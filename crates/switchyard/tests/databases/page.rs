@@ -31,9 +31,14 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) async fn open(network: u8) -> House {
+        House::open_with(network, "").await
+    }
+
+    /// The same, with more tables of the configuration.
+    async fn open_with(network: u8, tables: &str) -> House {
         let bench = bench(Engine::MariaDb, "").await;
         let host = format!("127.7.{network}.1:8080");
-        let more = format!("poll_interval = \"50ms\"\n[admin]\nlisten = \"{host}\"\n");
+        let more = format!("poll_interval = \"50ms\"\n[admin]\nlisten = \"{host}\"\n{tables}");
         let stage = Stage::start(network, &url(&bench), &more);
         {
             // An account is the server's, not the database's.
@@ -447,7 +452,7 @@ async fn testers_are_added_and_ended_by_the_page() {
 /// What must not be overlooked comes to every open page, and goes when it is over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn banners_come_and_go_by_themselves() {
-    let house = House::open(139).await;
+    let house = House::open_with(139, "[database.guard]\nmoved_dids = 5\nmoved_percent = 1\n").await;
     let (admin, other) = (house.browser("asha", "admin", WIDE), house.browser("ravi", "viewer", NARROW));
     house.at(&other, "/admin/audit");
     let banner = |title: &str, words: &str| {
