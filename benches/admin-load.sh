@@ -20,6 +20,7 @@ end() {
         kill -KILL "$pid" 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
     done
+    proxy_pid='' crowd_pid=''
 }
 trap 'end; rm -rf "$folder"' EXIT
 
@@ -45,9 +46,16 @@ listen = "127.0.204.1:8080"
 TOML
 
 ulimit -n 8192
-env -u ASTRADIAL_ENV RUST_LOG=error taskset -c 0 "$program" run --config "$folder/switchyard.toml" > "$folder/log" 2>&1 &
-proxy_pid=$!
-serves_many_dids "$program" "$folder" "$proxy_pid" 10000
+
+# Anew for each measurement: the generator's calls have the same Call-IDs each time.
+start() {
+    end
+    env -u ASTRADIAL_ENV RUST_LOG=error taskset -c 0 "$program" run --config "$folder/switchyard.toml" > "$folder/log" 2>&1 &
+    proxy_pid=$!
+    serves_many_dids "$program" "$folder" "$proxy_pid" 10000
+}
+
+start
 "$program" token add crowd --role operator --reason bench -o json --config "$folder/switchyard.toml" \
     | sed -n 's/.*"token": "\(.*\)".*/\1/p' > "$folder/token"
 
@@ -66,8 +74,10 @@ median() {
 }
 
 for round in $(seq "$rounds"); do
+    start
     calls
     figure answered_p99_us >> "$folder/alone"
+    start
     taskset -c 1 "$crowd" 127.0.204.1:8080 "$folder/token" $((seconds + 5)) > "$folder/crowd" &
     crowd_pid=$!
     for _ in $(seq 600); do
