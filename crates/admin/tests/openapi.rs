@@ -105,7 +105,10 @@ async fn the_roles_of_the_document_are_those_of_the_routes() {
             "Takes the role admin." => &operator,
             _ => continue,
         };
-        let asked = format!("/api/v1{}?reason=a%20test", path.replace('{', "").replace('}', ""));
+        let question = operation["parameters"].as_array().unwrap().iter();
+        let question = question.filter(|one| one["in"] == "query" && one["required"] == true);
+        let question: Vec<String> = question.map(|one| format!("{}=oss", one["name"].as_str().unwrap())).collect();
+        let asked = format!("/api/v1{}?{}", path.replace(['{', '}'], ""), question.join("&"));
         let (kind, body) = match operation["requestBody"]["content"]["text/csv"].is_object() {
             true => ("Content-Type: text/csv", "number,row_environment\n".to_owned()),
             false => ("Content-Type: application/json", body_of(&path).to_owned()),
