@@ -1,17 +1,19 @@
 //! The journal of calls in progress: what a new process is told of the calls that outlived the old one.
 //!
-//! A file of lines in the state folder, each with its checksum: a call began, was answered, ended. The worker hands its
-//! entries over and never waits; a thread of its own writes them. When most lines are of calls that have ended, the file is
-//! written anew. A line that is torn or damaged is left out, and costs one call's count at most. Nothing is synced to the
-//! platter: what the kernel has taken outlives the process, and a machine that lost its power has lost the calls too.
+//! A file of lines in the state folder, each with its checksum: a call began, was answered, refreshed, ended, or took one of
+//! its environment's calls for the day. The worker hands its entries over and never waits; a thread of its own writes them.
+//! When most lines are of calls that have ended, the file is written anew. A line that is torn or damaged is left out, and
+//! costs one call's count at most. Nothing is synced to the platter: what the kernel has taken outlives the process, and a
+//! machine that lost its power has lost the calls too.
 
 mod entry;
+mod standing;
 
-pub use entry::{Began, CallTimes, Entry, Line};
+pub use entry::{Answered, Began, Entry, FORM};
+pub use standing::{CallTimes, Day, Line, Standing};
 
 use proxy::calls::RestoredCall;
-use proxy::{CallKey, PartyId, Role, Settings};
-use std::collections::HashMap;
+use proxy::{PartyId, Role, Settings};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -49,10 +51,12 @@ pub struct CallJournal {
 /// What a journal said at the start.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// The calls that were in progress.
-    pub calls: HashMap<CallKey, Line>,
+    /// The calls that were in progress, and what was used of each day's calls.
+    pub standing: Standing,
     /// Lines that could not be read.
     pub damaged: usize,
+    /// The form in which it was written.
+    pub form: u32,
 }
 
 impl Pen {
@@ -73,11 +77,14 @@ impl CallJournal {
             tracing::error!(path = %path.display(), %error, "the journal of calls cannot be read: calls from before are not counted");
             Found::default()
         });
+        if found.form > FORM {
+            tracing::warn!(path = %path.display(), form = found.form, known = FORM, "the journal of calls is of a later version: what is new in it is left out");
+        }
         if found.damaged > 0 {
             tracing::warn!(path = %path.display(), lines = found.damaged, "damaged lines of the journal of calls are left out");
         }
         let (entries, arriving) = sync_channel(ENTRIES_WAITING);
-        let writer = Writer { path, file: None, live: found.calls.clone(), lines: 0, is_failing: false };
+        let writer = Writer { path, file: None, standing: found.standing.clone(), lines: 0, is_failing: false };
         let thread =
             std::thread::Builder::new().name("call-journal".to_owned()).spawn(move || writer.run(&arriving))?;
         Ok((CallJournal { thread }, Pen { entries, counters: Arc::clone(counters) }, found))
@@ -101,7 +108,7 @@ impl Found {
             u16::try_from(at).ok().map(PartyId)
         };
         let ago = |then_ms: u64| Duration::from_millis(now_ms.saturating_sub(then_ms));
-        let calls = self.calls.iter().filter_map(|(key, line)| {
+        let calls = self.standing.calls.iter().filter_map(|(key, line)| {
             let Began { from, toward, .. } = &line.began;
             Some(RestoredCall {
                 key: *key,
@@ -116,6 +123,8 @@ impl Found {
                 gateway: line.began.gateway,
                 began_ago: ago(line.times.began_ms),
                 answered_ago: line.times.answered_ms.map(ago),
+                expires_in: line.times.expires_ms.map(|then_ms| Duration::from_millis(then_ms.saturating_sub(now_ms))),
+                dialog: line.times.dialog,
             })
         });
         calls.collect()
@@ -126,8 +135,8 @@ impl Found {
 struct Writer {
     path: PathBuf,
     file: Option<BufWriter<File>>,
-    /// The calls in progress, by their own entries.
-    live: HashMap<CallKey, Line>,
+    /// What the entries come to.
+    standing: Standing,
     /// Lines in the file.
     lines: usize,
     /// The last write failed, and that has been told.
@@ -145,7 +154,7 @@ impl Writer {
             }
             let written = written.and_then(|()| self.file.as_mut().map_or(Ok(()), Write::flush));
             self.tell(&written);
-            if self.file.is_none() || self.lines > 4 * self.live.len() + SPENT_LINES {
+            if self.file.is_none() || self.lines > 4 * self.standing.size() + SPENT_LINES {
                 let anew = self.write_anew();
                 self.tell(&anew);
             }
@@ -156,7 +165,7 @@ impl Writer {
     fn take(&mut self, entry: Entry) -> io::Result<()> {
         let at_ms = unix_ms();
         let line = entry.line(at_ms);
-        entry.book(at_ms, &mut self.live);
+        entry.book(at_ms, &mut self.standing);
         self.lines += 1;
         match &mut self.file {
             Some(file) => file.write_all(line.as_bytes()),
@@ -164,18 +173,17 @@ impl Writer {
         }
     }
 
-    /// Writes a file with nothing but the calls in progress, beside the old one, and puts it in its place.
+    /// Writes a file with nothing but what stands, beside the old one, and puts it in its place.
     fn write_anew(&mut self) -> io::Result<()> {
         self.file = None;
         let draft = self.path.with_extension("journal.new");
         let options = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).to_owned();
         let mut file = BufWriter::new(options.open(&draft)?);
-        self.lines = 0;
-        for (key, line) in &self.live {
-            for text in line.lines(*key) {
-                file.write_all(text.as_bytes())?;
-                self.lines += 1;
-            }
+        file.write_all(entry::form_line().as_bytes())?;
+        self.lines = 1;
+        for text in self.standing.lines(unix_ms()) {
+            file.write_all(text.as_bytes())?;
+            self.lines += 1;
         }
         file.flush()?;
         fs::rename(&draft, &self.path)?;
@@ -200,7 +208,7 @@ impl Writer {
     }
 }
 
-/// The calls in progress by a journal's lines. No file is an empty journal.
+/// What stands by a journal's lines. No file is an empty journal.
 fn read(path: &Path) -> io::Result<Found> {
     let mut bytes = Vec::new();
     match File::open(path) {
@@ -208,11 +216,12 @@ fn read(path: &Path) -> io::Result<Found> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
         Err(error) => return Err(error),
     };
-    let mut found = Found::default();
+    let mut found = Found { form: 1, ..Found::default() };
     for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        match Entry::read(line) {
-            Some((entry, at_ms)) => entry.book(at_ms, &mut found.calls),
-            None => found.damaged += 1,
+        match (Entry::read(line), entry::form_of(line)) {
+            (Some((entry, at_ms)), _) => entry.book(at_ms, &mut found.standing),
+            (None, Some(form)) => found.form = form,
+            (None, None) => found.damaged += 1,
         }
     }
     Ok(found)

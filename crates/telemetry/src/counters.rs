@@ -203,7 +203,7 @@ impl Counters {
             Event::Shown(_, rule) => self.caller_ids.add(rule.name(), 1),
             Event::Foreign { .. } => self.foreign_caller_ids.add("", 1),
             Event::Failover(_, reason) => self.failovers.add(reason.name(), 1),
-            Event::Attempt { .. } | Event::Owned(_) => {}
+            Event::Attempt { .. } | Event::Owned(_) | Event::Refreshed { .. } | Event::Spent { .. } => {}
             Event::FellBack(_) => self.fallbacks.add("", 1),
             Event::ProbeAnswered { .. } => self.probes.add("answered", 1),
             Event::ProbeRefused { .. } => self.probes.add("refused", 1),

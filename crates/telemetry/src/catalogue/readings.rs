@@ -1,6 +1,6 @@
 //! What is read when somebody asks, and counted by nobody.
 
-use super::{CHANNELS_ALLOWED, CHANNELS_USED, Family, Kind, counter, gauge};
+use super::{CHANNELS_ALLOWED, CHANNELS_USED, DAILY_CALLS_ALLOWED, DAILY_CALLS_USED, Family, Kind, counter, gauge};
 
 /// The process and what it is made of.
 pub static BUILD: Family = Family {
@@ -138,7 +138,7 @@ pub static HEP_MESSAGES: Family = Family {
 };
 
 /// What is read when somebody asks, and counted by nobody.
-pub static READINGS: [&Family; 33] = [
+pub static READINGS: [&Family; 35] = [
     &BUILD,
     &UPTIME_SECONDS,
     &READY,
@@ -172,4 +172,6 @@ pub static READINGS: [&Family; 33] = [
     &HEP_MESSAGES,
     &CHANNELS_USED,
     &CHANNELS_ALLOWED,
+    &DAILY_CALLS_USED,
+    &DAILY_CALLS_ALLOWED,
 ];
