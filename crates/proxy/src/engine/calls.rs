@@ -183,7 +183,7 @@ impl Engine {
         };
         let Some(call) = self.calls.find(key) else { return };
         let of_another_fork = call.dialog.is_some_and(|dialog| tag.map(hash_of) != Some(dialog));
-        if call.setups > 0 && call.answered_us.is_none() || of_another_fork {
+        if call.answered_us.is_none() || of_another_fork {
             return;
         }
         self.end_call(turn, key, by);
