@@ -19,9 +19,9 @@ use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use telemetry::{Counters, Fact};
 
 /// The file's name in the state folder.
@@ -32,6 +32,8 @@ pub const ENTRIES_WAITING: usize = 16_384;
 pub const FILE_BYTES: u64 = 268_435_456;
 /// Lines of ended calls that may stand in the file beside as many as there are calls in progress.
 pub const SPENT_LINES: usize = 20_000;
+/// A file that cannot be written is tried again so often: with time, and not with each call.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long the end of the process waits for the last lines.
 const CLOSES_WITHIN: Duration = Duration::from_secs(2);
 
@@ -84,7 +86,14 @@ impl CallJournal {
             tracing::warn!(path = %path.display(), lines = found.damaged, "damaged lines of the journal of calls are left out");
         }
         let (entries, arriving) = sync_channel(ENTRIES_WAITING);
-        let writer = Writer { path, file: None, standing: found.standing.clone(), lines: 0, is_failing: false };
+        let writer = Writer {
+            path,
+            file: None,
+            standing: found.standing.clone(),
+            lines: 0,
+            is_failing: false,
+            retry_at: Instant::now(),
+        };
         let thread =
             std::thread::Builder::new().name("call-journal".to_owned()).spawn(move || writer.run(&arriving))?;
         Ok((CallJournal { thread }, Pen { entries, counters: Arc::clone(counters) }, found))
@@ -92,8 +101,8 @@ impl CallJournal {
 
     /// Waits until the last entry is written, for a while. All pens must be gone.
     pub fn close(self) {
-        let until = std::time::Instant::now() + CLOSES_WITHIN;
-        while !self.thread.is_finished() && std::time::Instant::now() < until {
+        let until = Instant::now() + CLOSES_WITHIN;
+        while !self.thread.is_finished() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -141,24 +150,53 @@ struct Writer {
     lines: usize,
     /// The last write failed, and that has been told.
     is_failing: bool,
+    /// Without a file, when the next is begun.
+    retry_at: Instant,
 }
 
 impl Writer {
     fn run(mut self, arriving: &Receiver<Entry>) {
-        let anew = self.write_anew();
-        self.tell(&anew);
-        while let Ok(first) = arriving.recv() {
-            let mut written = self.take(first);
-            while let Ok(next) = arriving.try_recv() {
-                written = written.and(self.take(next));
+        self.begin();
+        loop {
+            let until_retry = self.retry_at.saturating_duration_since(Instant::now());
+            let first = match self.file {
+                Some(_) => arriving.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                None => arriving.recv_timeout(until_retry),
+            };
+            match first {
+                Ok(first) => self.append(first, arriving),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
             }
-            let written = written.and_then(|()| self.file.as_mut().map_or(Ok(()), Write::flush));
-            self.tell(&written);
-            if self.file.is_none() || self.lines > 4 * self.standing.size() + SPENT_LINES {
-                let anew = self.write_anew();
-                self.tell(&anew);
+            let is_due = self.file.is_none() && Instant::now() >= self.retry_at;
+            let is_spent = self.file.is_some() && self.lines > 4 * self.standing.size() + SPENT_LINES;
+            if is_due || is_spent {
+                self.begin();
             }
         }
+        if self.file.is_none() {
+            self.begin();
+        }
+    }
+
+    /// Takes an entry, and all that wait behind it.
+    fn append(&mut self, first: Entry, arriving: &Receiver<Entry>) {
+        let mut written = self.take(first);
+        while let Ok(next) = arriving.try_recv() {
+            written = written.and(self.take(next));
+        }
+        // Without a file there is nothing to tell: the failure has been told, and the next try says how it is then.
+        if let Some(file) = &mut self.file {
+            let written = written.and_then(|()| file.flush());
+            self.tell(&written);
+        }
+    }
+
+    /// Begins a file, and tells what became of that.
+    fn begin(&mut self) {
+        self.retry_at = Instant::now() + RETRY_AFTER;
+        let anew = self.write_anew();
+        self.tell(&anew);
     }
 
     /// Books an entry, and appends its line.
@@ -191,7 +229,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Tells a failure once, and that it is over. After a failure the file is written anew with the next entry.
+    /// Tells a failure once, and that it is over. After a failure the file is written anew.
     fn tell(&mut self, written: &io::Result<()>) {
         let path = self.path.display();
         match written {

@@ -26,7 +26,7 @@ fn answered(number: u128, by: &str) -> Entry {
 }
 
 fn writer(path: PathBuf) -> Writer {
-    Writer { path, file: None, standing: Standing::default(), lines: 0, is_failing: false }
+    Writer { path, file: None, standing: Standing::default(), lines: 0, is_failing: false, retry_at: Instant::now() }
 }
 
 /// Opens the journal, writes these entries, and closes it.
