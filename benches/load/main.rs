@@ -135,13 +135,36 @@ fn hold(plan: &Plan, calls: u64) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{SocketAddr, UdpSocket};
+    use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
+    use std::time::Duration;
 
     /// Calls through a relay thread; `--prod` of the plan is spoilt on demand, so that a wrong way is seen.
     fn through_relay(road: &str, more: &[&str]) -> tally::Tally {
+        through(road, more, |relay, peers, ends| benches::bare::relay(relay, peers, ends).unwrap())
+    }
+
+    /// A relay that loses every seventh datagram.
+    fn lossy(relay: &UdpSocket, [one, other]: [SocketAddrV4; 2], ends: &AtomicBool) {
+        relay.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let (mut slot, mut count) = ([0; 4_096], 0_u64);
+        while !ends.load(Ordering::Relaxed) {
+            let Ok((len, from)) = relay.recv_from(&mut slot) else { continue };
+            count += 1;
+            if !count.is_multiple_of(7) {
+                let to = if from == one.into() { other } else { one };
+                relay.send_to(&slot[..len], to).unwrap();
+            }
+        }
+    }
+
+    fn through(
+        road: &str,
+        more: &[&str],
+        relays: impl FnOnce(&UdpSocket, [SocketAddrV4; 2], &AtomicBool) + Send + 'static,
+    ) -> tally::Tally {
         let relay = UdpSocket::bind("127.0.0.1:0").unwrap();
         let SocketAddr::V4(at) = relay.local_addr().unwrap() else { panic!("not IPv4") };
         let free = || {
@@ -158,11 +181,11 @@ mod tests {
         let plan = Plan::parse_from(words);
         let end = Arc::new(AtomicBool::new(false));
         let (peers, ends) = ([ends[0], ends[1]], Arc::clone(&end));
-        let relaying = thread::spawn(move || benches::bare::relay(&relay, peers, &ends));
+        let relaying = thread::spawn(move || relays(&relay, peers, &ends));
         let mut run = Run::new(plan.clone()).unwrap();
         run.calls(plan.rate, plan.rate * plan.seconds);
         end.store(true, Ordering::Relaxed);
-        relaying.join().unwrap().unwrap();
+        relaying.join().unwrap();
         run.tally
     }
 
@@ -170,6 +193,15 @@ mod tests {
     fn calls_through_a_relay_complete_without_a_fault() {
         let tally = through_relay("bare", &["--rate", "200", "--seconds", "1", "--ring-ms", "5", "--talk-ms", "5"]);
         assert_eq!((tally.begun, tally.completed, tally.faults_total()), (200, 200, 0), "{tally}");
+    }
+
+    /// As with real gateways and PBXs a datagram that is lost is no call that is lost: it is sent again, and counted.
+    #[test]
+    fn what_is_lost_is_sent_again() {
+        let more = ["--rate", "100", "--seconds", "1", "--ring-ms", "5", "--talk-ms", "5"];
+        let tally = through("bare", &more, lossy);
+        assert_eq!((tally.begun, tally.completed, tally.failed), (100, 100, 0), "{tally}");
+        assert!(tally.sent_again > 30 && tally.came_again > 0, "{tally}");
     }
 
     #[test]

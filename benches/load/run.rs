@@ -3,10 +3,12 @@
 use crate::check::{self, Fault, Sent};
 use crate::plan::{Plan, Road};
 use crate::read::Read;
+use crate::spent;
 use crate::tally::Tally;
 use crate::text::{self, Id, Texts};
 use crate::wire::{Inbox, Place, Wire};
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 const MS: u64 = 1_000_000;
@@ -33,6 +35,8 @@ pub(crate) struct Run {
     origin: Instant,
     now_ns: u64,
     next_did: u64,
+    /// Where the generations of this run's slots begin.
+    first_generation: u32,
     /// Calls that ring are not answered before they are told to.
     holds: bool,
 }
@@ -112,6 +116,7 @@ impl Run {
             origin: Instant::now(),
             now_ns: 0,
             next_did: 0,
+            first_generation: first_generation(),
         })
     }
 
@@ -120,6 +125,7 @@ impl Run {
     pub(crate) fn calls(&mut self, rate: u64, count: u64) {
         self.tally = Tally::default();
         self.wire.unsent = 0;
+        let overflowed = spent::overflowed(&self.wire.addresses());
         self.look();
         let begun_ns = self.now_ns;
         let gap_ns = 1e9 / rate as f64;
@@ -146,6 +152,7 @@ impl Run {
         self.tally.elapsed_us = (last_ns - begun_ns) / 1_000 + (gap_ns / 1_000.0) as u64;
         self.tally.failed = self.tally.begun - self.tally.completed - self.tally.refused;
         self.tally.unsent = self.wire.unsent;
+        self.tally.overflowed = spent::overflowed(&self.wire.addresses()).saturating_sub(overflowed);
     }
 
     /// Answers all calls that ring, and waits for their end.
@@ -226,7 +233,7 @@ impl Run {
 
     fn begin(&mut self) {
         let slot = self.unused.pop_front().unwrap_or_else(|| {
-            self.calls.push(Call::default());
+            self.calls.push(Call { generation: self.first_generation, ..Call::default() });
             self.calls.len() - 1
         });
         let place = self.next_did;
@@ -429,6 +436,12 @@ impl Run {
     }
 }
 
+/// Another one for each run: a proxy remembers the branches of the run before for 32 s, and takes an INVITE that repeats
+/// one for what it says, a request that it has answered.
+fn first_generation() -> u32 {
+    RandomState::new().hash_one("load") as u32
+}
+
 impl Queues {
     fn again(&mut self, now_ns: u64, slot: usize, generation: u32, what: What, power: usize) {
         if let Some(queue) = self.again.get_mut(power) {
@@ -451,5 +464,20 @@ impl Queues {
     fn next_ns(&self) -> u64 {
         let all = self.again.iter().chain([&self.ring, &self.talk]);
         all.filter_map(|queue| queue.front()).map(|due| due.at_ns).min().unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    /// The calls of two runs against one proxy have nothing in common.
+    #[test]
+    fn no_run_begins_where_another_did() {
+        let firsts: HashSet<u32> = (0..8).map(|_| first_generation()).collect();
+        assert!(firsts.len() >= 7, "{firsts:?}");
+        let ids: HashSet<Id> = firsts.iter().map(|first| text::id(0, *first)).collect();
+        assert_eq!(ids.len(), firsts.len());
     }
 }

@@ -1,7 +1,9 @@
-//! What the process under test has spent: CPU time and memory, from `/proc`, with all its descendants.
+//! What was spent, from `/proc`: CPU time and memory of the process under test, with all its descendants, and datagrams that
+//! our own sockets had no room for.
 
 use anyhow::{Context, Result};
 use std::fs;
+use std::net::SocketAddrV4;
 
 /// One reading.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,6 +30,24 @@ pub(crate) fn read(pid: u32) -> Result<Spent> {
     Ok(spent)
 }
 
+/// Datagrams for us that the kernel has dropped since our sockets were opened, for want of room.
+pub(crate) fn overflowed(ends: &[SocketAddrV4]) -> u64 {
+    overflowed_in(&fs::read_to_string("/proc/net/udp").unwrap_or_default(), ends)
+}
+
+/// The last column of the lines whose second is one of these addresses: the bytes of the address as one number of this
+/// machine, and the port.
+fn overflowed_in(table: &str, ends: &[SocketAddrV4]) -> u64 {
+    let names: Vec<String> =
+        ends.iter().map(|end| format!("{:08X}:{:04X}", u32::from_ne_bytes(end.ip().octets()), end.port())).collect();
+    let lost = |line: &str| {
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let is_ours = columns.get(1).is_some_and(|local| names.iter().any(|name| name == local));
+        columns.last().filter(|_| is_ours).and_then(|lost| lost.parse::<u64>().ok())
+    };
+    table.lines().filter_map(lost).sum()
+}
+
 fn children(pid: u32) -> Vec<u32> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
@@ -52,6 +72,23 @@ fn memory_bytes(pid: u32) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::{SocketAddr, UdpSocket};
+
+    /// A socket that nobody reads loses what it has no room for, and that is told, of it alone.
+    #[test]
+    fn what_our_own_sockets_lose_is_told() {
+        let [full, other, sender] = [(); 3].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        let at = |socket: &UdpSocket| match socket.local_addr().unwrap() {
+            SocketAddr::V4(at) => at,
+            SocketAddr::V6(at) => panic!("{at} is not IPv4"),
+        };
+        for _ in 0..3_000 {
+            sender.send_to(&[0; 1_000], at(&full)).unwrap();
+        }
+        assert!(overflowed(&[at(&other), at(&full)]) > 1_000);
+        assert_eq!(overflowed(&[at(&other)]), 0);
+        assert_eq!(overflowed_in("", &[at(&full)]), 0);
+    }
 
     #[test]
     fn this_process_spends_time_and_memory() {

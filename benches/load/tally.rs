@@ -22,6 +22,8 @@ pub(crate) struct Tally {
     pub(crate) rang: u64,
     pub(crate) messages: u64,
     pub(crate) unsent: u64,
+    /// Datagrams that our own sockets had no room for.
+    pub(crate) overflowed: u64,
     pub(crate) faults: [u64; FAULTS.len()],
     /// The most that a call began behind its time.
     pub(crate) lag_us: u64,
@@ -96,9 +98,9 @@ impl Tally {
         self.completed * 1_000 >= self.begun * 999 && self.faults_total() == 0 && self.sent_again * 100 <= self.begun
     }
 
-    /// True when the generator itself began calls in time.
+    /// True when the generator itself began calls in time, and took everything that was sent to it.
     pub(crate) fn kept_up(&self) -> bool {
-        self.lag_us < 200_000 && self.unsent == 0
+        self.lag_us < 200_000 && self.unsent == 0 && self.overflowed == 0
     }
 }
 
@@ -117,6 +119,7 @@ impl fmt::Display for Tally {
             ("probes", self.probes),
             ("messages", self.messages),
             ("unsent", self.unsent),
+            ("overflowed", self.overflowed),
             ("lag_us", self.lag_us),
         ] {
             writeln!(f, "{name} {value}")?;

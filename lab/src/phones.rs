@@ -4,13 +4,15 @@
 //! to the BYE. So on a bad path it cannot tell a fault of the proxy from one of its own.
 #![expect(clippy::unwrap_used, reason = "it serves tests alone: a fault here is the test's failure")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+/// How long messages are taken in before it is looked at what is due, however many come.
+const TURN: Duration = Duration::from_millis(2);
 const T1: Duration = Duration::from_millis(500);
 const T2: Duration = Duration::from_secs(4);
 /// Timers B, F and H.
@@ -44,6 +46,8 @@ pub struct Called {
     pub answered_twice: usize,
     /// Calls that got 503 and went the other way.
     pub diverted: usize,
+    /// The most that a call began behind its time: with more than a moment the rate was not the one that was asked for.
+    pub late: Duration,
 }
 
 /// A request that is sent again until it is answered.
@@ -100,26 +104,35 @@ pub fn call(socket: &UdpSocket, proxy: SocketAddrV4, plan: Plan<'_>) -> Called {
 /// The same for a gateway that has another way: a call that gets 503 goes there, as a gateway does that is told to send
 /// nothing here at all.
 pub fn call_by(socket: &UdpSocket, proxy: SocketAddrV4, other: Option<SocketAddrV4>, plan: Plan<'_>) -> Called {
-    socket.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
+    socket.set_read_timeout(Some(TURN)).unwrap();
     let own = socket.local_addr().unwrap();
     let (begun, mut slot) = (Instant::now(), vec![0; 65_536]);
-    let (mut calls, mut by_id, mut called) = (Vec::<Call>::new(), BTreeMap::new(), Called::default());
+    let (mut calls, mut by_id, mut called) = (Vec::<Call>::new(), HashMap::new(), Called::default());
+    // Places of the calls that are not over.
+    let mut open = Vec::new();
     loop {
         let now = Instant::now();
-        if calls.len() < plan.count && now >= begun + Duration::from_secs(1) / plan.per_second * count(calls.len()) {
+        let due = |place: usize| begun + Duration::from_secs(1) / plan.per_second * count(place);
+        while calls.len() < plan.count && now >= due(calls.len()) {
+            called.late = called.late.max(now - due(calls.len()));
             let id = format!("{}@{own}", calls.len());
             by_id.insert(id.clone(), calls.len());
             let invite = request("INVITE", &format!("sip:{}@{proxy}", plan.number), own, &id, None);
             let state = State::Inviting(Pending::new(invite, now, TIMEOUT));
+            open.push(calls.len());
             calls.push(Call { id, state, at: proxy, acks: BTreeMap::new() });
         }
-        for call in &mut calls {
+        open.retain(|place: &usize| {
+            let Some(call) = calls.get_mut(*place) else { return false };
             let at = call.at;
             if let Err(why) = call.tick(now, |bytes| drop(socket.send_to(bytes.as_bytes(), at))) {
                 called.failed.push(format!("{}: {why}", call.id));
             }
-        }
-        while let Ok((size, _)) = socket.recv_from(&mut slot) {
+            !call.is_over()
+        });
+        while now.elapsed() < TURN
+            && let Ok((size, _)) = socket.recv_from(&mut slot)
+        {
             let text = String::from_utf8_lossy(slot.get(..size).unwrap_or_default()).into_owned();
             let Some(call) = by_id.get(value(&text, "Call-ID")).and_then(|at| calls.get_mut(*at)) else { continue };
             let at = call.at;
@@ -134,7 +147,7 @@ pub fn call_by(socket: &UdpSocket, proxy: SocketAddrV4, other: Option<SocketAddr
                 Err(why) => called.failed.push(format!("{}: {why}", call.id)),
             }
         }
-        if calls.len() == plan.count && calls.iter().all(|call| matches!(call.state, State::Done)) {
+        if calls.len() == plan.count && open.iter().all(|place| calls.get(*place).is_none_or(Call::is_over)) {
             called.answered_twice = calls.iter().filter(|call| call.acks.len() > 1).count();
             return called;
         }
@@ -146,6 +159,10 @@ fn count(calls: usize) -> u32 {
 }
 
 impl Call {
+    fn is_over(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
     fn is_to_go_elsewhere(&self, text: &str, other: SocketAddrV4) -> bool {
         let is_new = matches!(self.state, State::Inviting(_) | State::Ringing(_));
         is_new && self.at != other && text.starts_with("SIP/2.0 503 ")
@@ -260,7 +277,7 @@ impl Callees {
     pub fn ringing(socket: UdpSocket, ring: Duration) -> Callees {
         let ends = Arc::new(AtomicBool::new(false));
         let end = Arc::clone(&ends);
-        socket.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
+        socket.set_read_timeout(Some(TURN)).unwrap();
         let thread = std::thread::spawn(move || {
             let mut callees =
                 Answering { socket, ring, answered: Answered::default(), unacknowledged: BTreeMap::new() };
@@ -289,8 +306,10 @@ struct Answering {
 
 impl Answering {
     fn turn(&mut self) {
-        let mut slot = vec![0; 65_536];
-        while let Ok((size, from)) = self.socket.recv_from(&mut slot) {
+        let (mut slot, began) = (vec![0; 65_536], Instant::now());
+        while began.elapsed() < TURN
+            && let Ok((size, from)) = self.socket.recv_from(&mut slot)
+        {
             let text = String::from_utf8_lossy(slot.get(..size).unwrap_or_default()).into_owned();
             self.take(&text, from);
         }

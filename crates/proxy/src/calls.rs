@@ -13,6 +13,7 @@ mod table;
 pub use counts::{Counts, Subject};
 pub(crate) use counts::{NoSeat, Permit, Seat};
 pub use limit::Limit;
+pub use rate::Spent;
 pub use restored::RestoredCall;
 pub(crate) use table::{CALL_TIMER, Calls};
 
@@ -178,6 +179,16 @@ impl Call {
     /// When its 2xx was passed on; `None` while it is in setup.
     pub fn answered_us(&self) -> Option<i64> {
         self.answered_us
+    }
+
+    /// When its session timer runs out; `None` where it has none.
+    pub fn expires(&self) -> Option<Time> {
+        self.expires
+    }
+
+    /// The callee's tag in the dialog that answered it, hashed; `None` while there is none.
+    pub fn dialog(&self) -> Option<u64> {
+        self.dialog
     }
 
     /// When there is something to do about it even if nothing arrives.

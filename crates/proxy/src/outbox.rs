@@ -1,13 +1,14 @@
 //! What leaves the core: bytes to send, and facts to count. The caller owns one [`Outbox`] and reuses it.
 
 use crate::caller_id::Rule;
-use crate::calls::{CallKey, EndedBy};
+use crate::calls::{CallKey, EndedBy, Spent};
 use crate::dispatch::{Decision, Direction};
 use crate::flow::{Flow, PartyId};
 use crate::refusal::Refusal;
 use crate::settings::Peer;
 use sip::{Hopeless, Method, Number, Span};
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// One byte buffer, a list of datagrams or stream messages in it, and a list of facts. Complete when the call returns.
 #[derive(Debug, Default)]
@@ -116,6 +117,20 @@ pub enum Event {
         users: [Span; 2],
         /// Who sent it.
         by: EndedBy,
+    },
+    /// The session of a call that is up was refreshed (RFC 4028), or has no timer any more.
+    Refreshed {
+        /// The call.
+        key: CallKey,
+        /// How long it lasts from now on without another refresh.
+        lasts: Option<Duration>,
+    },
+    /// A call was let in that an environment has a number of for each day.
+    Spent {
+        /// The environment.
+        environment: PartyId,
+        /// What it has used with this call.
+        spent: Spent,
     },
     /// The first response from 180 to 189 of a call was passed on.
     Ringing {

@@ -1,30 +1,32 @@
 //! The journal of calls in progress: what a new process is told of the calls that outlived the old one.
 //!
-//! A file of lines in the state folder, each with its checksum: a call began, was answered, is known by this record, ended.
-//! The worker and the thread of the records hand their entries over and never wait; a thread of its own writes them. When
-//! most lines are of calls that have ended, the file is written anew. A line that is torn or damaged is left out, and costs
-//! one call's count or one record's details at most. Nothing is synced to the platter: what the kernel has taken outlives
-//! the process, and a machine that lost its power has lost the calls too.
+//! A file of lines in the state folder, each with its checksum: a call began, was answered, is known by this record, was
+//! refreshed, ended, or took one of its environment's calls for the day. The worker and the thread of the records hand their
+//! entries over and never wait; a thread of its own writes them. When most lines are of calls that have ended, the file is
+//! written anew. A line that is torn or damaged is left out, and costs one call's count or one record's details at most.
+//! Nothing is synced to the platter: what the kernel has taken outlives the process, and a machine that lost its power has
+//! lost the calls too.
 
 mod entry;
 mod live;
 mod record;
+mod standing;
 
-pub use entry::{Began, CallTimes, Entry, Line};
+pub use entry::{Answered, Began, Entry, FORM};
 pub use live::LiveCalls;
+pub use standing::{CallTimes, Day, Line, Standing};
 
 use proxy::calls::RestoredCall;
 use proxy::{CallKey, PartyId, Role, Settings};
-use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use telemetry::{Counters, Fact, Paced};
 
 /// The file's name in the state folder.
@@ -38,6 +40,8 @@ pub const SPENT_LINES: usize = 20_000;
 /// How often entries are looked for while they come: what is younger than that is lost with kill -9, and a worker that has
 /// calls wakes nobody.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// A file that cannot be written is tried again so often: with time, and not with each call.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long the end of the process waits for the last lines.
 const CLOSES_WITHIN: Duration = Duration::from_secs(2);
 
@@ -60,10 +64,12 @@ pub struct CallJournal {
 /// What a journal said at the start.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// The calls that were in progress.
-    pub calls: HashMap<CallKey, Line>,
+    /// The calls that were in progress, and what was used of each day's calls.
+    pub standing: Standing,
     /// Lines that could not be read.
     pub damaged: usize,
+    /// The form in which it was written.
+    pub form: u32,
 }
 
 impl Pen {
@@ -86,15 +92,25 @@ impl CallJournal {
             tracing::error!(path = %path.display(), %error, "the journal of calls cannot be read: calls from before are not counted");
             Found::default()
         });
+        if found.form > FORM {
+            tracing::warn!(path = %path.display(), form = found.form, known = FORM, "the journal of calls is of a later version: what is new in it is left out");
+        }
         if found.damaged > 0 {
             tracing::warn!(path = %path.display(), lines = found.damaged, "damaged lines of the journal of calls are left out");
         }
         let (entries, arriving) = sync_channel(ENTRIES_WAITING);
         let waiting = Arc::new(AtomicUsize::new(0));
-        let live = LiveCalls::of_lines(found.calls.values());
-        let (shown, taken) = (live.clone(), Arc::clone(&waiting));
-        let writer =
-            Writer { path, file: None, live: found.calls.clone(), shown, waiting: taken, lines: 0, is_failing: false };
+        let live = LiveCalls::of_lines(found.standing.calls.values());
+        let writer = Writer {
+            path,
+            file: None,
+            standing: found.standing.clone(),
+            shown: live.clone(),
+            waiting: Arc::clone(&waiting),
+            lines: 0,
+            is_failing: false,
+            retry_at: Instant::now(),
+        };
         let thread =
             std::thread::Builder::new().name("call-journal".to_owned()).spawn(move || writer.run(&arriving))?;
         let pen = Pen { entries, waiting: Arc::clone(&waiting), counters: Arc::clone(counters) };
@@ -113,8 +129,8 @@ impl CallJournal {
 
     /// Waits until the last entry is written, for a while. All pens must be gone.
     pub fn close(self) {
-        let until = std::time::Instant::now() + CLOSES_WITHIN;
-        while !self.thread.is_finished() && std::time::Instant::now() < until {
+        let until = Instant::now() + CLOSES_WITHIN;
+        while !self.thread.is_finished() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -129,7 +145,7 @@ impl Found {
             u16::try_from(at).ok().map(PartyId)
         };
         let ago = |then_ms: u64| Duration::from_millis(now_ms.saturating_sub(then_ms));
-        let calls = self.calls.iter().filter_map(|(key, line)| {
+        let calls = self.standing.calls.iter().filter_map(|(key, line)| {
             let Began { from, toward, .. } = &line.began;
             Some(RestoredCall {
                 key: *key,
@@ -144,6 +160,8 @@ impl Found {
                 gateway: line.began.gateway,
                 began_ago: ago(line.times.began_ms),
                 answered_ago: line.times.answered_ms.map(ago),
+                expires_in: line.times.expires_ms.map(|then_ms| Duration::from_millis(then_ms.saturating_sub(now_ms))),
+                dialog: line.times.dialog,
             })
         });
         calls.collect()
@@ -154,9 +172,9 @@ impl Found {
 struct Writer {
     path: PathBuf,
     file: Option<BufWriter<File>>,
-    /// The calls in progress, by their own entries.
-    live: HashMap<CallKey, Line>,
-    /// What others are shown of them.
+    /// What the entries come to.
+    standing: Standing,
+    /// What others are shown of the calls in progress.
     shown: LiveCalls,
     /// Entries that wait.
     waiting: Arc<AtomicUsize>,
@@ -164,39 +182,68 @@ struct Writer {
     lines: usize,
     /// The last write failed, and that has been told.
     is_failing: bool,
+    /// Without a file, when the next is begun.
+    retry_at: Instant,
 }
 
 impl Writer {
     fn run(mut self, arriving: &Receiver<Entry>) {
-        let anew = self.write_anew();
-        self.tell(&anew);
         let mut paced = Paced::new(arriving, LOOK_EVERY);
-        while let Some(first) = paced.next() {
-            let mut written = self.take(first);
-            while let Ok(next) = arriving.try_recv() {
-                written = written.and(self.take(next));
+        self.begin();
+        loop {
+            let until_retry = self.retry_at.saturating_duration_since(Instant::now());
+            let first = match self.file {
+                Some(_) => paced.next().ok_or(RecvTimeoutError::Disconnected),
+                None => arriving.recv_timeout(until_retry),
+            };
+            match first {
+                Ok(first) => self.append(first, arriving),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
             }
-            let written = written.and_then(|()| self.file.as_mut().map_or(Ok(()), Write::flush));
-            self.tell(&written);
-            if self.file.is_none() || self.lines > 4 * self.live.len() + SPENT_LINES {
-                let anew = self.write_anew();
-                self.tell(&anew);
+            let is_due = self.file.is_none() && Instant::now() >= self.retry_at;
+            let is_spent = self.file.is_some() && self.lines > 4 * self.standing.size() + SPENT_LINES;
+            if is_due || is_spent {
+                self.begin();
             }
         }
+        if self.file.is_none() {
+            self.begin();
+        }
+    }
+
+    /// Takes an entry, and all that wait behind it.
+    fn append(&mut self, first: Entry, arriving: &Receiver<Entry>) {
+        let mut written = self.take(first);
+        while let Ok(next) = arriving.try_recv() {
+            written = written.and(self.take(next));
+        }
+        // Without a file there is nothing to tell: the failure has been told, and the next try says how it is then.
+        if let Some(file) = &mut self.file {
+            let written = written.and_then(|()| file.flush());
+            self.tell(&written);
+        }
+    }
+
+    /// Begins a file, and tells what became of that.
+    fn begin(&mut self) {
+        self.retry_at = Instant::now() + RETRY_AFTER;
+        let anew = self.write_anew();
+        self.tell(&anew);
     }
 
     /// Books an entry, and appends its line.
     fn take(&mut self, entry: Entry) -> io::Result<()> {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
-        if matches!(&entry, Entry::Known(key, _) if !self.live.contains_key(key)) {
+        if matches!(&entry, Entry::Known(key, _) if !self.standing.calls.contains_key(key)) {
             // It was over before its record was told.
             return Ok(());
         }
         let at_ms = unix_ms();
         let (line, key) = (entry.line(at_ms), entry.key());
-        let before = self.live.get(&key).and_then(live::Place::of);
-        entry.book(at_ms, &mut self.live);
-        self.shown.book(before, self.live.get(&key).and_then(live::Place::of));
+        let before = self.place(key);
+        entry.book(at_ms, &mut self.standing);
+        self.shown.book(before, self.place(key));
         self.lines += 1;
         match &mut self.file {
             Some(file) => file.write_all(line.as_bytes()),
@@ -204,18 +251,22 @@ impl Writer {
         }
     }
 
-    /// Writes a file with nothing but the calls in progress, beside the old one, and puts it in its place.
+    /// Where a call counts for those who are shown it.
+    fn place(&self, key: Option<CallKey>) -> Option<live::Place> {
+        live::Place::of(self.standing.calls.get(&key?)?)
+    }
+
+    /// Writes a file with nothing but what stands, beside the old one, and puts it in its place.
     fn write_anew(&mut self) -> io::Result<()> {
         self.file = None;
         let draft = self.path.with_extension("journal.new");
         let options = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).to_owned();
         let mut file = BufWriter::new(options.open(&draft)?);
-        self.lines = 0;
-        for (key, line) in &self.live {
-            for text in line.lines(*key) {
-                file.write_all(text.as_bytes())?;
-                self.lines += 1;
-            }
+        file.write_all(entry::form_line().as_bytes())?;
+        self.lines = 1;
+        for text in self.standing.lines(unix_ms()) {
+            file.write_all(text.as_bytes())?;
+            self.lines += 1;
         }
         file.flush()?;
         fs::rename(&draft, &self.path)?;
@@ -223,7 +274,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Tells a failure once, and that it is over. After a failure the file is written anew with the next entry.
+    /// Tells a failure once, and that it is over. After a failure the file is written anew.
     fn tell(&mut self, written: &io::Result<()>) {
         let path = self.path.display();
         match written {
@@ -240,7 +291,7 @@ impl Writer {
     }
 }
 
-/// The calls in progress by a journal's lines. No file is an empty journal.
+/// What stands by a journal's lines. No file is an empty journal.
 fn read(path: &Path) -> io::Result<Found> {
     let mut bytes = Vec::new();
     match File::open(path) {
@@ -248,11 +299,12 @@ fn read(path: &Path) -> io::Result<Found> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
         Err(error) => return Err(error),
     };
-    let mut found = Found::default();
+    let mut found = Found { form: 1, ..Found::default() };
     for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        match Entry::read(line) {
-            Some((entry, at_ms)) => entry.book(at_ms, &mut found.calls),
-            None => found.damaged += 1,
+        match (Entry::read(line), entry::form_of(line)) {
+            (Some((entry, at_ms)), _) => entry.book(at_ms, &mut found.standing),
+            (None, Some(form)) => found.form = form,
+            (None, None) => found.damaged += 1,
         }
     }
     Ok(found)

@@ -1,7 +1,7 @@
 //! The one clock: monotonic, so that nothing expires because somebody set the time (row H6).
 
 use proxy::Time;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Microseconds since the process began, as the core counts them.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +18,13 @@ impl Clock {
     /// The time now.
     pub fn now(&self) -> Time {
         Time(0) + self.zero.elapsed()
+    }
+
+    /// What time of day it was at this clock's zero, by the time of day that it is `now`: microseconds since 1970. Somebody
+    /// who sets the time changes it.
+    pub fn zero_unix_us(&self, now: Time) -> u64 {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX).saturating_sub(now.0)
     }
 
     /// The instant of a time of this clock, for a runtime's timers.

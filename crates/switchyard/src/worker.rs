@@ -97,6 +97,7 @@ impl InProgress {
     ) -> io::Result<(CallJournal, InProgress)> {
         let (journal, pen, found) = CallJournal::open(state_dir, counters)?;
         let (restored, records) = (found.restored(settings), found.records(settings));
+        found.standing.resume(counts);
         Ok((journal, InProgress { counts: Arc::clone(counts), restored, records, pen: Some(pen) }))
     }
 }
@@ -169,6 +170,7 @@ impl Worker {
         let (arriving, outgoing) = streams.map(|streams| (streams.arrived, streams.outgoing)).unzip();
         let transports = Transports::new(sockets, outgoing, Arc::clone(&counters))?;
         let mut engine = Engine::new(Arc::clone(&settings), keys);
+        calls.counts.set_zero(clock.zero_unix_us(clock.now()));
         engine.share_counts(calls.counts);
         calls.restored.iter().for_each(|call| engine.restore(clock.now(), call));
         let turns = Turns::new(engine, settings, Arc::clone(&counters), watch)
@@ -279,6 +281,7 @@ impl Worker {
             self.counters.note(Fact::Filtered(self.batch.filtered.into()));
         }
         let (now, directory) = (self.clock.now(), Arc::clone(self.directory.latest()));
+        self.turns.tell_time(self.clock.zero_unix_us(now));
         let is_behind = self.backlog.is_behind(position, now, self.batch.len() == BATCH);
         self.turns.set_behind(is_behind);
         if self.batch.is_empty() {
@@ -300,6 +303,7 @@ impl Worker {
     /// Messages of streams, and those of ours that found no way.
     fn serve_arrived(&mut self) {
         let (now, directory) = (self.clock.now(), Arc::clone(self.directory.latest()));
+        self.turns.tell_time(self.clock.zero_unix_us(now));
         for arrived in self.arrived.drain(..) {
             if let Arrived::Message(flow, bytes) = &arrived {
                 self.turns.arrived(now, flow, bytes);

@@ -7,6 +7,8 @@
     reason = "the lint's leave for tests does not reach the functions they share"
 )]
 
+mod counts;
+
 use lab::phones::{self, Answered, Called, Callees, Plan};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -467,6 +469,11 @@ impl Load {
     /// how many calls went the other way.
     fn went_well(self) -> (Answered, usize) {
         let called = self.calling.join().unwrap();
+        assert!(
+            called.late < Duration::from_secs(1),
+            "calls began {:?} behind their time: too few a second",
+            called.late
+        );
         let (answered, elsewhere) = (self.pbx.end(), self.elsewhere.end());
         assert_eq!((called.completed, called.answered_twice), (self.count, 0), "{:#?}", called.failed);
         let twice = answered.branches.keys().find(|call| elsewhere.branches.contains_key(*call));
@@ -488,7 +495,9 @@ fn restarted(net: u8, (per_second, lasting): (u32, Duration), restarts: u32, end
         bench.program.signal(end);
         let ended = bench.program.child.wait().unwrap();
         assert_eq!(ended.success(), end == Signal::SIGTERM, "{ended:?}");
+        let begun = Instant::now();
         bench.program = Program::start(&bench.config);
+        println!("serves {:?} after its start", begun.elapsed());
     }
     load.went_well()
 }

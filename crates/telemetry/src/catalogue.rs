@@ -4,7 +4,10 @@ mod calls;
 mod media;
 mod readings;
 
-pub use calls::{CALLS_ENDED, CALLS_IN_PROGRESS, CHANNELS_ALLOWED, CHANNELS_USED, JOURNAL_LOST, REFUSED};
+pub use calls::{
+    CALLS_ENDED, CALLS_IN_PROGRESS, CHANNELS_ALLOWED, CHANNELS_USED, DAILY_CALLS_ALLOWED, DAILY_CALLS_USED,
+    JOURNAL_LOST, REFUSED,
+};
 pub use media::STRAY_MEDIA;
 pub use readings::*;
 

@@ -203,6 +203,7 @@ impl Counters {
             Event::Failover(_, reason) => self.failovers.add(reason.name(), 1),
             // What ended it was counted, or was another process's call.
             Event::EndedUnseen { .. } | Event::Attempt { .. } | Event::Owned(_) => {}
+            Event::Refreshed { .. } | Event::Spent { .. } => {}
             Event::FellBack(_) => self.fallbacks.add("", 1),
             Event::ProbeAnswered { .. } => self.probes.add("answered", 1),
             Event::ProbeRefused { .. } => self.probes.add("refused", 1),

@@ -283,6 +283,10 @@ impl World {
         }
         let site = &self.sites[site];
         let body = if status.starts_with('2') && request.method() == "INVITE" { "v=0\r\nanswer" } else { "" };
+        let is_session = status.starts_with('2') && matches!(request.method(), "INVITE" | "UPDATE");
+        if let Some(secs) = self.weather.session_secs.filter(|_| is_session) {
+            text.push_str(&format!("Session-Expires: {secs};refresher=uac\r\n"));
+        }
         text.push_str(&format!(
             "Contact: <{}>\r\nServer: {}\r\nX-Odd: back\r\nContent-Length: {}\r\n\r\n{body}",
             contact_of(site),

@@ -7,8 +7,10 @@
 mod dialogs;
 mod doors;
 mod messages;
+mod seats;
 mod transactions;
 
+use crate::quotas::Quotas;
 use crate::stage::{Numbers, Site, TRUNK};
 use crate::wire::Wire;
 use proxy::{Flow, PartyId, Time, Transport};
@@ -27,6 +29,8 @@ pub(crate) struct Step {
     pub(crate) left: Vec<Left>,
     /// The proxy said that it passed something without a transaction.
     pub(crate) stateless: bool,
+    /// The Call-IDs of calls that the proxy said are over.
+    pub(crate) ended: Vec<String>,
     /// Transactions that are open afterwards.
     pub(crate) open: usize,
     /// When the engine wants to be woken.
@@ -147,11 +151,12 @@ pub(crate) struct Invariants {
     /// Bytes from and to addresses that nobody configured.
     unverified: HashMap<IpAddr, (usize, usize)>,
     last_cause_ms: u64,
+    seats: seats::Seats,
 }
 
 impl Invariants {
     /// A shadow of nothing.
-    pub(crate) fn new(sites: Vec<Site>, numbers: Numbers, rewrites: bool) -> Invariants {
+    pub(crate) fn new(sites: Vec<Site>, numbers: Numbers, rewrites: bool, quotas: Quotas) -> Invariants {
         Invariants {
             sites,
             numbers,
@@ -164,6 +169,7 @@ impl Invariants {
             tainted: HashSet::new(),
             unverified: HashMap::new(),
             last_cause_ms: 0,
+            seats: seats::Seats::new(quotas),
         }
     }
 
@@ -172,9 +178,10 @@ impl Invariants {
         self.numbers = numbers.clone();
     }
 
-    /// The proxy was killed and started again: it remembers nothing.
-    pub(crate) fn restarted(&mut self) {
+    /// The proxy was killed and started again: it remembers nothing, but for the calls that stood if `is_kept`.
+    pub(crate) fn restarted(&mut self, is_kept: bool) {
         self.incarnation += 1;
+        self.seats.restarted(self.incarnation, is_kept);
         self.waiting.clear();
         self.branches.values_mut().for_each(|branch| branch.progressed = false);
     }
@@ -198,6 +205,7 @@ impl Invariants {
                 self.i7_no_100_is_forwarded(wire)?;
                 self.i4_a_response_stays_as_it_was(step, wire)?;
                 self.i5_each_side_keeps_its_names(step, left, wire)?;
+                self.limits_hold_for_calls_that_are_up(step, wire)?;
                 self.i1_one_final_for_each_invite(step, wire)?;
                 self.note_reply(wire);
             } else {
@@ -207,8 +215,10 @@ impl Invariants {
                 self.i8_cancel_after_a_1xx_once(step, left, wire)?;
                 self.i5_each_side_keeps_its_names(step, left, wire)?;
                 self.i5_no_foreign_number_leaves(left, wire)?;
+                self.seats.note_bye(wire);
             }
         }
+        self.seats.note_ended(&step.ended);
         self.i10_options_are_answered_at_once(step)?;
         self.i1_no_invite_waits_too_long(step)?;
         self.i9_nothing_outlives_its_timers(step)?;

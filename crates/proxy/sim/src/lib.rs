@@ -3,7 +3,8 @@
 //!
 //! Where to read: [`World`] (the queue, and one call of the engine), `weather` (what a seed may be like), `stage` (who is
 //! there), `caller` and `callee` (what the ends do), `links` (what the network does to it), `invariants` (what must hold
-//! after every step), [`Sabotage`] (proxies that are wrong, to show that it can fail).
+//! after every step), `quotas` and `ledger` (how many calls everybody may have, and has), [`Sabotage`] (proxies that are
+//! wrong, to show that it can fail).
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -17,14 +18,17 @@ mod invariants;
 mod ledger;
 mod links;
 mod phones;
+mod quotas;
 mod sabotage;
 mod stage;
+mod told;
 mod weather;
 mod wire;
 mod world;
 
 pub use sabotage::Sabotage;
-pub use world::{Depth, Failure, Told, World};
+pub use told::Told;
+pub use world::{Depth, Failure, World};
 
 /// Runs one seed; a panic in the core is a failure like any other.
 pub fn run(seed: u64, sabotage: Option<Sabotage>) -> Result<Told, Failure> {
@@ -34,22 +38,4 @@ pub fn run(seed: u64, sabotage: Option<Sabotage>) -> Result<Told, Failure> {
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
         Err(Failure { seed, at_ms: 0, what: format!("panic: {text}") })
     })
-}
-
-impl Told {
-    /// Adds what another seed told.
-    pub fn add(&mut self, other: &Told) {
-        self.steps += other.steps;
-        self.calls += other.calls;
-        self.answered += other.answered;
-        self.refused += other.refused;
-        self.cancelled += other.cancelled;
-        self.ended += other.ended;
-        self.restarts += other.restarts;
-        self.failovers += other.failovers;
-        self.stateless += other.stateless;
-        self.resets += other.resets;
-        self.forks += other.forks;
-        self.outbound += other.outbound;
-    }
 }

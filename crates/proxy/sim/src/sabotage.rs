@@ -35,11 +35,15 @@ pub enum Sabotage {
     I12,
     /// A BYE is swallowed.
     Live,
+    /// A seat on the trunk is never given back.
+    Seats,
+    /// Everybody may have one call more than is configured.
+    Limits,
 }
 
 impl Sabotage {
     /// All of them, each with the name that its failure must begin with.
-    pub const ALL: [(Sabotage, &'static str); 13] = [
+    pub const ALL: [(Sabotage, &'static str); 15] = [
         (Sabotage::I1, "I1:"),
         (Sabotage::I2, "I2:"),
         (Sabotage::I3, "I3:"),
@@ -53,10 +57,16 @@ impl Sabotage {
         (Sabotage::I11, "I11:"),
         (Sabotage::I12, "I12:"),
         (Sabotage::Live, "live:"),
+        (Sabotage::Seats, "I9:"),
+        (Sabotage::Limits, "limits:"),
     ];
 
     pub(crate) fn left_open(self) -> usize {
         usize::from(self == Sabotage::I9)
+    }
+
+    pub(crate) fn seats_lost(self) -> u32 {
+        u32::from(self == Sabotage::Seats)
     }
 
     /// Makes what left wrong.
@@ -101,7 +111,7 @@ impl Sabotage {
                     text.split("\r\n").filter(keeps).collect::<Vec<_>>().join("\r\n")
                 },
             ),
-            Sabotage::I9 => {}
+            Sabotage::I9 | Sabotage::Seats | Sabotage::Limits => {}
             Sabotage::I10 => step.left.retain(|left| !left.text.contains(" OPTIONS\r\n")),
             Sabotage::I11 => misroutes(step, sites),
             Sabotage::I12 => answers_acks(step),

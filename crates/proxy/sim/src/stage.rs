@@ -1,6 +1,7 @@
 //! The places: gateways, PBXs, the table of numbers, and the settings of the proxy between them.
 
 use crate::chance::Chance;
+use crate::quotas::Quotas;
 use directory::{DidRow, Directory, Environment, Generation, OrganisationRow, Policy, Rows, UserRow};
 use proxy::settings::{
     Availability, AvailabilitySettings, CallerIdSettings, DispatchSettings, DisplayRule, HeaderRule, HostRule,
@@ -53,17 +54,19 @@ pub(crate) struct Numbers {
     pub(crate) generation: u64,
     /// The rows.
     pub(crate) rows: Vec<NumberRow>,
+    /// How many calls each DID and organisation may have.
+    pub(crate) quotas: Quotas,
 }
 
 impl Numbers {
     /// A first table.
-    pub(crate) fn new(chance: &mut Chance) -> Numbers {
+    pub(crate) fn new(chance: &mut Chance, quotas: Quotas) -> Numbers {
         let rows = (0..NUMBERS).map(|at| NumberRow {
             number: format!("91806597800{at}"),
             environment: chance.pick(Environment::ALL),
             in_service: !chance.percent(5),
         });
-        Numbers { generation: 1, rows: rows.collect() }
+        Numbers { generation: 1, rows: rows.collect(), quotas }
     }
 
     /// Moves one number elsewhere, or takes it out of service, or back.
@@ -89,6 +92,7 @@ impl Numbers {
     pub(crate) fn directory(&self) -> Directory {
         let did = |(at, row): (usize, &NumberRow)| {
             let mut did = DidRow::assigned(&at.to_string(), organisation_of(at), &row.number, row.environment);
+            did.call_limit = self.quotas.did.and_then(|most| directory::rows::text(&most.to_string()));
             if !row.in_service {
                 did.status = directory::rows::text("inactive");
             }
@@ -100,10 +104,13 @@ impl Numbers {
                 UserRow::active("1", "aurora", "1001", "org_aurora_1001"),
                 UserRow::active("2", "borealis", "2001", "org_borealis_2001"),
             ],
-            organisations: vec![
-                OrganisationRow::active("aurora", "Aurora", "org_aurora_"),
-                OrganisationRow::active("borealis", "Borealis", "org_borealis_"),
-            ],
+            organisations: [("aurora", "Aurora", "org_aurora_"), ("borealis", "Borealis", "org_borealis_")]
+                .map(|(id, name, prefix)| {
+                    let most = self.quotas.organisation.map(|most| format!("{{\"concurrent_calls\": {most}}}"));
+                    let limits = most.and_then(|most| directory::rows::text(&most));
+                    OrganisationRow { limits, ..OrganisationRow::active(id, name, prefix) }
+                })
+                .into(),
             ..Rows::default()
         };
         directory::build(Generation(self.generation), rows, &Policy::default(), None)
@@ -155,7 +162,7 @@ pub(crate) fn sites(chance: &mut Chance, tcp_percent: u64) -> Vec<Site> {
 }
 
 /// What the proxy is told. `rewrites`: callers are shown to the trunk by a profile.
-pub(crate) fn settings(chance: &mut Chance, sites: &[Site], rewrites: bool) -> Settings {
+pub(crate) fn settings(chance: &mut Chance, sites: &[Site], rewrites: bool, quotas: &Quotas) -> Settings {
     let roles = [
         ("tata", Role::Trunk),
         ("prod", Role::Environment(Environment::Prod)),
@@ -184,6 +191,7 @@ pub(crate) fn settings(chance: &mut Chance, sites: &[Site], rewrites: bool) -> S
         }
     };
     let mut parties: Vec<Party> = roles.into_iter().enumerate().map(party).collect();
+    quotas.set(&mut parties);
     if rewrites {
         parties[0].identity = IdentitySettings {
             profile: Some(profile(chance)),

@@ -37,6 +37,8 @@ pub(crate) struct Weather {
     pub(crate) mischief: u64,
     /// Messages that strangers and forgers send.
     pub(crate) forgeries: u64,
+    /// The Session-Expires of every 2xx, in seconds.
+    pub(crate) session_secs: Option<u64>,
 }
 
 /// A site that cannot be reached for a while.
@@ -56,6 +58,11 @@ pub(crate) struct Outage {
 pub(crate) const CALLS_WITHIN_MS: u64 = 20_000;
 
 impl Weather {
+    /// The same, in a third of the seeds with a timer for every session (RFC 4028).
+    pub(crate) fn with_sessions(self, seed: u64) -> Weather {
+        Weather { session_secs: seed.is_multiple_of(3).then_some(20), ..self }
+    }
+
     /// The weather of a seed.
     pub(crate) fn of(chance: &mut Chance) -> Weather {
         let calm = chance.percent(10);
@@ -90,6 +97,7 @@ impl Weather {
             changes_ms,
             mischief: storm(chance, &[0, 10, 40]),
             forgeries: storm(chance, &[0, 0, 10]),
+            session_secs: None,
         }
     }
 }

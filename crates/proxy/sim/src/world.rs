@@ -5,12 +5,14 @@ use crate::invariants::{Arrival, Broken, Cause, Invariants, Left, Step};
 use crate::ledger::Ledger;
 use crate::links::Links;
 use crate::phones::Phones;
+use crate::quotas::Quotas;
 use crate::sabotage::Sabotage;
 use crate::stage::{self, Numbers, STRANGER, Site};
+use crate::told::Told;
 use crate::weather::{CALLS_WITHIN_MS, Weather};
 use crate::wire::{Wire, latin1};
 use directory::Directory;
-use proxy::{Engine, Event, Flow, ListenerId, Outbox, Settings, Time, Transport, Warning};
+use proxy::{EndedBy, Engine, Event, Flow, ListenerId, Outbox, Refusal, Settings, Time, Transport, Warning};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -51,35 +53,6 @@ struct Middle {
     numbers: Numbers,
     directory: Directory,
     outbox: Outbox,
-}
-
-/// What happened, so that a simulation in which nothing happens does not pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Told {
-    /// Calls of the engine.
-    pub steps: u64,
-    /// Calls begun.
-    pub calls: u64,
-    /// Calls that were answered.
-    pub answered: u64,
-    /// Calls that were refused, by anybody.
-    pub refused: u64,
-    /// Calls that their callers gave up.
-    pub cancelled: u64,
-    /// Dialogs that one end ended, and whose other end heard it.
-    pub ended: u64,
-    /// Kills.
-    pub restarts: u64,
-    /// Next targets tried.
-    pub failovers: u64,
-    /// Responses and requests that passed without a transaction.
-    pub stateless: u64,
-    /// Connections that broke.
-    pub resets: u64,
-    /// 2xx beyond the first of a call.
-    pub forks: u64,
-    /// Answers of calls by the first status digit that the caller saw last.
-    pub outbound: u64,
 }
 
 /// What a trace tells.
@@ -140,10 +113,12 @@ impl World {
     /// The world of a seed, before anything has happened.
     pub fn new(seed: u64, sabotage: Option<Sabotage>, depth: Depth) -> World {
         let mut chance = Chance::new(seed);
-        let weather = Weather::of(&mut chance);
+        let weather = Weather::of(&mut chance).with_sessions(seed);
         let sites = stage::sites(&mut chance, weather.tcp);
-        let settings = Arc::new(stage::settings(&mut chance, &sites, weather.rewrites));
-        let numbers = Numbers::new(&mut chance);
+        let quotas = Quotas::of(seed);
+        let allowed = if sabotage == Some(Sabotage::Limits) { quotas.exceeded() } else { quotas.clone() };
+        let settings = Arc::new(stage::settings(&mut chance, &sites, weather.rewrites, &allowed));
+        let numbers = Numbers::new(&mut chance, allowed);
         let middle = Middle {
             engine: Engine::new(Arc::clone(&settings), Arc::new(stage::ring(1))),
             settings,
@@ -155,8 +130,8 @@ impl World {
         let mut world = World {
             seed,
             chance,
-            invariants: Invariants::new(sites.clone(), numbers, weather.rewrites),
-            ledger: Ledger::default(),
+            invariants: Invariants::new(sites.clone(), numbers, weather.rewrites, quotas.clone()),
+            ledger: Ledger::new(&sites, quotas),
             links: Links::new(sites.len()),
             sites,
             weather,
@@ -215,7 +190,7 @@ impl World {
 
     /// What this seed is like.
     pub fn weather(&self) -> String {
-        format!("{:?}\n{:?}", self.weather, self.sites)
+        format!("{:?}\n{:?}\n{:?}", self.weather, self.sites, self.middle.numbers.quotas)
     }
 
     fn run_queue(&mut self) -> Result<(), Broken> {
@@ -311,7 +286,7 @@ impl World {
         self.ledger.hand_over(Time::from_millis(self.now_ms), &self.middle.engine, &mut engine, is_kept);
         self.middle.engine = engine;
         self.links.connections.clear();
-        self.invariants.restarted();
+        self.invariants.restarted(is_kept);
         self.told.restarts += 1;
         self.note(|| "    proxy: killed and started".into());
     }
@@ -374,10 +349,15 @@ impl World {
         act(&mut self.middle);
         self.told.steps += 1;
         let middle = &mut self.middle;
-        let mut stateless = false;
+        let (mut stateless, mut ended) = (false, Vec::new());
         for event in middle.outbox.events() {
             self.ledger.book(event)?;
             match event {
+                Event::Ended { call_id, by, .. } => {
+                    self.told.expired += u64::from(*by == EndedBy::Expired);
+                    ended.push(latin1(middle.outbox.text(*call_id)));
+                }
+                Event::Refused(_, Refusal::Limit(..)) => self.told.limited += 1,
                 Event::Impossible(what) => return Err(format!("impossible: {what}")),
                 Event::Warned(Warning::Stateless) => stateless = true,
                 Event::Failover(..) => self.told.failovers += 1,
@@ -385,6 +365,8 @@ impl World {
             }
         }
         self.told.stateless += u64::from(stateless);
+        let lost = self.sabotage.map_or(0, Sabotage::seats_lost);
+        self.ledger.check(&middle.engine, lost)?;
         let left = middle.outbox.transmits().map(|(flow, bytes)| {
             let text: Rc<str> = latin1(bytes).into();
             Left { flow: *flow, wire: Wire::parse(Rc::clone(&text)), text }
@@ -392,7 +374,7 @@ impl World {
         let left = left.collect();
         middle.outbox.clear();
         let (open, next) = (middle.engine.open_transactions(), middle.engine.poll_timeout());
-        let mut step = Step { now_ms: self.now_ms, cause, left, stateless, open, next };
+        let mut step = Step { now_ms: self.now_ms, cause, left, stateless, ended, open, next };
         if let Some(sabotage) = self.sabotage {
             sabotage.spoil(&mut step, &self.sites);
         }

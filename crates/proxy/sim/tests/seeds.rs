@@ -21,6 +21,7 @@ fn calls_over_a_bad_network_keep_the_invariants() {
     }
     assert!(told.answered > 500 && told.refused > 400 && told.cancelled > 80 && told.ended > 500, "{told:?}");
     assert!(told.restarts > 100 && told.failovers > 50 && told.stateless > 200, "{told:?}");
+    assert!(told.limited > 50 && told.expired > 20, "{told:?}");
     assert!(told.resets > 50 && told.forks > 20 && told.outbound > 500, "{told:?}");
 }
 

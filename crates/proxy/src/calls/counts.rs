@@ -4,7 +4,7 @@
 //! tag stands in it. A count is held by a [`Permit`], which gives it back when it is dropped, so the counts are the sum of
 //! the calls that live.
 
-use super::rate::{Bucket, Budget};
+use super::rate::{Bucket, Budget, Spent, day_of};
 use crate::flow::Time;
 use crate::limits::{COUNTED_PARTIES, COUNTED_SUBJECTS};
 use sip::Number;
@@ -46,6 +46,8 @@ pub struct Counts {
     parties: Box<[Cell]>,
     /// DIDs and organisations: a cell that nobody counts in is given to the next.
     subjects: Box<[Cell]>,
+    /// See [`Counts::set_zero`].
+    zero_unix_us: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -95,7 +97,41 @@ impl Counts {
     /// Counts with room for so many DIDs and organisations at one time.
     pub fn sized(subjects: usize) -> Counts {
         let cells = |count: usize| (0..count).map(|_| Cell::default()).collect();
-        Counts { parties: cells(COUNTED_PARTIES), subjects: cells(subjects) }
+        Counts { parties: cells(COUNTED_PARTIES), subjects: cells(subjects), zero_unix_us: AtomicU64::new(0) }
+    }
+
+    /// What time of day it was at the zero of the caller's clock, in microseconds since 1970: by it a budget's day begins
+    /// at midnight, UTC. To be told again whenever somebody may have set the time.
+    pub fn set_zero(&self, unix_us: u64) {
+        self.zero_unix_us.store(unix_us, Ordering::Relaxed);
+    }
+
+    /// What was used of a party's budget for a day.
+    pub fn spent(&self, subject: Subject<'_>) -> Spent {
+        let (cells, _, tag, home) = self.home(subject);
+        let own = probes(cells, home).find(|(_, cell)| cell.word.load(Ordering::Relaxed) >> COUNT_BITS == tag);
+        Budget(own.map_or(0, |(_, cell)| cell.budget.load(Ordering::Relaxed))).spent()
+    }
+
+    /// How many calls of its budget a party has used on the day that it is.
+    pub fn used_today(&self, subject: Subject<'_>, now: Time) -> u32 {
+        let spent = self.spent(subject);
+        if spent.day >= self.today(now) { spent.calls } else { 0 }
+    }
+
+    fn today(&self, now: Time) -> u32 {
+        day_of(self.zero_unix_us.load(Ordering::Relaxed).saturating_add(now.0))
+    }
+
+    /// Goes on with what the process before this one has used of a party's budget.
+    pub fn set_spent(&self, subject: Subject<'_>, spent: Spent) {
+        // With no limit only the table's room is asked for; parties have more than a configuration can name.
+        if let Ok(Some(place)) = self.enter(subject, None, Time(0)) {
+            if let Some(cell) = self.cell(place) {
+                cell.budget.store(Budget::of(spent).0, Ordering::Relaxed);
+            }
+            self.leave(place);
+        }
     }
 
     /// How many calls a subject has now.
@@ -221,11 +257,17 @@ impl Permit {
         cell.bucket.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
     }
 
-    /// One call more of the 24 hours' budget, for the one who has this seat.
-    pub(crate) fn take_budget(&self, seat: Seat, calls: Option<u32>, now: Time) -> bool {
-        let (Some(calls), Some(cell)) = (calls, self.cell(seat)) else { return true };
-        let take = |seen| Budget(seen).take(now, calls).map(|budget| budget.0);
-        cell.budget.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
+    /// One call more of the day's budget, for the one who has this seat: what is used with it. `Ok(None)`: it is not
+    /// counted for want of room.
+    pub(crate) fn take_budget(&self, seat: Seat, most: u32, now: Time) -> Result<Option<Spent>, NoSeat> {
+        let Some(cell) = self.cell(seat) else { return Ok(None) };
+        let today = self.counts.today(now);
+        let take = |seen| Budget(seen).take(today, most).map(|budget| budget.0);
+        match cell.budget.fetch_update(Ordering::AcqRel, Ordering::Acquire, take) {
+            // What was seen last leads to what is there now.
+            Ok(seen) => Ok(Budget(seen).take(today, most).map(Budget::spent)),
+            Err(_) => Err(NoSeat::Taken),
+        }
     }
 
     fn cell(&self, seat: Seat) -> Option<&Cell> {

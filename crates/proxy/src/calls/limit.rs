@@ -25,7 +25,7 @@ pub enum Limit {
     EnvironmentRate,
     /// New calls in a second on a trunk.
     TrunkRate,
-    /// An environment's outbound calls in 24 hours.
+    /// An environment's outbound calls of one day.
     DailyCalls,
 }
 

@@ -3,7 +3,7 @@
 
 use super::calls::Customer;
 use super::{Arrival, Engine, Turn};
-use crate::calls::{CallKey, Counts, Limit, NoSeat, Permit, RestoredCall, Seat, Subject};
+use crate::calls::{CallKey, Counts, Limit, NoSeat, Permit, RestoredCall, Seat, Spent, Subject};
 use crate::dispatch::{Decision, Direction, Step};
 use crate::flow::{PartyId, Time};
 use crate::outbox::Event;
@@ -96,7 +96,9 @@ impl Engine {
             turn.outbox.event(Event::LimitReached("counted_subjects"));
         }
         let is_outbound = decision.direction == Direction::Outbound;
-        self.keep_pace(&permit, &sides, is_outbound, now).map_err(refuse)?;
+        if let Some(spent) = self.keep_pace(&permit, &sides, is_outbound, now).map_err(refuse)? {
+            turn.outbox.event(Event::Spent { environment: arrival.party, spent });
+        }
         Ok(permit)
     }
 
@@ -137,10 +139,17 @@ impl Engine {
         Ok(all_counted)
     }
 
-    /// The rates and budgets, the narrowest first: who is too fast takes nothing from the wider ones.
-    fn keep_pace(&self, permit: &Permit, sides: &Sides<'_>, is_outbound: bool, now: Time) -> Result<(), Limit> {
+    /// The rates and budgets, the narrowest first: who is too fast takes nothing from the wider ones. What is used of the
+    /// environment's budget, where it has one.
+    fn keep_pace(
+        &self,
+        permit: &Permit,
+        sides: &Sides<'_>,
+        is_outbound: bool,
+        now: Time,
+    ) -> Result<Option<Spent>, Limit> {
         if sides.is_free {
-            return Ok(());
+            return Ok(None);
         }
         let limits = &self.settings.limits;
         let environment = &sides.environment.quota;
@@ -156,8 +165,8 @@ impl Engine {
             }
         }
         match environment.daily_calls.filter(|_| is_outbound) {
-            Some(calls) if !permit.take_budget(Seat::Environment, Some(calls), now) => Err(Limit::DailyCalls),
-            _ => Ok(()),
+            Some(most) => permit.take_budget(Seat::Environment, most, now).map_err(|NoSeat::Taken| Limit::DailyCalls),
+            None => Ok(None),
         }
     }
 
@@ -193,8 +202,11 @@ impl Engine {
         let taken = match party.role {
             Role::Trunk => {
                 let most = gateway_channels(party, peer.address).filter(|_| !call.is_free);
-                call.gateway = Some(peer.address);
-                call.permit.take(Seat::Gateway, Subject::Gateway(&party.name, peer.address), most, now)
+                let taken = call.permit.take(Seat::Gateway, Subject::Gateway(&party.name, peer.address), most, now);
+                if taken.is_ok() {
+                    call.gateway = Some(peer.address);
+                }
+                taken
             }
             Role::Environment(_) if call.toward == context.toward => Ok(true),
             Role::Environment(_) => {

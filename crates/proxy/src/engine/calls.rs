@@ -43,6 +43,8 @@ impl Engine {
             Some(_) => self.call_age().saturating_sub(restored.began_ago),
             None => setup.saturating_sub(restored.began_ago),
         };
+        // A refresh that came while nobody listened is sent again for as long.
+        let expires = restored.expires_in.map(|left| now + left.max(self.settings.timers.b()));
         let permit = self.seats_of_restored(restored, now);
         let texts = [&*restored.call_id, &*restored.called, &*restored.caller, &*restored.organisation];
         self.calls.insert(texts, |texts| Call {
@@ -54,9 +56,9 @@ impl Engine {
             texts,
             began_us: ago(restored.began_ago),
             answered_us: restored.answered_ago.map(ago),
-            expires: None,
+            expires,
             ages: now + age,
-            dialog: None,
+            dialog: restored.dialog,
             setups: 0,
             permit,
             gateway: restored.gateway,
@@ -111,23 +113,26 @@ impl Engine {
     }
 
     /// A 2xx to an INVITE was passed on: the call stands from the first on; one to a re-INVITE refreshes its session.
-    pub(super) fn note_success(&mut self, now: Time, context: &mut Context, response: &Response<'_>) {
+    pub(super) fn note_success(&mut self, turn: &mut Turn<'_>, context: &mut Context, response: &Response<'_>) {
         if !context.sets_up {
-            return self.note_refreshed(now, context, response);
+            return self.note_refreshed(turn, context, response);
         }
         context.sets_up = false;
         let toward = context.toward;
-        self.note_answered(now, context.call, toward, response);
+        self.note_answered(turn.now, context.call, toward, response);
     }
 
     /// The 2xx of a call in setup has passed.
     pub(super) fn note_answered(&mut self, now: Time, key: CallKey, by: PartyId, response: &Response<'_>) {
-        let lasts = self.session_lasts(response);
+        let (lasts, age) = (self.session_lasts(response), self.call_age());
         let Some(call) = self.calls.find_mut(key) else { return };
         call.setups = call.setups.saturating_sub(1);
         if call.answered_us.is_some() {
             return;
         }
+        // One in setup that came back after a restart was to be given up with the last timer of its setup.
+        let so_far = Duration::from_micros(between(call.began_us, micros(now)));
+        call.ages = call.ages.max(now + age.saturating_sub(so_far));
         call.answered_us = Some(micros(now));
         call.dialog = response.to_tag().map(hash_of);
         call.expires = lasts.map(|lasts| now + lasts);
@@ -137,14 +142,18 @@ impl Engine {
 
     /// A 2xx to a re-INVITE or UPDATE says until when the session lasts now; one that says nothing ends the timer (RFC
     /// 4028 10).
-    pub(super) fn note_refreshed(&mut self, now: Time, context: &Context, response: &Response<'_>) {
+    pub(super) fn note_refreshed(&mut self, turn: &mut Turn<'_>, context: &Context, response: &Response<'_>) {
         if !context.in_dialog || !matches!(context.method, Method::Invite | Method::Update) {
             return;
         }
-        let lasts = self.session_lasts(response);
-        let Some(call) = self.calls.find_mut(context.call).filter(|call| call.answered_us.is_some()) else { return };
+        let (now, key, lasts) = (turn.now, context.call, self.session_lasts(response));
+        let Some(call) = self.calls.find_mut(key).filter(|call| call.answered_us.is_some()) else { return };
+        if call.expires.is_none() && lasts.is_none() {
+            return;
+        }
         call.expires = lasts.map(|lasts| now + lasts);
-        self.calls.arm(now, context.call, &mut self.timers);
+        self.calls.arm(now, key, &mut self.timers);
+        turn.outbox.event(Event::Refreshed { key, lasts });
     }
 
     /// A request that set up a call has had its last final above 2xx: a call that no other one answered is over.
@@ -183,7 +192,7 @@ impl Engine {
             return tell_unseen(turn, arrival, (key, toward), verified, by);
         };
         let of_another_fork = call.dialog.is_some_and(|dialog| tag.map(hash_of) != Some(dialog));
-        if call.setups > 0 && call.answered_us.is_none() || of_another_fork {
+        if call.answered_us.is_none() || of_another_fork {
             return;
         }
         self.end_call(turn, key, by);
@@ -241,10 +250,9 @@ impl Engine {
         };
         let tag = response.from_tag().unwrap_or_default();
         let key = CallKey::of(&self.keys, Some(key_id), direction, response.call_id(), tag).unwrap_or_default();
-        let (now, status, age) = (turn.now, response.status(), self.call_age());
+        let (now, status) = (turn.now, response.status());
         let restored = |call: &&mut Call| call.answered_us.is_none() && call.setups == 0;
         let Some(call) = self.calls.find_mut(key).filter(restored).filter(|_| status >= 200) else { return };
-        call.ages = now + age;
         call.toward = from.unwrap_or(call.toward);
         let call_id = turn.outbox.keep(call.call_id());
         let (from, toward, after_us) = (call.from, call.toward, between(call.began_us, micros(now)));

@@ -126,7 +126,7 @@ impl Engine {
     fn on_success(&mut self, turn: &mut Turn<'_>, context: &mut Context, response: &Response<'_>) {
         self.pass_up(turn, context, response, false);
         self.note_final(turn, context, response.status());
-        self.note_success(turn.now, context, response);
+        self.note_success(turn, context, response);
         if let Server::Invite(server) = &mut context.server
             && server.on_late_success()
         {
@@ -171,7 +171,7 @@ impl Engine {
         self.pass_up(turn, context, response, status >= 300 || context.method != Method::Invite);
         self.note_final(turn, context, status);
         if status < 300 {
-            self.note_refreshed(turn.now, context, response);
+            self.note_refreshed(turn, context, response);
         }
     }
 

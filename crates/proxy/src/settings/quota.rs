@@ -16,7 +16,7 @@ pub struct Quota {
     pub gateway_channels: Vec<u32>,
     /// An environment: where its outbound calls may go; `None` for anywhere.
     pub destinations: Option<Vec<NumberPrefix>>,
-    /// An environment: its outbound calls in 24 hours, counted from the start of the process.
+    /// An environment: its outbound calls of one day, from midnight to midnight UTC.
     pub daily_calls: Option<u32>,
 }
 

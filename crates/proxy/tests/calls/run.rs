@@ -10,7 +10,7 @@ use crate::text::{Message, Step, Text, What};
 use crate::wire::{Wire, latin1};
 use directory::Directory;
 use proxy::calls::RestoredCall;
-use proxy::{Call, Engine, Event, Flow, InterfaceId, Key, KeyRing, Listener, ListenerId, Outbox, Time, Transport};
+use proxy::{Engine, Event, Flow, InterfaceId, Key, KeyRing, Listener, ListenerId, Outbox, Time, Transport};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -154,7 +154,7 @@ impl Run {
     /// A new process, which gets back from its journal the calls that the old one had in progress, or nothing.
     fn restart(&mut self, with_calls: bool) -> Result<(), String> {
         self.settled()?;
-        let before: Vec<RestoredCall> = self.engine.calls().map(|call| restored(call, self.now)).collect();
+        let before: Vec<RestoredCall> = self.engine.calls().map(|call| RestoredCall::of(call, self.now)).collect();
         self.engine = Engine::new(Arc::new(self.scene.settings.clone()), Arc::clone(&self.keys));
         for call in before.iter().filter(|_| with_calls) {
             self.engine.restore(self.now, call);
@@ -376,25 +376,6 @@ fn take_as(words: &mut Vec<String>) -> Option<String> {
     None
 }
 
-/// What a journal keeps of a call.
-fn restored(call: &Call, now: Time) -> RestoredCall {
-    let ago = |then: i64| Duration::from_micros(now.0.saturating_add_signed(-then));
-    RestoredCall {
-        key: call.key(),
-        direction: call.direction(),
-        from: call.from(),
-        toward: call.toward(),
-        did: call.did(),
-        call_id: call.call_id().into(),
-        called: call.called().into(),
-        caller: call.caller().into(),
-        organisation: call.organisation().into(),
-        gateway: call.gateway(),
-        began_ago: ago(call.began_us()),
-        answered_ago: call.answered_us().map(ago),
-    }
-}
-
 fn told_message(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).split("\r\n").map(|line| format!("      | {}\n", line.escape_debug())).collect()
 }
@@ -418,6 +399,13 @@ fn told_event(scene: &Scene, event: &Event) -> String {
         }
         Event::EndedUnseen { direction, parties: [from, to], by, .. } => {
             format!("ended_unseen {direction} from {} to {} by {}", party(*from), party(*to), by.name())
+        }
+        Event::Refreshed { lasts, .. } => match lasts {
+            Some(lasts) => format!("refreshed for {} s", lasts.as_secs()),
+            None => "refreshed without a timer".to_owned(),
+        },
+        Event::Spent { environment, spent } => {
+            format!("spent {} {} of day {}", party(*environment), spent.calls, spent.day)
         }
         Event::Ringing { status, after_us, .. } => format!("ringing {status} after {} ms", after_us / 1_000),
         Event::StrayMedia { from, address, .. } => format!("stray_media {} {address}", party(*from)),

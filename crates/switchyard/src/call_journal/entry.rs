@@ -1,24 +1,50 @@
 //! One line of the journal: `CHECKSUM JSON`.
 
+use super::standing::{CallTimes, Day, Line, Standing};
 use super::{environment_of, party_name};
+use proxy::calls::Spent;
 use proxy::dispatch::Direction;
 use proxy::{Call, CallKey, Event, Settings};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 use telemetry::calls::CallRecord;
 
-/// What happened to a call.
+/// The form of a journal that this program writes. 1 had no lines of its form, of records, of refreshed sessions and of days,
+/// and nothing of session timers: all that is read here as well. A program that knows 1 alone leaves out the lines that are new.
+pub const FORM: u32 = 2;
+
+/// What happened to a call, or to an environment's budget.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Entry {
     /// It was let in.
     Began(CallKey, Box<Began>),
-    /// Its 2xx was passed on; by this party.
-    Answered(CallKey, Box<str>),
+    /// Its 2xx was passed on.
+    Answered(CallKey, Answered),
     /// What its record says now that it is up. The thread of the records tells it, a moment after the worker's entry.
     Known(CallKey, Box<CallRecord>),
+    /// Its session was refreshed: so many milliseconds it lasts from then on; `None` where it has no timer any more.
+    Refreshed(CallKey, Option<u64>),
     /// It is over.
     Ended(CallKey),
+    /// What an environment has used of its calls for a day.
+    Day(Box<str>, Day),
+}
+
+/// What is known of a call when it is answered.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Answered {
+    /// Who answered.
+    pub by: Box<str>,
+    /// The gateway that it goes by: it may be another one than the call began with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<SocketAddr>,
+    /// How many milliseconds its session lasts without a refresh; `None` where it has no timer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasts_ms: Option<u64>,
+    /// The dialog that answered it, as [`Call::dialog`] has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dialog: Option<u64>,
 }
 
 /// What is known of a call when it is let in. Texts are as they arrived; bytes that are no UTF-8 are replaced.
@@ -46,31 +72,11 @@ pub struct Began {
     pub gateway: Option<SocketAddr>,
 }
 
-/// When, in milliseconds since 1970.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CallTimes {
-    /// When its INVITE arrived.
-    pub began_ms: u64,
-    /// When its 2xx was passed on.
-    pub answered_ms: Option<u64>,
-    /// Who answered.
-    pub toward: Option<Box<str>>,
-}
-
-/// A call in progress.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Line {
-    /// What was known when it began.
-    pub began: Began,
-    /// What came later.
-    pub times: CallTimes,
-    /// Its record, once it is up.
-    pub known: Option<Box<CallRecord>>,
-}
-
 /// The JSON of a line.
 #[derive(Serialize, Deserialize)]
 struct Written {
+    /// The call's key; empty in a line that is about none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     key: String,
     at_ms: u64,
     #[serde(flatten)]
@@ -81,9 +87,17 @@ struct Written {
 #[serde(rename_all = "lowercase", tag = "entry")]
 enum What {
     Began(Box<Began>),
-    Answered { by: Box<str> },
+    Answered(Answered),
     Known { record: Box<CallRecord> },
+    Refreshed { lasts_ms: Option<u64> },
     Ended,
+    Day { environment: Box<str>, day: u32, calls: u32 },
+}
+
+/// The JSON of the first line.
+#[derive(Serialize, Deserialize)]
+struct Form {
+    form: u32,
 }
 
 impl Entry {
@@ -96,7 +110,12 @@ impl Entry {
                 Some(Entry::Began(*key, Box::new(Began::of(call, settings))))
             }
             Event::Final { key, toward, in_dialog: false, status: 200..300, .. } => {
-                Some(Entry::Answered(*key, party_name(settings, *toward)))
+                let by = party_name(settings, *toward);
+                Some(Entry::Answered(*key, call(*key).map_or_else(Answered::default, Answered::of).by(by)))
+            }
+            Event::Refreshed { key, lasts } => Some(Entry::Refreshed(*key, lasts.map(millis))),
+            Event::Spent { environment, spent: Spent { day, calls } } => {
+                Some(Entry::Day(party_name(settings, *environment), Day { day: *day, calls: *calls }))
             }
             Event::Final { key, in_dialog: false, .. } if call(*key).is_none() => Some(Entry::Ended(*key)),
             Event::Ended { key, .. } => Some(Entry::Ended(*key)),
@@ -104,67 +123,103 @@ impl Entry {
         }
     }
 
-    /// Whose entry it is.
-    pub(super) fn key(&self) -> CallKey {
+    /// Whose entry it is; of no call where it is about a day.
+    pub(super) fn key(&self) -> Option<CallKey> {
         match self {
-            Entry::Began(key, _) | Entry::Answered(key, _) | Entry::Known(key, _) | Entry::Ended(key) => *key,
+            Entry::Began(key, _) | Entry::Answered(key, _) | Entry::Known(key, _) => Some(*key),
+            Entry::Refreshed(key, _) | Entry::Ended(key) => Some(*key),
+            Entry::Day(..) => None,
         }
     }
 
     /// The line, with its checksum and its end.
     pub(super) fn line(&self, at_ms: u64) -> String {
         let (key, what) = match self {
-            Entry::Began(key, began) => (key, What::Began(began.clone())),
-            Entry::Answered(key, by) => (key, What::Answered { by: by.clone() }),
-            Entry::Known(key, record) => (key, What::Known { record: record.clone() }),
-            Entry::Ended(key) => (key, What::Ended),
+            Entry::Began(key, began) => (Some(key), What::Began(began.clone())),
+            Entry::Answered(key, answered) => (Some(key), What::Answered(answered.clone())),
+            Entry::Known(key, record) => (Some(key), What::Known { record: record.clone() }),
+            Entry::Refreshed(key, lasts_ms) => (Some(key), What::Refreshed { lasts_ms: *lasts_ms }),
+            Entry::Ended(key) => (Some(key), What::Ended),
+            Entry::Day(environment, Day { day, calls }) => {
+                (None, What::Day { environment: environment.clone(), day: *day, calls: *calls })
+            }
         };
-        let written = Written { key: key.to_string(), at_ms, what };
-        // Plain structs of texts and numbers always have a JSON form.
-        let json = serde_json::to_string(&written).unwrap_or_default();
-        format!("{:016x} {json}\n", checksum(json.as_bytes()))
+        line(&Written { key: key.map_or_else(String::new, CallKey::to_string), at_ms, what })
     }
 
-    /// Reads a line without its end, with its time; `None` when it is torn or damaged.
+    /// Reads a line without its end, with its time; `None` when it is torn or damaged, or of a form to come.
     pub(super) fn read(line: &[u8]) -> Option<(Entry, u64)> {
-        let (sum, json) = line.split_at_checked(17)?;
-        let sum = std::str::from_utf8(sum).ok()?.strip_suffix(' ')?;
-        if u64::from_str_radix(sum, 16).ok()? != checksum(json) {
-            return None;
-        }
-        let Written { key, at_ms, what } = serde_json::from_slice(json).ok()?;
-        let key = CallKey(u128::from_str_radix(&key, 16).ok()?);
+        let Written { key, at_ms, what } = serde_json::from_slice(whole(line)?).ok()?;
+        let key = || Some(CallKey(u128::from_str_radix(&key, 16).ok()?));
         let entry = match what {
-            What::Began(began) => Entry::Began(key, began),
-            What::Answered { by } => Entry::Answered(key, by),
-            What::Known { record } => Entry::Known(key, record),
-            What::Ended => Entry::Ended(key),
+            What::Began(began) => Entry::Began(key()?, began),
+            What::Answered(answered) => Entry::Answered(key()?, answered),
+            What::Known { record } => Entry::Known(key()?, record),
+            What::Refreshed { lasts_ms } => Entry::Refreshed(key()?, lasts_ms),
+            What::Ended => Entry::Ended(key()?),
+            What::Day { environment, day, calls } => Entry::Day(environment, Day { day, calls }),
         };
         Some((entry, at_ms))
     }
 
-    /// Books the entry among the calls in progress. One of a call that nobody began is without effect.
-    pub(super) fn book(self, at_ms: u64, calls: &mut HashMap<CallKey, Line>) {
+    /// Books the entry among what stands. One of a call that nobody began is without effect.
+    pub(super) fn book(self, at_ms: u64, standing: &mut Standing) {
         match self {
             Entry::Began(key, began) => {
-                let times = CallTimes { began_ms: at_ms, answered_ms: None, toward: None };
-                calls.entry(key).or_insert(Line { began: *began, times, known: None });
+                let times = CallTimes { began_ms: at_ms, ..CallTimes::default() };
+                standing.calls.entry(key).or_insert(Line { began: *began, times, known: None });
             }
-            Entry::Answered(key, by) => {
-                if let Some(line) = calls.get_mut(&key).filter(|line| line.times.answered_ms.is_none()) {
-                    line.times.answered_ms = Some(at_ms);
-                    line.times.toward = Some(by);
+            Entry::Answered(key, answered) => {
+                let call = standing.calls.get_mut(&key).filter(|line| line.times.answered_ms.is_none());
+                if let Some(Line { began, times, .. }) = call {
+                    began.gateway = answered.gateway.or(began.gateway);
+                    times.answered_ms = Some(at_ms);
+                    times.expires_ms = answered.lasts_ms.map(|lasts_ms| at_ms.saturating_add(lasts_ms));
+                    times.dialog = answered.dialog;
+                    times.toward = Some(answered.by);
                 }
             }
             Entry::Known(key, record) => {
-                if let Some(line) = calls.get_mut(&key) {
+                if let Some(line) = standing.calls.get_mut(&key) {
                     line.known = Some(record);
                 }
             }
+            Entry::Refreshed(key, lasts_ms) => {
+                if let Some(Line { times, .. }) = standing.calls.get_mut(&key) {
+                    times.expires_ms = lasts_ms.map(|lasts_ms| at_ms.saturating_add(lasts_ms));
+                }
+            }
             Entry::Ended(key) => {
-                calls.remove(&key);
+                standing.calls.remove(&key);
+            }
+            Entry::Day(environment, day) => {
+                let known = standing.days.entry(environment).or_default();
+                // Two workers may have handed theirs over in the other order.
+                let calls = if known.day == day.day { known.calls.max(day.calls) } else { day.calls };
+                *known = Day { calls, ..day };
             }
         }
+    }
+}
+
+impl Answered {
+    /// What the core knows of a call that is up.
+    fn of(call: &Call) -> Answered {
+        let lasts_us = call.expires().zip(call.answered_us()).map(|(expires, answered_us)| {
+            let answered_us = u64::try_from(answered_us).unwrap_or(0);
+            expires.0.saturating_sub(answered_us)
+        });
+        Answered {
+            by: Box::default(),
+            gateway: call.gateway(),
+            lasts_ms: lasts_us.map(|lasts_us| lasts_us / 1_000),
+            dialog: call.dialog(),
+        }
+    }
+
+    /// The same, by this party.
+    fn by(self, by: Box<str>) -> Answered {
+        Answered { by, ..self }
     }
 }
 
@@ -191,17 +246,32 @@ impl Began {
     }
 }
 
-impl Line {
-    /// The lines that say the same.
-    pub(super) fn lines(&self, key: CallKey) -> impl Iterator<Item = String> {
-        let began = Entry::Began(key, Box::new(self.began.clone())).line(self.times.began_ms);
-        let answered = self.times.answered_ms.map(|at_ms| {
-            let by = self.times.toward.clone().unwrap_or_else(|| self.began.toward.clone());
-            Entry::Answered(key, by).line(at_ms)
-        });
-        let known = self.known.clone().map(|record| Entry::Known(key, record).line(self.times.began_ms));
-        std::iter::once(began).chain(answered).chain(known)
-    }
+/// The first line of a journal: its form.
+pub(super) fn form_line() -> String {
+    line(&Form { form: FORM })
+}
+
+/// The form that a line names, if it is a first line.
+pub(super) fn form_of(line: &[u8]) -> Option<u32> {
+    serde_json::from_slice(whole(line)?).ok().map(|Form { form }| form)
+}
+
+/// A line with its checksum and its end.
+fn line(written: &impl Serialize) -> String {
+    // Plain structs of texts and numbers always have a JSON form.
+    let json = serde_json::to_string(written).unwrap_or_default();
+    format!("{:016x} {json}\n", checksum(json.as_bytes()))
+}
+
+/// The JSON of a line, when it is as it was written.
+fn whole(line: &[u8]) -> Option<&[u8]> {
+    let (sum, json) = line.split_at_checked(17)?;
+    let sum = std::str::from_utf8(sum).ok()?.strip_suffix(' ')?;
+    (u64::from_str_radix(sum, 16).ok()? == checksum(json)).then_some(json)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// FNV-1a: it tells a torn or turned line, and guards against nobody.

@@ -11,7 +11,7 @@ impl Found {
         let setup = settings.timers.timer_c + settings.timers.b();
         let setup_ms = u64::try_from(setup.as_millis()).unwrap_or(u64::MAX);
         let is_known = |name: &str| settings.parties.iter().any(|party| &*party.name == name);
-        let ours = self.calls.iter().filter(|(_, line)| is_known(&line.began.from) && is_known(toward(line)));
+        let ours = self.standing.calls.iter().filter(|(_, line)| is_known(&line.began.from) && is_known(toward(line)));
         let records = ours.map(|(key, line)| RestoredRecord {
             key: *key,
             record: record_of(*key, line, settings),

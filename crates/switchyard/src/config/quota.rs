@@ -52,7 +52,7 @@ pub struct EnvironmentQuotaSettings {
     pub calls_per_second: Option<u32>,
     /// The first digits of the numbers that it may call; all unless given.
     pub destinations: Option<Vec<String>>,
-    /// Outbound calls in 24 hours.
+    /// Outbound calls of one day, UTC.
     pub daily_calls: Option<u32>,
 }
 

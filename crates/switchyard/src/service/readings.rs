@@ -192,8 +192,14 @@ impl Observed {
                 Role::Trunk => Subject::Trunk(&party.name),
                 Role::Environment(_) => Subject::Environment(&party.name),
             };
-            let used = Some(self.told.counts.used(subject));
-            let pairs = [(&catalogue::CHANNELS_USED, used), (&catalogue::CHANNELS_ALLOWED, party.quota.max_channels)];
+            let daily = party.quota.daily_calls;
+            let today = daily.map(|_| self.told.counts.used_today(subject, self.told.clock.now()));
+            let pairs = [
+                (&catalogue::CHANNELS_USED, Some(self.told.counts.used(subject))),
+                (&catalogue::CHANNELS_ALLOWED, party.quota.max_channels),
+                (&catalogue::DAILY_CALLS_USED, today),
+                (&catalogue::DAILY_CALLS_ALLOWED, daily),
+            ];
             pairs.map(|(family, value)| {
                 let reading = Reading::new(family, f64::from(value?));
                 Some(Reading { party: Some(party.name.to_string()), ..reading })

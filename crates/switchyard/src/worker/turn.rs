@@ -147,6 +147,11 @@ impl Turns {
         &self.engine
     }
 
+    /// What time of day it was at the clock's zero: somebody may have set the time since the turn before.
+    pub(super) fn tell_time(&self, zero_unix_us: u64) {
+        self.engine.counts().set_zero(zero_unix_us);
+    }
+
     /// What the core is told.
     pub(super) fn settings(&self) -> &Settings {
         &self.settings

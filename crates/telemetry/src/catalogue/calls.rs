@@ -81,3 +81,19 @@ pub static CHANNELS_ALLOWED: Family = Family {
         "Calls at one time that a trunk or an environment may have; absent without a limit.",
     )
 };
+/// Outbound calls of the day, by party.
+pub static DAILY_CALLS_USED: Family = Family {
+    by_party: true,
+    ..gauge(
+        "switchyard_daily_calls_used",
+        "Outbound calls that an environment has begun since midnight, UTC; absent without daily_calls.",
+    )
+};
+/// Outbound calls that may be on one day, by party.
+pub static DAILY_CALLS_ALLOWED: Family = Family {
+    by_party: true,
+    ..gauge(
+        "switchyard_daily_calls_allowed",
+        "Outbound calls that an environment may begin on one day; absent without daily_calls.",
+    )
+};

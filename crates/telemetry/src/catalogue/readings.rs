@@ -1,6 +1,6 @@
 //! What is read when somebody asks, and counted by nobody.
 
-use super::{CHANNELS_ALLOWED, CHANNELS_USED, Family, Kind, counter, gauge};
+use super::{CHANNELS_ALLOWED, CHANNELS_USED, DAILY_CALLS_ALLOWED, DAILY_CALLS_USED, Family, Kind, counter, gauge};
 
 /// The process and what it is made of.
 pub static BUILD: Family = Family {
@@ -187,7 +187,7 @@ pub static RECEIVE_QUEUE_BYTES: Family = gauge(
 );
 
 /// What is read when somebody asks, and counted by nobody.
-pub static READINGS: [&Family; 38] = [
+pub static READINGS: [&Family; 40] = [
     &BUILD,
     &UPTIME_SECONDS,
     &READY,
@@ -226,4 +226,6 @@ pub static READINGS: [&Family; 38] = [
     &RECEIVE_QUEUE_BYTES,
     &CHANNELS_USED,
     &CHANNELS_ALLOWED,
+    &DAILY_CALLS_USED,
+    &DAILY_CALLS_ALLOWED,
 ];

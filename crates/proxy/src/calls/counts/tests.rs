@@ -40,7 +40,7 @@ fn a_call_that_goes_to_another_gateway_leaves_the_first() {
 /// The limit `COUNTED_SUBJECTS`: with no room left a call is let in uncounted, and says so; room comes back with the calls.
 #[test]
 fn with_no_room_a_call_is_let_in_uncounted() {
-    let counts = Arc::new(Counts { parties: Box::default(), subjects: (0..PROBES).map(|_| Cell::default()).collect() });
+    let counts = Arc::new(Counts { parties: Box::default(), ..Counts::sized(PROBES) });
     let mut held: Vec<Permit> = (0..PROBES).map(|_| permit(&counts)).collect();
     for (permit, number) in held.iter_mut().zip(0..) {
         assert_eq!(permit.take(Seat::Did, did(number), None, Time(0)), Ok(true));
@@ -66,6 +66,35 @@ fn a_rate_is_remembered_while_it_matters() {
     assert_eq!(taken, [true, true, false, false, true]);
 }
 
+/// The time of day is told, and may be told anew; what was used goes on over a restart.
+#[test]
+fn a_budget_goes_by_the_day_that_is_told_and_on_after_a_restart() {
+    const DAY_US: u64 = 86_400_000_000;
+    let staging = Subject::Environment("staging");
+    let call = |counts: &Arc<Counts>, now_us| {
+        let mut permit = permit(counts);
+        permit.take(Seat::Environment, staging, None, Time(now_us)).unwrap();
+        permit.take_budget(Seat::Environment, 2, Time(now_us))
+    };
+    let spent = |day, calls| Ok(Some(Spent { day, calls }));
+    let counts = Arc::new(Counts::default());
+    counts.set_zero(20_000 * DAY_US + DAY_US / 2);
+    assert_eq!(call(&counts, 0), spent(20_000, 1));
+    let next = Arc::new(Counts::default());
+    next.set_zero(20_000 * DAY_US + DAY_US / 2);
+    next.set_spent(staging, counts.spent(staging));
+    assert_eq!(call(&next, 5), spent(20_000, 2));
+    assert_eq!(call(&next, DAY_US / 2 - 1), Err(NoSeat::Taken));
+    let used_today = [DAY_US / 2 - 1, DAY_US / 2].map(|now_us| next.used_today(staging, Time(now_us)));
+    assert_eq!(used_today, [2, 0]);
+    assert_eq!(call(&next, DAY_US / 2), spent(20_001, 1), "midnight");
+    next.set_zero(20_001 * DAY_US);
+    assert_eq!(call(&next, DAY_US), spent(20_002, 1), "the clock was set forward");
+    assert_eq!(next.spent(staging), Spent { day: 20_002, calls: 1 });
+    assert_eq!(next.spent(Subject::Environment("oss")), Spent::default());
+    assert!(next.is_zero());
+}
+
 /// Several workers count in one table: nothing is lost, and no limit is passed.
 #[test]
 fn workers_count_together() {
@@ -87,6 +116,61 @@ fn workers_count_together() {
 }
 
 proptest! {
+    /// Whatever seats calls take, lose and change, and however far an admission comes before it is refused: what is counted
+    /// for each subject is what the calls that live hold, never above its limit, and nothing when none lives.
+    #[test]
+    fn i9_every_seat_is_given_back_once(steps in proptest::collection::vec((0_u64..3, 0_u16..3, 0_u8..4, 0_usize..8), 0..200)) {
+        let counts = Arc::new(Counts::default());
+        let gateway = |port: u16| Subject::Gateway("tata", SocketAddr::from(([10, 10, 10, 2], 5_060 + port)));
+        let names: [&[u8]; 3] = [b"aurora", b"borealis", b"cygnus"];
+        let mut live: Vec<(u64, u16, Permit)> = Vec::new();
+        for (number, port, what, at) in steps {
+            match what {
+                // A call comes. Whoever refuses it, its seats before that go back with the permit.
+                0 | 1 => {
+                    let mut permit = permit(&counts);
+                    let seats = [
+                        (Seat::Did, did(number), 2),
+                        (Seat::Organisation, Subject::Organisation(names[usize::try_from(number).unwrap()]), 3),
+                        (Seat::Trunk, Subject::Trunk("tata"), 5),
+                        (Seat::Gateway, gateway(port), 2),
+                    ];
+                    let taken = seats.into_iter().try_for_each(|(seat, subject, most)| {
+                        permit.take(seat, subject, Some(most), Time(0)).map(drop)
+                    });
+                    if taken.is_ok() {
+                        live.push((number, port, permit));
+                    }
+                }
+                // One goes to another gateway, if that has room.
+                2 if at < live.len() => {
+                    let (_, held, permit) = &mut live[at];
+                    if permit.take(Seat::Gateway, gateway(port), Some(2), Time(0)).is_ok() {
+                        *held = port;
+                    }
+                }
+                _ if at < live.len() => drop(live.swap_remove(at)),
+                _ => {}
+            }
+            let of = |is_it: &dyn Fn(&(u64, u16, Permit)) -> bool| live.iter().filter(|call| is_it(call)).count();
+            for number in 0..3 {
+                let standing = of(&|call| call.0 == number);
+                prop_assert_eq!(counts.used(did(number)) as usize, standing);
+                let name = names[usize::try_from(number).unwrap()];
+                prop_assert_eq!(counts.used(Subject::Organisation(name)) as usize, standing);
+                prop_assert!(standing <= 2);
+            }
+            for port in 0..3 {
+                let standing = of(&|call| call.1 == port);
+                prop_assert_eq!(counts.used(gateway(port)) as usize, standing);
+            }
+            prop_assert_eq!(counts.used(Subject::Trunk("tata")) as usize, live.len());
+            prop_assert!(live.len() <= 5);
+        }
+        live.clear();
+        prop_assert!(counts.is_zero());
+    }
+
     /// After any history the counts are the permits that live, and zero when none does.
     #[test]
     fn i9_counts_are_the_permits_that_live(steps in proptest::collection::vec((0_u64..6, any::<bool>(), 0_usize..8), 0..200)) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// The shortest and the longest time that a call is counted that nobody ends.
 const CALL_AGE: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(7 * 86_400);
-/// Calls at one time, or in 24 hours, that a key may say.
+/// Calls at one time, or in one day, that a key may say.
 const CALLS_MAX: u32 = 10_000_000;
 /// Calls in one second that a key may say.
 const CALLS_PER_SECOND_MAX: u32 = 100_000;

@@ -1,0 +1,87 @@
+//! What a journal's lines come to: the calls in progress, and what was used of each day's calls.
+
+use super::entry::{Answered, Began, Entry};
+use proxy::CallKey;
+use proxy::calls::{Counts, Spent, Subject};
+use std::collections::{BTreeMap, HashMap};
+use telemetry::calls::CallRecord;
+
+/// What stands after all lines so far.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Standing {
+    /// The calls in progress.
+    pub calls: HashMap<CallKey, Line>,
+    /// What each environment has used of its calls for a day.
+    pub days: BTreeMap<Box<str>, Day>,
+}
+
+/// A call in progress.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Line {
+    /// What was known when it began.
+    pub began: Began,
+    /// What came later.
+    pub times: CallTimes,
+    /// Its record, once it is up.
+    pub known: Option<Box<CallRecord>>,
+}
+
+/// When, in milliseconds since 1970, and what the answer said.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CallTimes {
+    /// When its INVITE arrived.
+    pub began_ms: u64,
+    /// When its 2xx was passed on.
+    pub answered_ms: Option<u64>,
+    /// When its session timer runs out.
+    pub expires_ms: Option<u64>,
+    /// The dialog that answered it.
+    pub dialog: Option<u64>,
+    /// Who answered.
+    pub toward: Option<Box<str>>,
+}
+
+/// Calls of one day: its number since 1970-01-01, UTC.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Day {
+    /// The day.
+    pub day: u32,
+    /// How many.
+    pub calls: u32,
+}
+
+impl Standing {
+    /// How many lines say the same, about.
+    pub(super) fn size(&self) -> usize {
+        self.calls.len() + self.days.len()
+    }
+
+    /// The lines that say the same. `now_ms` is the time of those that have none of their own.
+    pub(super) fn lines(&self, now_ms: u64) -> impl Iterator<Item = String> {
+        let calls = self.calls.iter().flat_map(|(key, line)| line.lines(*key));
+        let days = self.days.iter().map(move |(environment, day)| Entry::Day(environment.clone(), *day).line(now_ms));
+        days.chain(calls)
+    }
+
+    /// Goes on with what was used of each day's calls.
+    pub fn resume(&self, counts: &Counts) {
+        for (environment, Day { day, calls }) in &self.days {
+            counts.set_spent(Subject::Environment(environment), Spent { day: *day, calls: *calls });
+        }
+    }
+}
+
+impl Line {
+    fn lines(&self, key: CallKey) -> impl Iterator<Item = String> {
+        let times = &self.times;
+        let began = Entry::Began(key, Box::new(self.began.clone())).line(times.began_ms);
+        let answered = times.answered_ms.map(|at_ms| {
+            let by = times.toward.clone().unwrap_or_else(|| self.began.toward.clone());
+            // The last refresh is in it.
+            let lasts_ms = times.expires_ms.map(|expires_ms| expires_ms.saturating_sub(at_ms));
+            Entry::Answered(key, Answered { by, gateway: None, lasts_ms, dialog: times.dialog }).line(at_ms)
+        });
+        let known = self.known.clone().map(|record| Entry::Known(key, record).line(times.began_ms));
+        std::iter::once(began).chain(answered).chain(known)
+    }
+}
