@@ -9,6 +9,7 @@
 mod entry;
 mod standing;
 
+pub(crate) use entry::checksum;
 pub use entry::{Answered, Began, Entry, FORM};
 pub use standing::{CallTimes, Day, Line, Standing};
 
