@@ -374,7 +374,7 @@ fn api_of(
         calls: calls.clone(),
         status: Box::new(move || of_status.status(&watcher, &peers)),
         explain: Box::new(move |directory, question| {
-            explain::over_api(&of_explain.settings.load(), directory, question)
+            explain::over_api(&of_explain.settings.load(), of_explain.counted(), directory, question)
         }),
         set_peer: Box::new(move |order| {
             let peers = deciding.clone();

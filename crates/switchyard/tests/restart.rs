@@ -840,6 +840,69 @@ fn w9_a_line_of_the_hosts_file_has_the_word() {
     assert_eq!(stub.asked.load(Ordering::Relaxed), 0, "DNS was not asked");
 }
 
+/// `explain --running` says of each limit what is used of it now, and of a call that it would be refused what it is refused
+/// with a moment later: text, JSON and exit code.
+#[test]
+fn explain_of_the_running_process_says_which_limit_refuses_a_call() {
+    let mut bench = Bench::new(80, "adopt_for = \"0s\"");
+    let text = std::fs::read_to_string(&bench.config).unwrap();
+    let quota =
+        "[environments.prod.quota]\nmax_channels = 2\n[trunk.quota]\nmax_channels = 30\ngateway_channels = [20]\n";
+    let quota = format!("{quota}[limits]\nbusy_status = \"480\"\n");
+    std::fs::write(&bench.config, text + &quota).unwrap();
+    bench.kill_and_start_again();
+    let from = bench.gateway.local_addr().unwrap().to_string();
+    let explained =
+        |more: &[&str]| bench.asked(&[&["explain", "--running", "--from", &from, "+918065978000"], more].concat());
+    let limits = || {
+        let (code, text) = explained(&["-o", "json"]);
+        (code, serde_json::from_str::<serde_json::Value>(&text).unwrap())
+    };
+    let of = |answer: &serde_json::Value, name: &str| {
+        let all = answer["limits"].as_array().unwrap().iter();
+        let found = all.filter(|limit| limit["limit"] == name).cloned().collect::<Vec<_>>();
+        (found.len(), found[0].clone())
+    };
+    let (code, answer) = limits();
+    assert_eq!((code, &answer["outcome"]), (Some(0), &"forward".into()), "{answer}");
+    let environment = serde_json::json!({
+        "limit": "environment_calls", "of": "prod", "used": 0, "allowed": 2, "is_full": false,
+    });
+    assert_eq!(of(&answer, "environment_calls"), (1, environment));
+
+    let first = bench.establish("one");
+    bench.establish("two");
+    let (code, answer) = limits();
+    assert_eq!(code, Some(2));
+    let refusal = serde_json::json!({
+        "status": 480, "phrase": "Environment Has All Its Calls", "reason": "environment_calls",
+    });
+    assert_eq!((&answer["outcome"], &answer["refusal"]), (&"refuse".into(), &refusal));
+    let (_, environment) = of(&answer, "environment_calls");
+    assert_eq!((&environment["used"], &environment["is_full"]), (&2.into(), &true.into()));
+    for (name, used, allowed) in [
+        ("did_calls", 2, None),
+        ("organisation_calls", 2, None),
+        ("trunk_calls", 2, Some(30)),
+        ("gateway_calls", 2, Some(20)),
+    ] {
+        let (count, limit) = of(&answer, name);
+        assert_eq!((count, &limit["used"], limit["allowed"].as_u64()), (1, &used.into(), allowed), "{limit}");
+        assert_eq!(limit["is_full"], false);
+    }
+    let (code, text) = explained(&[]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("   limit environment_calls  prod ") && text.contains("2 of 2 calls: no room"), "{text}");
+    assert!(text.contains("=> refused with 480 Environment Has All Its Calls (environment_calls)"), "{text}");
+    let refused = bench.refused("three");
+    assert!(refused.starts_with("SIP/2.0 480 Environment Has All Its Calls"), "{refused}");
+    assert!(header(&refused, "Reason")[0].contains("environment_calls"), "{refused}");
+
+    bench.caller_ends("one", &first.0);
+    until("there is room again", || limits().0 == Some(0));
+    bench.establish("three-again");
+}
+
 /// Waits for something, for a while.
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let until = Instant::now() + PATIENCE;
