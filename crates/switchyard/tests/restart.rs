@@ -417,6 +417,90 @@ fn a_closed_peer_gets_no_new_call_even_after_kill_9() {
     );
 }
 
+/// What a PBX says to each OPTIONS: a status, or nothing.
+type Said = Arc<Mutex<Option<&'static str>>>;
+
+/// Answers every OPTIONS at a socket; who sent the last one.
+fn answers_by_udp(socket: UdpSocket, said: Said) -> Arc<Mutex<Option<SocketAddr>>> {
+    let last = Arc::<Mutex<Option<SocketAddr>>>::default();
+    let seen = Arc::clone(&last);
+    std::thread::spawn(move || {
+        let mut slot = [0; 8_192];
+        while let Ok((size, from)) = socket.recv_from(&mut slot) {
+            let text = String::from_utf8_lossy(&slot[..size]).into_owned();
+            *seen.lock().unwrap() = Some(from);
+            if let Some(status) = *said.lock().unwrap() {
+                socket.send_to(reply(&text, status, socket.local_addr().unwrap()).as_bytes(), from).unwrap();
+            }
+        }
+    });
+    last
+}
+
+/// The same over TCP: each connection is read to its end.
+fn answers_by_tcp(listener: std::net::TcpListener, said: Said) {
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, said) = (stream.unwrap(), Arc::clone(&said));
+            std::thread::spawn(move || {
+                let (own, mut text, mut slot) = (stream.local_addr().unwrap(), String::new(), [0; 8_192]);
+                while let Ok(size @ 1..) = stream.read(&mut slot) {
+                    text.push_str(&String::from_utf8_lossy(&slot[..size]));
+                    while let Some(end) = text.find("\r\n\r\n") {
+                        let request: String = text.drain(..end + 4).collect();
+                        let status = *said.lock().unwrap();
+                        if let Some(status) = status.filter(|_| request.starts_with("OPTIONS ")) {
+                            let _gone = stream.write_all(reply(&request, status, own).as_bytes());
+                        }
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// Peers are probed by what carries their calls, from the socket that does. 404 is alive, 503 wants no calls, silence is down,
+/// and answers in a row bring a peer back; each by itself.
+#[test]
+fn peers_are_probed_by_udp_and_tcp_and_believed_by_what_they_answer() {
+    let mut bench = Bench::new(81, "adopt_for = \"0s\"");
+    let listener = std::net::TcpListener::bind((Ipv4Addr::new(127, 0, 81, 5), 0)).unwrap();
+    let (text, proxy) = (std::fs::read_to_string(&bench.config).unwrap(), bench.proxy);
+    let (udp, tcp) = (bench.pbx.local_addr().unwrap(), listener.local_addr().unwrap());
+    let text =
+        text.replace(&format!("listen = [\"udp:{proxy}\"]"), &format!("listen = [\"udp:{proxy}\", \"tcp:{proxy}\"]"));
+    let text = text.replace("interval = \"0s\"", "interval = \"500ms\"\ntimeout = \"400ms\"");
+    let targets = format!("targets = [\"udp:{udp}\", \"tcp:{tcp}\"]");
+    std::fs::write(&bench.config, text.replace(&format!("targets = [\"udp:{udp}\"]"), &targets)).unwrap();
+    bench.program.signal(Signal::SIGKILL);
+    bench.program.child.wait().unwrap();
+
+    let [by_udp, by_tcp] = [Some("404 Not Found"), Some("200 OK")].map(|said| Said::new(Mutex::new(said)));
+    let prober = answers_by_udp(bench.pbx.try_clone().unwrap(), Arc::clone(&by_udp));
+    answers_by_tcp(listener, Arc::clone(&by_tcp));
+    bench.program = Program::start(&bench.config);
+    let health = |peer: &str| {
+        let (code, listed) = bench.asked(&["peer", "list", "-o", "json"]);
+        assert_eq!(code, Some(0), "{listed}");
+        let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+        let peers = listed["peers"].as_array().unwrap();
+        let found = peers.iter().find(|known| known["peer"] == peer).unwrap_or_else(|| panic!("{peer}: {listed}"));
+        found["health"].as_str().unwrap().to_owned()
+    };
+    let (udp, tcp) = (format!("udp:{udp}"), format!("tcp:{tcp}"));
+    let are = |first: &str, second: &str| {
+        until(&format!("{udp} is {first}, {tcp} {second}"), || health(&udp) == first && health(&tcp) == second);
+    };
+    are("up", "up");
+    assert_eq!(*prober.lock().unwrap(), Some(proxy), "probes leave from the socket that serves the peer");
+    *by_tcp.lock().unwrap() = Some("503 Service Unavailable");
+    are("up", "degraded");
+    *by_udp.lock().unwrap() = None;
+    are("down", "degraded");
+    (*by_udp.lock().unwrap(), *by_tcp.lock().unwrap()) = (Some("200 OK"), Some("404 Not Found"));
+    are("up", "up");
+}
+
 /// Row H10: a second process at the same address says so and ends; the first one serves on. And when the address moves, a
 /// node with the same ring of keys serves the calls of the first: their BYEs, from either side.
 #[test]
@@ -775,6 +859,7 @@ fn w9_a_start_while_dns_is_away_serves_by_what_was_known() {
         let run = ["run", "--config"];
         let mut command = Command::new(env!("CARGO_BIN_EXE_switchyard"));
         bench.program = Program::saying("addresses of names", command.args(run).arg(&bench.config));
+        bench.program.said("switchyard serves");
         bench.until_ready();
         assert!(bench.refused(&format!("unknown-again{number}")).starts_with("SIP/2.0 480 "));
     }
