@@ -6,6 +6,7 @@
 
 mod counts;
 mod limit;
+mod look;
 mod rate;
 mod restored;
 mod table;

@@ -15,8 +15,11 @@ mod media;
 mod names;
 mod reload;
 mod response;
+mod room;
 mod stateless;
 mod time;
+
+pub use room::{Looked, Room, Standing, room_of};
 
 use crate::admission;
 use crate::caller_id::Shown;

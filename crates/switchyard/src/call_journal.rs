@@ -12,6 +12,7 @@ mod live;
 mod record;
 mod standing;
 
+pub(crate) use entry::checksum;
 pub use entry::{Answered, Began, Entry, FORM};
 pub use live::LiveCalls;
 pub use standing::{CallTimes, Day, Line, Standing};

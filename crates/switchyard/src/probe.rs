@@ -10,6 +10,7 @@ mod tunnel;
 
 use crate::clock::Clock;
 use crate::config::{Named, Probe};
+use crate::names::in_words;
 use crate::worker::{Command, Heard};
 use admin::api::dids::readiness::{Asked, Replies};
 use admin::api::peers::AdminOrder;
@@ -368,7 +369,11 @@ impl Prober {
     async fn publish(&mut self, now: Time) -> bool {
         self.judge(now);
         let verdict = |peer: &str| self.verdicts.get(peer).copied();
-        let placed = self.rounds.watched().iter().map(|watched| status(watched, now, verdict(&watched.name)));
+        let names = self.parts.names.load();
+        let placed = self.rounds.watched().iter().map(|watched| PeerStatus {
+            evidence: with_age(seen(watched, verdict(&watched.name)), &watched.name, &names),
+            ..status(watched, now)
+        });
         let peers = placed.chain(self.without_address().map(|named| self.unplaced(&named))).collect();
         self.known.store(Arc::new(peers));
         self.measured.store(Arc::new(self.rounds.watched().iter().map(Measured::of).collect()));
@@ -407,8 +412,22 @@ fn interfaces_of(probe: &Probe) -> Vec<String> {
     interfaces
 }
 
-fn status(watched: &Watched, now: Time, verdict: Option<Verdict>) -> PeerStatus {
+/// What was measured, and what is down where that can be told.
+fn seen(watched: &Watched, verdict: Option<Verdict>) -> String {
     let seen = watched.evidence.map(told).unwrap_or_default();
+    verdict.map_or(seen.clone(), |verdict| format!("{seen}: {}", verdict.as_str()))
+}
+
+/// The same, and how old the address of a name is that DNS does not confirm now.
+fn with_age(seen: String, peer: &str, names: &[Named]) -> String {
+    let stale_since = names.iter().find(|named| named.text == peer).and_then(|named| named.stale_since);
+    let Some(stale_since) = stale_since else { return seen };
+    let age = in_words(stale_since.elapsed().unwrap_or_default());
+    let joint = if seen.is_empty() { "" } else { "; " };
+    format!("{seen}{joint}its address is stale, DNS confirmed it {age} ago")
+}
+
+fn status(watched: &Watched, now: Time) -> PeerStatus {
     PeerStatus {
         party: watched.party.to_string(),
         peer: watched.place(),
@@ -417,7 +436,7 @@ fn status(watched: &Watched, now: Time, verdict: Option<Verdict>) -> PeerStatus 
         standing: watched.state().standing().as_str().to_owned(),
         reason: watched.decided.reason.clone(),
         set_by: watched.decided.by.clone(),
-        evidence: verdict.map_or(seen.clone(), |verdict| format!("{seen}: {}", verdict.as_str())),
+        evidence: String::new(),
         since_s: now.since(watched.since).as_secs(),
         address: watched.peer.address.to_string(),
     }

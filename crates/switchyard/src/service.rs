@@ -15,7 +15,7 @@ pub(crate) use in_force::InForce;
 use crate::call_journal::CallJournal;
 use crate::clock::Clock;
 use crate::config::Configuration;
-use crate::names::Names;
+use crate::names::{self, Names};
 use crate::probe::{self, Peers};
 use crate::tcp::{self, Streams};
 use crate::udp::{self, Interfaces, OpenFault};
@@ -126,9 +126,9 @@ impl Service {
         keys: KeyRing,
         watch: Option<SyncSender<Seen>>,
     ) -> Result<Service, StartFault> {
-        let written = configuration.clone();
+        let remembered = names::remember(configuration);
         let Configuration { core, state_dir, database, metrics_listen, admin: people, probe, records, capture, .. } =
-            configuration;
+            remembered.configuration.clone();
         let (settings, keys) = (Arc::new(core), Arc::new(keys));
         let exporter = Arc::new(Exporter::new().map_err(|fault| StartFault::Metrics(io::Error::other(fault)))?);
         let metrics = bind_metrics(metrics_listen).await?;
@@ -144,7 +144,7 @@ impl Service {
         let interfaces = Arc::new(ArcSwap::from_pointee(Interfaces::resolve(&settings.interfaces)));
         let streams = start_streams(tcp, &told, &interfaces).map_err(StartFault::Worker)?;
         let ((commands, orders), (hears, heard)) = (mpsc::channel(COMMANDS), mpsc::channel(probe::HEARD));
-        let names = Names::new(written, Arc::clone(&keys), InForce::new(&told, &commands));
+        let names = Names::new(remembered, Arc::clone(&keys), InForce::new(&told, &commands));
         let probing = probe::Parts {
             settings: Arc::clone(&told.settings),
             probe,

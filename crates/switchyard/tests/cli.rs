@@ -96,12 +96,56 @@ INVITE 08065978021 from 10.10.10.2 over udp (tata)
    2. called          the called number is +918065978021
    3. row             the number's row says staging
    4. target          environment staging takes the call
+   limit organisation_calls Asha Clinics  at most 30 calls
 => forwarded to environment staging
    at udp:10.10.10.3:5080 from 10.10.10.1:5060
    the called number stays as received
    this instance is prod, its directory of generation 1
 ";
     assert_eq!((stdout(&output).as_str(), stderr(&output).as_str(), code(&output)), (expected, "", 0));
+}
+
+/// Without the running process: the limits that are set, in the order in which they are asked, and nothing of what is used.
+#[test]
+fn explain_lists_the_limits_that_are_set() {
+    let instance = instance(
+        "[[trunk]]\nname = \"tata\"\ngateways = [\"udp:10.10.10.2:5060\", \"udp:10.10.10.6:5060\"]\n\
+         [trunk.quota]\nmax_channels = 30\nprod_reserve = 10\ngateway_channels = [20, 0]\n\
+         [environments.prod]\ntargets = [\"udp:10.10.10.1:5070\"]\n\
+         [environments.staging]\ntargets = [\"udp:10.10.10.3:5080\"]\n\
+         [environments.staging.quota]\nmax_channels = 4\ncalls_per_second = 2\ndaily_calls = 100\n\
+         [limits]\nrequests_per_second = 50\ndid_calls_per_second = 3\n",
+    );
+    let listed = |arguments: &[&str]| {
+        let answer = explain_json(instance.path(), arguments);
+        let all = answer["limits"].as_array().cloned().unwrap_or_default();
+        assert!(all.iter().all(|limit| limit.get("used").is_none() && limit["is_full"] == false), "{all:?}");
+        let told = |limit: &Value| format!("{} {} {}", limit["limit"], limit["of"], limit["allowed"]).replace('"', "");
+        all.iter().map(told).collect::<Vec<String>>()
+    };
+    let of_source = |ip: &str| format!("over_rate {ip} 50");
+    let inbound = [
+        of_source("10.10.10.2"),
+        "organisation_calls Asha Clinics 30".to_owned(),
+        "environment_calls staging 4".to_owned(),
+        "prod_reserve tata 20".to_owned(),
+        "trunk_calls tata 30".to_owned(),
+        "gateway_calls 10.10.10.2:5060 20".to_owned(),
+        "did_rate +918065978021 3".to_owned(),
+        "environment_rate staging 2".to_owned(),
+    ];
+    assert_eq!(listed(&["--from", "10.10.10.2:5060", "+918065978021"]), inbound);
+    let caller = ["--from", "10.10.10.3", "--caller", "org_a1b2c3d4_1001", "+447700900123"];
+    let outbound = listed(&caller);
+    assert_eq!(outbound.last().unwrap(), "daily_calls staging 100", "{outbound:?}");
+    assert!(outbound.contains(&"organisation_calls Asha Clinics 30".to_owned()), "{outbound:?}");
+    let text = stdout(&explain(instance.path(), &caller));
+    let line = "   limit daily_calls        staging              at most 100 calls today\n";
+    assert!(text.lines().any(|found| found.split_whitespace().eq(line.split_whitespace())), "{text}");
+    let unknown = listed(&["--from", "10.10.10.2:5060", "+918065089999"]);
+    assert!(unknown.is_empty(), "what is refused before meets none: {unknown:?}");
+    let emergency = listed(&["--from", "10.10.10.3", "--caller", "org_a1b2c3d4_1001", "112"]);
+    assert!(emergency.is_empty(), "an emergency call passes them all: {emergency:?}");
 }
 
 #[test]
@@ -127,7 +171,8 @@ fn explain_has_a_stable_json_form() {
             { "rule": "called", "told": "the called number is +918065978025" },
             { "rule": "row", "told": "the number's row says oss" },
             { "rule": "target", "told": "environment oss takes the call" }
-        ]
+        ],
+        "limits": [{ "limit": "organisation_calls", "of": "Asha Clinics", "allowed": 30, "is_full": false }]
     });
     assert_eq!(answer, expected);
 }

@@ -55,6 +55,7 @@ INVITE +447700900123 from 10.10.10.3 over udp (staging)
       rule 2 (the user's outbound DID): +918065978003 won
    P-Asserted-Identity: <sip:+918065978003@10.10.10.3:5060>
    From: <sip:+918065978003@10.10.10.3:5060>;tag=explain
+   limit organisation_calls Asha Clinics  at most 30 calls
 => forwarded to trunk tata
    at udp:10.10.10.2:5060 from 10.10.10.1:5060
    the called number stays as received

@@ -108,9 +108,7 @@ impl Counts {
 
     /// What was used of a party's budget for a day.
     pub fn spent(&self, subject: Subject<'_>) -> Spent {
-        let (cells, _, tag, home) = self.home(subject);
-        let own = probes(cells, home).find(|(_, cell)| cell.word.load(Ordering::Relaxed) >> COUNT_BITS == tag);
-        Budget(own.map_or(0, |(_, cell)| cell.budget.load(Ordering::Relaxed))).spent()
+        self.budget_of(subject).spent()
     }
 
     /// How many calls of its budget a party has used on the day that it is.
@@ -119,7 +117,8 @@ impl Counts {
         if spent.day >= self.today(now) { spent.calls } else { 0 }
     }
 
-    fn today(&self, now: Time) -> u32 {
+    /// The number of the day that it is.
+    pub(super) fn today(&self, now: Time) -> u32 {
         day_of(self.zero_unix_us.load(Ordering::Relaxed).saturating_add(now.0))
     }
 
@@ -142,6 +141,20 @@ impl Counts {
             (word >> COUNT_BITS == tag).then_some(word & COUNT_MASK)
         });
         u32::try_from(found.unwrap_or(0)).unwrap_or(u32::MAX)
+    }
+
+    /// A subject's bucket and budget, as they are.
+    pub(super) fn bucket(&self, subject: Subject<'_>) -> Bucket {
+        Bucket(self.own_cell(subject).map_or(0, |cell| cell.bucket.load(Ordering::Relaxed)))
+    }
+
+    pub(super) fn budget_of(&self, subject: Subject<'_>) -> Budget {
+        Budget(self.own_cell(subject).map_or(0, |cell| cell.budget.load(Ordering::Relaxed)))
+    }
+
+    fn own_cell(&self, subject: Subject<'_>) -> Option<&Cell> {
+        let (cells, _, tag, home) = self.home(subject);
+        probes(cells, home).map(|(_, cell)| cell).find(|cell| cell.word.load(Ordering::Relaxed) >> COUNT_BITS == tag)
     }
 
     /// True when nobody has a call.

@@ -27,6 +27,12 @@ pub(crate) fn day_of(unix_us: u64) -> u32 {
 }
 
 impl Bucket {
+    /// Calls that it has not got over yet at `now`, of so many in a second.
+    pub(crate) fn used(self, now: Time, per_second: u32) -> u32 {
+        let step_us = 1_000_000 / u64::from(per_second.max(1));
+        u32::try_from(self.0.saturating_sub(now.0).div_ceil(step_us.max(1))).unwrap_or(u32::MAX)
+    }
+
     /// One call more at `now`; `None` when the bucket is empty.
     pub(crate) fn take(self, now: Time, per_second: u32) -> Option<Bucket> {
         let step_us = 1_000_000 / u64::from(per_second.max(1));

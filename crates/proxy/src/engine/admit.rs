@@ -2,29 +2,18 @@
 //! from the narrowest to the widest, so that who has too many takes nothing from the others.
 
 use super::calls::Customer;
+use super::room::{Ask, Sides, gateway_channels, refusal_of};
 use super::{Arrival, Engine, Turn};
 use crate::calls::{CallKey, Counts, Limit, NoSeat, Permit, RestoredCall, Seat, Spent, Subject};
-use crate::dispatch::{Decision, Direction, Step};
+use crate::dispatch::{Decision, Direction};
 use crate::flow::{PartyId, Time};
 use crate::outbox::Event;
 use crate::refusal::Refusal;
-use crate::settings::{Party, Peer, Role};
+use crate::settings::{Peer, Role};
 use crate::transaction::Context;
-use directory::Environment;
 use sip::Method;
 use std::net::SocketAddr;
 use std::sync::Arc;
-
-/// The two sides of a call, and whose it is.
-struct Sides<'a> {
-    trunk: &'a Party,
-    environment: &'a Party,
-    customer: Customer<'a>,
-    did_limit: Option<u32>,
-    organisation_limit: Option<u32>,
-    /// Nothing is refused, and everything is counted: an emergency call, or one that is up already.
-    is_free: bool,
-}
 
 impl Engine {
     /// Counts with others from now on: all workers of one process have the same counts. To be called before any call.
@@ -64,39 +53,23 @@ impl Engine {
     ) -> Result<Permit, Refusal> {
         let (now, directory) = (turn.now, turn.directory);
         let mut permit = Permit::new(Arc::clone(&self.counts));
-        let parties = (self.settings.party(arrival.party), self.settings.party(toward));
-        let (trunk, environment) = match (decision.direction, parties) {
-            (Direction::Inbound, (Some(trunk), Some(environment))) => (trunk, environment),
-            (Direction::Outbound, (Some(environment), Some(trunk))) => (trunk, environment),
-            _ => return Ok(permit),
-        };
-        let did = customer.did.and_then(|number| directory.did(number));
-        let sides = Sides {
-            trunk,
-            environment,
-            customer,
-            did_limit: did.map(|did| did.call_limit).filter(|limit| *limit > 0),
-            organisation_limit: customer.organisation.and_then(|id| directory.organisation(id).limits.concurrent_calls),
-            is_free: decision.trace.has(|step| step == Step::Emergency),
-        };
+        let parties = (arrival.party, toward);
+        let Some(sides) = Sides::of(&self.settings, directory, decision, parties, customer) else { return Ok(permit) };
         let seated = self.seat(&mut permit, &sides, now).and_then(|all_counted| {
             let at_gateway = match decision.direction {
                 Direction::Inbound => {
-                    let gateway = trunk.peer_at(arrival.flow.remote).map(|peer| peer.address);
+                    let gateway = sides.trunk.peer_at(arrival.flow.remote).map(|peer| peer.address);
                     gateway.map_or(Ok(true), |address| seat_at_gateway(&mut permit, &sides, address, now))
                 }
                 Direction::Outbound => first_with_room(&mut permit, &sides, peers, now),
             };
             at_gateway.map(|counted| counted && all_counted)
         });
-        let limits = &self.settings.limits;
-        let status = |limit: Limit| if limit.is_rate() { limits.rate_status } else { limits.busy_status };
-        let refuse = |limit| Refusal::Limit(limit, status(limit));
+        let refuse = |limit| refusal_of(&self.settings.limits, limit);
         if !seated.map_err(refuse)? {
             turn.outbox.event(Event::LimitReached("counted_subjects"));
         }
-        let is_outbound = decision.direction == Direction::Outbound;
-        if let Some(spent) = self.keep_pace(&permit, &sides, is_outbound, now).map_err(refuse)? {
+        if let Some(spent) = self.keep_pace(&permit, &sides, decision.direction, now).map_err(refuse)? {
             turn.outbox.event(Event::Spent { environment: arrival.party, spent });
         }
         Ok(permit)
@@ -104,36 +77,8 @@ impl Engine {
 
     /// The seats that do not depend on the gateway. `Ok(false)`: not all are counted, for want of room.
     fn seat(&self, permit: &mut Permit, sides: &Sides<'_>, now: Time) -> Result<bool, Limit> {
-        let quota = &sides.trunk.quota;
-        let is_prod = sides.environment.role == Role::Environment(Environment::Prod);
-        let not_reserved = quota.max_channels.map(|most| most.saturating_sub(quota.prod_reserve));
-        let organisation = Some(sides.customer.uuid).filter(|uuid| !uuid.is_empty());
         let mut all_counted = true;
-        let seats = [
-            (Seat::Did, sides.customer.did.map(Subject::Did), sides.did_limit, Limit::Did),
-            (
-                Seat::Organisation,
-                organisation.map(|uuid| Subject::Organisation(uuid.as_bytes())),
-                sides.organisation_limit,
-                Limit::Organisation,
-            ),
-            (
-                Seat::Environment,
-                Some(Subject::Environment(&sides.environment.name)),
-                sides.environment.quota.max_channels,
-                Limit::Environment,
-            ),
-            (
-                Seat::NotProd,
-                (!is_prod).then_some(Subject::NotProd(&sides.trunk.name)),
-                not_reserved.filter(|_| quota.prod_reserve > 0),
-                Limit::Reserve,
-            ),
-            (Seat::Trunk, Some(Subject::Trunk(&sides.trunk.name)), quota.max_channels, Limit::Trunk),
-        ];
-        for (seat, subject, most, limit) in seats {
-            let Some(subject) = subject else { continue };
-            let most = most.filter(|_| !sides.is_free);
+        for Ask { seat, subject, most, limit } in sides.seats() {
             all_counted &= permit.take(seat, subject, most, now).map_err(|NoSeat::Taken| limit)?;
         }
         Ok(all_counted)
@@ -145,26 +90,15 @@ impl Engine {
         &self,
         permit: &Permit,
         sides: &Sides<'_>,
-        is_outbound: bool,
+        direction: Direction,
         now: Time,
     ) -> Result<Option<Spent>, Limit> {
-        if sides.is_free {
-            return Ok(None);
-        }
-        let limits = &self.settings.limits;
-        let environment = &sides.environment.quota;
-        let rates = [
-            (Seat::Did, limits.did_calls_per_second, Limit::DidRate),
-            (Seat::Organisation, limits.organisation_calls_per_second, Limit::OrganisationRate),
-            (Seat::Environment, environment.calls_per_second, Limit::EnvironmentRate),
-            (Seat::Trunk, sides.trunk.quota.calls_per_second, Limit::TrunkRate),
-        ];
-        for (seat, per_second, limit) in rates {
+        for (seat, per_second, limit) in sides.rates(&self.settings.limits) {
             if !permit.take_rate(seat, per_second, now) {
                 return Err(limit);
             }
         }
-        match environment.daily_calls.filter(|_| is_outbound) {
+        match sides.daily_calls(direction) {
             Some(most) => permit.take_budget(Seat::Environment, most, now).map_err(|NoSeat::Taken| Limit::DailyCalls),
             None => Ok(None),
         }
@@ -233,13 +167,6 @@ fn first_with_room(permit: &mut Permit, sides: &Sides<'_>, peers: &mut Vec<Peer>
 }
 
 fn seat_at_gateway(permit: &mut Permit, sides: &Sides<'_>, address: SocketAddr, now: Time) -> Result<bool, Limit> {
-    let most = gateway_channels(sides.trunk, address).filter(|_| !sides.is_free);
-    let subject = Subject::Gateway(&sides.trunk.name, address);
-    permit.take(Seat::Gateway, subject, most, now).map_err(|NoSeat::Taken| Limit::Gateway)
-}
-
-/// How many calls one gateway may have.
-fn gateway_channels(trunk: &Party, address: SocketAddr) -> Option<u32> {
-    let at = trunk.peers.iter().position(|peer| peer.address == address)?;
-    trunk.quota.gateway_channels.get(at).copied().filter(|most| *most > 0)
+    let Ask { seat, subject, most, limit } = sides.seat_at(address);
+    permit.take(seat, subject, most, now).map_err(|NoSeat::Taken| limit)
 }

@@ -275,6 +275,6 @@ fn millis(time: Duration) -> u64 {
 }
 
 /// FNV-1a: it tells a torn or turned line, and guards against nobody.
-fn checksum(bytes: &[u8]) -> u64 {
+pub(crate) fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

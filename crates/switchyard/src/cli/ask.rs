@@ -1,7 +1,7 @@
 //! What every verb has that asks the running process: the way there, how the answer is printed, the exit code.
 
 use super::{ConfigOption, Output, print};
-use crate::config::{self, value};
+use crate::config::{self, Configuration, value};
 use admin::api::Live;
 use admin::api::times::{self, End};
 use admin::{AskFault, Client, Kind};
@@ -85,6 +85,11 @@ impl Told {
         Told { code: NOT_LIVE, ..self }
     }
 
+    /// The same with another exit code.
+    pub(super) fn with_code(self, code: u8) -> Told {
+        Told { code, ..self }
+    }
+
     /// What was written; `what` is the line before.
     pub(super) fn live(what: &str, live: &Live) -> Told {
         let code = if live.generation.is_some() { 0 } else { NOT_LIVE };
@@ -96,6 +101,11 @@ impl Way {
     /// How the answer is printed.
     pub(super) fn output(&self) -> Output {
         self.output
+    }
+
+    /// The configuration that it names.
+    pub(super) fn configuration(&self) -> Result<Configuration, String> {
+        config::load(&self.config.config).map_err(|faults| faults.to_string())
     }
 }
 
@@ -162,7 +172,7 @@ fn client(way: &Way) -> Result<Client, (String, u8)> {
     if let Some(state_dir) = &way.state_dir {
         return Ok(Client::new(state_dir));
     }
-    let configuration = config::load(&way.config.config).map_err(|faults| (faults.to_string(), 1))?;
+    let configuration = way.configuration().map_err(|fault| (fault, 1))?;
     Ok(Client::new(&configuration.state_dir))
 }
 

@@ -1,20 +1,27 @@
-//! `switchyard explain`: where a call would go, and every rule tried. The decision is [`proxy::decide`]'s, as for live
-//! traffic.
+//! `switchyard explain`: where a call would go, every rule tried, and the limits on its way. The decision is
+//! [`proxy::decide`]'s and the limits are admission's, as for live traffic.
 
+mod answer;
+mod limits;
+
+pub use answer::{Answer, Hop, Refused, Rule, Sender, Verdict};
+pub use limits::Limited;
+
+use super::ask::{Told, Way, ask};
 use super::shown::{self, Call, ShownCaller};
-use super::{ConfigOption, Output, print};
-use crate::config::{self, Configuration, value};
+use super::{Output, print};
+use crate::config::{Configuration, value};
 use clap::Args;
 use directory::Directory;
+use limits::Counted;
 use proxy::caller_id::{Presented, Shown};
 use proxy::dispatch::{Direction, called_form, called_user};
+use proxy::engine::Looked;
 use proxy::{
-    Decision, Flow, InterfaceId, ListenerId, Outcome, Party, PartyId, Question, Refusal, Role, Settings, Transport,
-    decide,
+    Counts, Decision, Flow, InterfaceId, ListenerId, Outcome, Party, PartyId, Question, Refusal, Role, Settings, Time,
+    Transport, decide,
 };
-use serde::Serialize;
 use sip::{Method, Scheme, Uri};
-use std::fmt;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
@@ -23,7 +30,8 @@ use std::time::Duration;
 
 pub(super) const HELP: &str = "\
 The configuration is read, the directory is opened once, and the decision is made by the same function as for live
-traffic. Nothing is sent, and the running proxy is not asked.
+traffic. Nothing is sent. With --running the running process answers, by its own directory, with leases, testers and panic,
+and says how much of each limit is used now.
 
 Exit code: 0 the call is forwarded, 2 it is refused or nobody answers it, 1 there is no answer.
 
@@ -32,18 +40,19 @@ Examples:
   switchyard explain --from 10.10.10.1:5070 +447700900123
   switchyard explain --from 10.10.10.2 --caller +447700900001 +918065978021
   switchyard explain --from 10.10.10.3 --caller org_a1b2c3d4_1001 +447700900123
+  switchyard explain --running --from 10.10.10.2 +918065978021
   switchyard explain --from 10.10.10.2 -o json 'sip:08065978021@10.10.10.1;user=phone'";
 
 /// The command's options.
 #[derive(Args, Debug)]
 pub struct Options {
     #[command(flatten)]
-    config: ConfigOption,
+    way: Way,
     #[command(flatten)]
     asked: Asked,
-    /// How the answer is printed.
-    #[arg(long, short, value_enum, default_value_t = Output::Text)]
-    output: Output,
+    /// Ask the running process, which knows what is used of each limit.
+    #[arg(long)]
+    running: bool,
 }
 
 /// What is asked.
@@ -71,7 +80,7 @@ struct Asked {
 }
 
 fn sender(text: &str) -> Result<(IpAddr, Option<u16>), String> {
-    value::source(text).ok_or_else(|| format!("expected {}", value::SOURCE))
+    value::source(text).ok_or_else(|| "expected IP or IP:PORT".to_owned())
 }
 
 fn transport(text: &str) -> Result<Transport, String> {
@@ -96,11 +105,17 @@ fn method(text: &str) -> Result<Method, String> {
 
 /// Prints the answer to `out`: 0 forward, 2 refused or silence, 1 no answer, with the reason to `faults`.
 pub(super) fn explain(options: &Options, out: &mut impl Write, faults: &mut impl Write) -> ExitCode {
-    let answered =
-        config::load(&options.config.config).map_err(|faults| faults.to_string()).and_then(|configuration| {
-            let directory = directory_of(&configuration, Duration::MAX)?;
-            answer(&configuration.core, &directory, &options.asked)
+    let Options { way, asked, running } = options;
+    if *running {
+        return ask(way, out, faults, async |client| {
+            let answer: Answer = client.find("explain", &asked.question()).await?;
+            Ok(Told::new(answer.to_string(), &answer).with_code(answer.exit_code()))
         });
+    }
+    let answered = way.configuration().and_then(|configuration| {
+        let directory = directory_of(&configuration, Duration::MAX)?;
+        answer(&configuration.core, &directory, None, asked)
+    });
     let answer = match answered {
         Ok(answer) => answer,
         Err(fault) => {
@@ -108,15 +123,26 @@ pub(super) fn explain(options: &Options, out: &mut impl Write, faults: &mut impl
             return ExitCode::FAILURE;
         }
     };
-    let text = match options.output {
+    let text = match way.output() {
         Output::Text => answer.to_string(),
         Output::Json => serde_json::to_string_pretty(&answer).unwrap_or_default(),
     };
     print(out, &text);
-    if answer.outcome == Verdict::Forward || answer.outcome == Verdict::Answer {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(2)
+    ExitCode::from(answer.exit_code())
+}
+
+impl Asked {
+    /// The same as the API is asked it.
+    fn question(&self) -> admin::api::explain::Question {
+        let (ip, port) = self.from;
+        admin::api::explain::Question {
+            from: port.map_or_else(|| ip.to_string(), |port| SocketAddr::new(ip, port).to_string()),
+            called: self.called.clone(),
+            caller: self.caller.clone(),
+            method: Some(self.method.as_str().to_owned()),
+            transport: Some(self.transport.as_str().to_owned()),
+            interface: self.interface.clone(),
+        }
     }
 }
 
@@ -139,110 +165,10 @@ pub(super) fn directory_of(configuration: &Configuration, patience: Duration) ->
     })
 }
 
-/// The answer, as JSON has it. Field names are stable.
-#[derive(Clone, Debug, Serialize)]
-pub struct Answer {
-    /// What this instance is.
-    pub environment: &'static str,
-    /// The version of the directory that was asked; 1 for one that was just opened.
-    pub generation: u64,
-    /// Who asks.
-    pub from: Sender,
-    /// The request's method.
-    pub method: String,
-    /// What is called, as it was given.
-    pub called: String,
-    /// Which way the call goes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub direction: Option<String>,
-    /// The called number in E.164, with `+`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub number: Option<String>,
-    /// What is done with it.
-    pub outcome: Verdict,
-    /// Who takes the call.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub party: Option<String>,
-    /// Where it goes, in the order in which it is tried.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub peers: Vec<Hop>,
-    /// How the called number is written toward them; not there: as received.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub called_number: Option<String>,
-    /// Why it is refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub refusal: Option<Refused>,
-    /// Every rule tried, in order.
-    pub steps: Vec<Rule>,
-    /// Who is shown to the carrier, for an outbound call of a given caller.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub identity: Option<ShownCaller>,
-}
-
-/// Who asks.
-#[derive(Clone, Debug, Serialize)]
-pub struct Sender {
-    /// The source address.
-    pub ip: IpAddr,
-    /// The source port, where it was given or only one can be meant.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub port: Option<u16>,
-    /// `udp` or `tcp`.
-    pub transport: &'static str,
-    /// The arrival interface, where it was given or only one can be meant.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub interface: Option<String>,
-    /// The trunk or environment that speaks from there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub party: Option<String>,
-}
-
-/// What is done with a request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// It goes on to a party's peers.
-    Forward,
-    /// It is answered with a status of ours.
-    Refuse,
-    /// It is for the proxy itself: OPTIONS.
-    Answer,
-    /// It is dropped: a stranger learns nothing.
-    Silence,
-}
-
-/// One place where a call goes.
-#[derive(Clone, Debug, Serialize)]
-pub struct Hop {
-    /// `udp:10.10.10.3:5080`.
-    pub address: String,
-    /// Which of our listeners it leaves from.
-    pub listener: String,
-}
-
-/// Why a request is refused.
-#[derive(Clone, Debug, Serialize)]
-pub struct Refused {
-    /// The SIP status.
-    pub status: u16,
-    /// Its reason phrase.
-    pub phrase: &'static str,
-    /// The counter's label.
-    pub reason: &'static str,
-}
-
-/// One rule, and what it found.
-#[derive(Clone, Debug, Serialize)]
-pub struct Rule {
-    /// The rule's name.
-    pub rule: &'static str,
-    /// What it found, in words.
-    pub told: String,
-}
-
 /// The same for the API: what the running process would do, by its own directory.
 pub(crate) fn over_api(
     settings: &Settings,
+    counted: (&Counts, Time),
     directory: &Directory,
     question: &admin::api::explain::Question,
 ) -> Result<serde_json::Value, String> {
@@ -255,15 +181,15 @@ pub(crate) fn over_api(
         caller: question.caller.as_deref().map(shown::caller).transpose().map_err(named("caller"))?,
         called: question.called.clone(),
     };
-    let answer = answer(settings, directory, &asked)?;
+    let answer = answer(settings, directory, Some(counted), &asked)?;
     serde_json::to_value(&answer).map_err(|error| error.to_string())
 }
 
-/// What would be done with the request that `options` describe.
-fn answer(settings: &Settings, directory: &Directory, options: &Asked) -> Result<Answer, String> {
+/// What would be done with the request that `options` describe, with these calls in progress.
+fn answer(settings: &Settings, directory: &Directory, counted: Counted<'_>, options: &Asked) -> Result<Answer, String> {
     let (from, flow) = sender_flow(settings, options)?;
     let mut answer = Answer {
-        environment: settings.environment.as_str(),
+        environment: settings.environment.as_str().to_owned(),
         generation: directory.generation().0,
         from,
         method: options.method.as_str().to_owned(),
@@ -277,6 +203,7 @@ fn answer(settings: &Settings, directory: &Directory, options: &Asked) -> Result
         refusal: None,
         steps: Vec::new(),
         identity: None,
+        limits: Vec::new(),
     };
     let Some(from) = settings.party_of(&flow) else { return Ok(answer) };
     answer.from.party = settings.party(from).map(|party| party.name.to_string());
@@ -296,16 +223,28 @@ fn answer(settings: &Settings, directory: &Directory, options: &Asked) -> Result
     let caller = options.caller.as_deref().and_then(|caller| settings.numbering.canonical_user(caller.as_bytes()).ok());
     let decision = decide(settings, directory, &Question { from, method: options.method, user, caller });
     answer.take(settings, &decision);
-    if let Some(caller) = options.caller.as_deref().filter(|_| decision.direction == Direction::Outbound) {
+    let caller = options.caller.as_deref().filter(|_| decision.direction == Direction::Outbound);
+    let presented = caller.map(|caller| {
         let call = Call { caller, called: user, method: options.method };
-        answer.show(settings, shown::of(settings, directory, flow, from, &call));
+        let (presented, shown) = shown::of(settings, directory, flow, from, &call);
+        answer.show(settings, &presented, shown);
+        presented
+    });
+    if let (Outcome::Forward(id), Verdict::Forward, Method::Invite) = (decision.outcome, answer.outcome, options.method)
+    {
+        let toward = presented.as_ref().and_then(|presented| presented.trunk).unwrap_or(id);
+        let presented = presented.as_ref();
+        let looked = Looked { decision: &decision, from, remote: flow.remote, toward, presented };
+        let (limits, refusal) = limits::of(settings, directory, counted, &looked);
+        answer.limits = limits;
+        refusal.into_iter().for_each(|refusal| answer.refuse(refusal));
     }
     Ok(answer)
 }
 
 impl Answer {
     /// The identity policy has the last word on the trunk, and may refuse.
-    fn show(&mut self, settings: &Settings, (presented, shown): (Presented<'_>, ShownCaller)) {
+    fn show(&mut self, settings: &Settings, presented: &Presented<'_>, shown: ShownCaller) {
         if let (Verdict::Forward, Shown::Refuse(refusal)) = (self.outcome, presented.shown) {
             self.refuse(refusal);
         }
@@ -370,7 +309,7 @@ fn sender_flow(settings: &Settings, options: &Asked) -> Result<(Sender, Flow), S
     let remote = SocketAddr::new(*ip, port.unwrap_or(5060));
     let known = settings.interfaces.get(usize::from(arrival.0).wrapping_sub(1)).map(ToString::to_string);
     let interface = interface.clone().or(known);
-    let sender = Sender { ip: *ip, port, transport: transport.as_str(), interface, party: None };
+    let sender = Sender { ip: *ip, port, transport: transport.as_str().to_owned(), interface, party: None };
     Ok((sender, Flow { listener, remote, connection: 0, interface: arrival }))
 }
 
@@ -381,9 +320,15 @@ fn interface_id(settings: &Settings, name: &str) -> InterfaceId {
 }
 
 impl Answer {
+    /// 0 for a call that goes on and a request that is answered, else 2.
+    fn exit_code(&self) -> u8 {
+        if matches!(self.outcome, Verdict::Forward | Verdict::Answer) { 0 } else { 2 }
+    }
+
     fn refuse(&mut self, refusal: Refusal) {
+        let (phrase, reason) = (refusal.phrase().to_owned(), refusal.name().to_owned());
         self.outcome = Verdict::Refuse;
-        self.refusal = Some(Refused { status: refusal.status(), phrase: refusal.phrase(), reason: refusal.name() });
+        self.refusal = Some(Refused { status: refusal.status(), phrase, reason });
     }
 
     fn take(&mut self, settings: &Settings, decision: &Decision) {
@@ -392,7 +337,7 @@ impl Answer {
         self.steps = decision
             .trace
             .steps()
-            .map(|step| Rule { rule: step.rule(), told: step.told(settings).to_string() })
+            .map(|step| Rule { rule: step.rule().to_owned(), told: step.told(settings).to_string() })
             .collect();
         match decision.outcome {
             Outcome::Refuse(refusal) => self.refuse(refusal),
@@ -420,60 +365,4 @@ fn hops(settings: &Settings, party: &Party) -> Vec<Hop> {
         listener: settings.listener(peer.listener).map(|own| own.address.to_string()).unwrap_or_default(),
     });
     hops.collect()
-}
-
-/// The answer for people.
-impl fmt::Display for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} {} from {}", self.method, self.called, self.from)?;
-        for (at, step) in self.steps.iter().enumerate() {
-            writeln!(f, "  {:>2}. {:<15} {}", at + 1, step.rule, step.told)?;
-        }
-        if let Some(identity) = &self.identity {
-            write!(f, "{identity}")?;
-        }
-        match (self.outcome, &self.refusal) {
-            (Verdict::Forward, _) => self.forwarded(f)?,
-            (Verdict::Refuse, Some(refused)) => {
-                writeln!(f, "=> refused with {} {} ({})", refused.status, refused.phrase, refused.reason)?;
-            }
-            (Verdict::Answer, _) => {
-                writeln!(
-                    f,
-                    "=> answered by the proxy itself: 200 when it is ready, 503 while it drains or has no directory"
-                )?;
-            }
-            (Verdict::Silence | Verdict::Refuse, _) => {
-                writeln!(f, "=> silence: nobody speaks from there, and a stranger gets no answer")?;
-            }
-        }
-        write!(f, "   this instance is {}, its directory of generation {}", self.environment, self.generation)
-    }
-}
-
-impl Answer {
-    fn forwarded(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "=> forwarded to {}", self.party.as_deref().unwrap_or_default())?;
-        for hop in &self.peers {
-            writeln!(f, "   at {} from {}", hop.address, hop.listener)?;
-        }
-        match &self.called_number {
-            Some(written) => writeln!(f, "   the called number is written {written}"),
-            None => writeln!(f, "   the called number stays as received"),
-        }
-    }
-}
-
-impl fmt::Display for Sender {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.port {
-            Some(port) => write!(f, "{}", SocketAddr::new(self.ip, port))?,
-            None => write!(f, "{}", self.ip)?,
-        }
-        write!(f, " over {}", self.transport)?;
-        if let Some(interface) = &self.interface {
-            write!(f, " on {interface}")?;
-        }
-        self.party.as_ref().map_or(Ok(()), |party| write!(f, " ({party})"))
-    }
 }

@@ -5,7 +5,7 @@ use directory::{Directory, User};
 use proxy::caller_id::{Presented, present};
 use proxy::dispatch::is_emergency;
 use proxy::{Engine, Flow, Key, KeyRing, Outbox, PartyId, Settings, Time, Transport};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sip::{Index, Method, Name, Parsed, Request};
 use std::fmt;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(super) struct Call<'c> {
 }
 
 /// Who is shown, and why. Field names are stable.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ShownCaller {
     /// The name of the organisation whose call it is; not there: nobody's.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -66,11 +66,6 @@ impl<'t> Document<'t> {
         span.map_or(Place::File, |span| self.line(span.start))
     }
 
-    /// True when the file has this key.
-    pub(crate) fn has(&self, key: &Key) -> bool {
-        self.node(key).is_some()
-    }
-
     fn node(&self, key: &Key) -> Option<&Spanned<DeValue<'t>>> {
         key.parts().iter().try_fold(&self.root, child)
     }

@@ -10,6 +10,8 @@ pub const LISTENERS: usize = 16;
 pub const TRUNKS: usize = 16;
 /// Sources of one trunk or environment.
 pub const SOURCES: usize = 64;
+/// Addresses of one host name.
+pub const ADDRESSES: usize = 32;
 /// Networks that the media of one trunk or environment may be in.
 pub const MEDIA_NETWORKS: usize = 64;
 /// Bytes of a trunk's name.

@@ -18,7 +18,7 @@ mod tests;
 
 pub use document::Variables;
 pub use fault::{Fault, Faults, Key, Place};
-pub use resolve::{Answers, Capture, Configuration, Dns, Named, Probe, Records, Written};
+pub use resolve::{Answer, Answers, Capture, Configuration, Dns, Named, NamedSource, Probe, Records, Written};
 
 use document::Document;
 use std::io::Read;

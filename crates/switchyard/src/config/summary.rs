@@ -27,10 +27,11 @@ impl fmt::Display for Summary<'_> {
         for party in &core.parties {
             self.party(f, party)?;
         }
-        let named = &self.configuration.named;
-        if !named.is_empty() {
-            let names = named.iter().map(|named| format!("{} of {}", named.text, named.party));
-            writeln!(f, "  looks up     {}", joined(names))?;
+        let Configuration { named, named_sources, .. } = self.configuration;
+        if !(named.is_empty() && named_sources.is_empty()) {
+            let peers = named.iter().map(|named| format!("{} of {}", named.text, named.party));
+            let sources = named_sources.iter().map(|named| format!("{} for who speaks as {}", named.host, named.party));
+            writeln!(f, "  looks up     {}", joined(peers.chain(sources)))?;
         }
         let unknown = match core.dispatch.unknown_did {
             UnknownDid::Refuse(status) => status.to_string(),
@@ -59,8 +60,11 @@ impl Summary<'_> {
             format!("{peer}{from}")
         });
         writeln!(f, "    calls go to   {}", joined(peers))?;
-        if party.sources.is_empty() {
-            return writeln!(f, "    calls come    never");
+        let has_names = self.configuration.named_sources.iter().any(|named| named.party == party.name);
+        match (party.sources.is_empty(), has_names) {
+            (true, false) => return writeln!(f, "    calls come    never"),
+            (true, true) => return writeln!(f, "    calls come by nobody before DNS names them"),
+            (false, _) => {}
         }
         writeln!(f, "    calls come by {}", joined(party.sources.iter().map(|source| self.source(source))))
     }

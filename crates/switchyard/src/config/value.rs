@@ -10,7 +10,7 @@ pub(crate) const ENDPOINT: &str = "udp:IP:PORT or tcp:IP:PORT";
 /// What [`peer`] reads.
 pub(crate) const PEER: &str = "udp:IP:PORT, tcp:IP:PORT or auto:IP:PORT, or a host name in place of IP";
 /// What [`source`] reads.
-pub(crate) const SOURCE: &str = "IP or IP:PORT";
+pub(crate) const SOURCE: &str = "IP or IP:PORT, or a host name in place of IP";
 /// What [`network`] reads.
 pub(crate) const NETWORK: &str = "a network: IP/BITS, with no bit set behind the first BITS";
 /// What [`duration`] reads.
@@ -48,10 +48,21 @@ pub fn named_peer(text: &str) -> Option<(Transport, &str, u16, bool)> {
     };
     let (host, port) = place.rsplit_once(':')?;
     let port = port.parse().ok().filter(|port| *port != 0)?;
-    let last = host.rsplit('.').next()?;
-    let is_name =
-        super::resolve::is_host_name(host) && host.contains('.') && !last.bytes().all(|byte| byte.is_ascii_digit());
-    is_name.then_some((transport, host, port, is_auto))
+    is_full_name(host).then_some((transport, host, port, is_auto))
+}
+
+/// `pbx.example.net`, `pbx.example.net:5060`: the host, and the port where one is given. The name is a full one.
+pub fn named_source(text: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = match text.split_once(':') {
+        Some((host, port)) => (host, Some(port.parse().ok().filter(|port| *port != 0)?)),
+        None => (text, None),
+    };
+    is_full_name(host).then_some((host, port))
+}
+
+fn is_full_name(host: &str) -> bool {
+    let last = host.rsplit('.').next().unwrap_or_default();
+    super::resolve::is_host_name(host) && host.contains('.') && !last.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// `10.10.10.2`, `10.10.10.2:5060`, `fd00::2`, `[fd00::2]:5060`. `None` is anything else, port 0 too.
@@ -179,6 +190,15 @@ mod tests {
         assert_eq!(source("[fd00::2]:5070"), Some(("fd00::2".parse().unwrap(), Some(5070))));
         for wrong in ["", "10.10.10", "10.10.10.2:0", "10.10.10.0/24", "udp:10.10.10.2:5060", "gateway"] {
             assert_eq!(source(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sources_by_name() {
+        assert_eq!(named_source("pbx.example.net"), Some(("pbx.example.net", None)));
+        assert_eq!(named_source("pbx.example.net:5070"), Some(("pbx.example.net", Some(5070))));
+        for wrong in ["", "pbx", "pbx.test:0", "pbx.test:", "10.10.10", "10.10.10.0/24", "udp:pbx.test", "PBX.test"] {
+            assert_eq!(named_source(wrong), None, "{wrong}");
         }
     }
 

@@ -31,7 +31,7 @@ pub(super) fn of(
         calls: calls.clone(),
         status: Box::new(move || of_status.status(&watcher, &peers)),
         explain: Box::new(move |directory, question| {
-            explain::over_api(&of_explain.settings.load(), directory, question)
+            explain::over_api(&of_explain.settings.load(), of_explain.counted(), directory, question)
         }),
         limits: Box::new(move |directory| limits::read(&of_limits, directory)),
         set_peer: Box::new(move |order| {

@@ -1,9 +1,10 @@
-//! Other settings in a running service: those of a file that was read again, or of a name that has another address.
+//! What is in force in a running service: the settings, those of a file that was read again or of a name that has another
+//! address, and the calls.
 
 use super::Told;
 use crate::worker::Command;
 use proxy::settings::BySize;
-use proxy::{KeyRing, Listener, ListenerId, Settings, Transport};
+use proxy::{Counts, KeyRing, Listener, ListenerId, Settings, Time, Transport};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -29,6 +30,13 @@ impl InForce {
         if self.commands.send(Command::Apply(settings, keys)).await.is_err() {
             tracing::error!("the worker has ended and takes no command");
         }
+    }
+}
+
+impl Told {
+    /// The calls in progress, now.
+    pub(super) fn counted(&self) -> (&Counts, Time) {
+        (&self.counts, self.clock.now())
     }
 }
 

@@ -13,7 +13,7 @@ mod quota;
 mod records;
 
 pub use availability::Probe;
-pub use names::{Answers, Dns, Named, Written};
+pub use names::{Answer, Answers, Dns, Named, NamedSource, Written};
 pub use observe::Capture;
 pub use records::Records;
 
@@ -27,7 +27,7 @@ use directory::{Environment, Policy, PoolStates, PoolStatus};
 use proxy::settings::{TimerSettings, UnknownDid};
 use proxy::{Listener, PartyId, Time};
 use sip::{Number, Numbering};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -66,6 +66,8 @@ pub struct Configuration {
     pub fallback_owners: Vec<(PartyId, String)>,
     /// Peers that are given by a host name. Those without an address are not among the core's.
     pub named: Vec<Named>,
+    /// Sources that are given by a host name. What the name stands for is among the core's.
+    pub named_sources: Vec<NamedSource>,
     /// Who is asked for the addresses of host names.
     pub dns: Dns,
     /// The file that this comes from.
@@ -80,7 +82,7 @@ pub(crate) fn resolve(
     answers: &Answers,
     faults: &mut Vec<Fault>,
 ) -> Configuration {
-    let mut resolver = Resolver { document, faults, answers, named: Vec::new() };
+    let mut resolver = Resolver::new(document, faults, answers);
     let environment = resolver.environment(settings, variables);
     let listeners = resolver.listeners(&settings.sip);
     let numbering = resolver.numbering(&settings.numbering);
@@ -122,6 +124,7 @@ pub(crate) fn resolve(
         fallback_owners: sides.fallback_owners,
         dns: resolver.dns(&settings.dns),
         named: resolver.named,
+        named_sources: resolver.named_sources,
         written: Written::default(),
     }
 }
@@ -134,6 +137,17 @@ struct Resolver<'d, 't> {
     answers: &'d Answers,
     /// The peers that have one, as far as they have been read.
     named: Vec<Named>,
+    /// The sources that have one.
+    named_sources: Vec<NamedSource>,
+    /// Where each source of a party is written, whose sources are.
+    source_keys: Vec<(Box<str>, IpAddr, Key)>,
+}
+
+impl<'d, 't> Resolver<'d, 't> {
+    fn new(document: &'d Document<'t>, faults: &'d mut Vec<Fault>, answers: &'d Answers) -> Resolver<'d, 't> {
+        let (named, named_sources, source_keys) = (Vec::new(), Vec::new(), Vec::new());
+        Resolver { document, faults, answers, named, named_sources, source_keys }
+    }
 }
 
 impl Resolver<'_, '_> {

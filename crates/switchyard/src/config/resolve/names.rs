@@ -1,17 +1,27 @@
-//! Peers that are given by a host name: what is known of them, and who is asked.
+//! Peers and sources that are given by a host name: what is known of them, and who is asked.
 
 use super::Resolver;
+use super::parties::Side;
 use crate::config::fault::{Faults, Key};
 use crate::config::settings::DnsSettings;
 use crate::config::value;
-use proxy::Peer;
+use proxy::{Peer, Role};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-/// The address of each host name that has one.
-pub type Answers = BTreeMap<String, IpAddr>;
+/// What is known of each host name that has an address.
+pub type Answers = BTreeMap<String, Answer>;
+
+/// What a host name stands for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// Where a peer of this name is: one of the addresses.
+    pub address: IpAddr,
+    /// Where a source of this name may speak from: all of them, in order.
+    pub addresses: Vec<IpAddr>,
+}
 
 /// A peer that is given by a host name.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,6 +34,19 @@ pub struct Named {
     pub host: String,
     /// The peer at the name's address; none while there is no address.
     pub peer: Option<Peer>,
+    /// When DNS last confirmed the address, where it does not do so now. A configuration does not know: who asks DNS says it.
+    pub stale_since: Option<SystemTime>,
+}
+
+/// A source that is given by a host name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NamedSource {
+    /// Its trunk or environment.
+    pub party: Box<str>,
+    /// The host name.
+    pub host: String,
+    /// True while the name has an address.
+    pub is_known: bool,
 }
 
 impl Named {
@@ -75,6 +98,37 @@ impl Resolver<'_, '_> {
         }
         let range = Duration::from_millis(100)..=Duration::from_secs(30);
         Dns { servers, timeout: self.duration(&table.name("timeout"), &settings.timeout, range) }
+    }
+
+    /// The addresses and the port of one element of `sources`: none for a fault, and for a host name without an address.
+    pub(super) fn source_addresses(&mut self, side: &Side<'_>, key: &Key, text: &str) -> Vec<(IpAddr, Option<u16>)> {
+        if let Some(one) = value::source(text) {
+            return vec![one];
+        }
+        let Some((host, port)) = value::named_source(text) else {
+            self.refuse(key, text, value::SOURCE);
+            return Vec::new();
+        };
+        let known = self.answers.get(host);
+        let named = NamedSource { party: side.name.into(), host: host.to_owned(), is_known: known.is_some() };
+        self.named_sources.push(named);
+        let addresses = known.map(|answer| answer.addresses.clone()).unwrap_or_default();
+        addresses.into_iter().map(|ip| (ip, port)).collect()
+    }
+
+    /// A name gives the right to place calls to private addresses alone, whatever the interface and the transport: else
+    /// whoever can answer for the name could say who calls at our expense, and DNS proves nothing.
+    pub(super) fn refuse_trust_by_name(&mut self, role: Role, key: &Key, text: &str, ip: IpAddr) {
+        if matches!(role, Role::Environment(_)) && !value::is_private(ip) {
+            let why = format!("{ip} is what DNS says, and DNS must not say who of the public network places calls");
+            let expected = "a name of private addresses, or sources that are written as addresses, or sources = []";
+            self.refuse_since(key, text, expected, why);
+        }
+    }
+
+    /// True for a peer that was given by a name.
+    pub(super) fn is_named(&self, side: &Side<'_>, peer: &Peer) -> bool {
+        self.named.iter().any(|named| *named.party == *side.name && named.peer == Some(*peer))
     }
 
     /// True for a peer that has an address: its own, or that of its name.

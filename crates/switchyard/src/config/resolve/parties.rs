@@ -156,10 +156,9 @@ impl Resolver<'_, '_> {
     /// The key that gives a party this source address: an element of its sources, else of its peers.
     fn source_key(&self, core: &proxy::Settings, id: PartyId, key: &Key, ip: IpAddr) -> Key {
         let Some(party) = core.party(id) else { return key.clone() };
-        let sources = key.name("sources");
-        if self.document.has(&sources) {
-            let index = party.sources.iter().position(|source| source.ip == ip);
-            return sources.index(index.unwrap_or_default());
+        let written = self.source_keys.iter().find(|(name, source, _)| *name == party.name && *source == ip);
+        if let Some((.., key)) = written {
+            return key.clone();
         }
         let peers = key.name(if party.role == Role::Trunk { "gateways" } else { "targets" });
         let index = party.peers.iter().position(|peer| peer.address.ip() == ip);
@@ -244,8 +243,9 @@ impl Resolver<'_, '_> {
             return None;
         };
         let (party, host) = (side.name.into(), host.to_owned());
-        let address = self.answers.get(&host).map(|ip| (transport, SocketAddr::new(*ip, port), is_auto));
-        self.named.push(Named { party, text: text.to_owned(), host, peer: None });
+        let known = self.answers.get(&host);
+        let address = known.map(|answer| (transport, SocketAddr::new(answer.address, port), is_auto));
+        self.named.push(Named { party, text: text.to_owned(), host, peer: None, stale_since: None });
         address
     }
 
@@ -359,25 +359,30 @@ impl Resolver<'_, '_> {
             return self.sources_of_peers(side, interface, peers, listeners);
         };
         let list = side.key.name("sources");
-        if written.len() > limits::SOURCES {
-            self.refuse(&list, "", format!("at most {} addresses", limits::SOURCES));
-        }
-        let mut sources = Vec::new();
+        let mut sources: Vec<Source> = Vec::new();
         for (index, text) in written.iter().enumerate() {
             let key = list.index(index);
-            let Some((ip, port)) = value::source(text) else {
-                self.refuse(&key, text, value::SOURCE);
-                continue;
-            };
-            let is_own = listeners.iter().any(|own| own.address.ip() == ip && Some(own.address.port()) == port);
-            if let Some(why) = value::not_a_host(ip) {
-                self.refuse_since(&key, text, "the address of one host", why);
-            } else if is_own {
-                self.refuse_since(&key, text, "the address of another server", "it is our own listener");
-            } else if is_forgeable(side.role, ip, interface, listeners) {
-                self.refuse_forgeable(&key, text);
+            for (ip, port) in self.source_addresses(side, &key, text) {
+                let is_own = listeners.iter().any(|own| own.address.ip() == ip && Some(own.address.port()) == port);
+                if let Some(why) = value::not_a_host(ip) {
+                    self.refuse_since(&key, text, "the address of one host", why);
+                } else if is_own {
+                    self.refuse_since(&key, text, "the address of another server", "it is our own listener");
+                } else if value::source(text).is_none() {
+                    self.refuse_trust_by_name(side.role, &key, text, ip);
+                } else if is_forgeable(side.role, ip, interface, listeners) {
+                    self.refuse_forgeable(&key, text);
+                }
+                // Two names may stand for one machine.
+                let source = Source { ip, port, interface };
+                if !sources.contains(&source) {
+                    sources.push(source);
+                    self.source_keys.push((side.name.into(), ip, key.clone()));
+                }
             }
-            sources.push(Source { ip, port, interface });
+        }
+        if written.len().max(sources.len()) > limits::SOURCES {
+            self.refuse(&list, "", format!("at most {} addresses", limits::SOURCES));
         }
         sources
     }
@@ -392,8 +397,11 @@ impl Resolver<'_, '_> {
         let mut sources: Vec<Source> = Vec::new();
         for (index, peer) in peers.iter().enumerate() {
             let ip = peer.address.ip();
-            if is_forgeable(side.role, ip, interface, listeners) {
-                self.refuse_forgeable(&side.peers_key().index(index), &peer.address.to_string());
+            let key = side.peers_key().index(index);
+            if self.is_named(side, peer) {
+                self.refuse_trust_by_name(side.role, &key, &peer.address.to_string(), ip);
+            } else if is_forgeable(side.role, ip, interface, listeners) {
+                self.refuse_forgeable(&key, &peer.address.to_string());
             }
             if sources.iter().all(|source| source.ip != ip) {
                 sources.push(Source { ip, port: None, interface });

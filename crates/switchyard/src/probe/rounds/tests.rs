@@ -106,6 +106,31 @@ fn w2_refusals_count_at_once_and_forged_answers_not_at_all() {
     assert_ne!(stage.health(5060), Health::Up);
 }
 
+/// Which answers say "alive, and no calls please" is configured: 404 is a PBX that does not know the extension, 503 one that
+/// drains, and another operator's 486 may be either.
+#[test]
+fn which_answers_count_as_up_is_configured() {
+    let health = |unwilling: &[u16], status| {
+        let mut stage = Stage::new();
+        stage.rounds.set_probe(Probe { unwilling: unwilling.to_vec(), ..probe() });
+        for (remote, branch) in stage.round() {
+            stage.hear(&Heard::Answered { branch, remote, status });
+        }
+        stage.health(5070)
+    };
+    for (unwilling, status, expected) in [
+        (&[503][..], 200, Health::Up),
+        (&[503], 404, Health::Up),
+        (&[503], 486, Health::Up),
+        (&[503], 503, Health::Degraded),
+        (&[486, 503], 486, Health::Degraded),
+        (&[486], 503, Health::Up),
+        (&[], 503, Health::Up),
+    ] {
+        assert_eq!(health(unwilling, status), expected, "{unwilling:?} {status}");
+    }
+}
+
 #[test]
 fn a_probe_takes_from_its_leaving_to_its_answer() {
     let mut stage = Stage::new();
