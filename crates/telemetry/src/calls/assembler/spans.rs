@@ -2,7 +2,7 @@
 
 use super::super::RestoredRecord;
 use super::super::batch::{Batch, Entry};
-use super::super::journal::Journal;
+use super::super::journal::{CallNumber, Journal};
 use super::super::record::CallRecord;
 use super::{Assembler, e164, name, note_side, text};
 use crate::limits::OPEN_RECORDS;
@@ -39,6 +39,19 @@ impl Assembler {
             let Some(call) = journal.call_mut(number).filter(|call| call.record.status.is_none()) else { continue };
             call.record.outcome = "failed".into();
             self.close(journal, number, "aged", now_ms.saturating_mul(1_000));
+        }
+    }
+
+    /// Tells the process after this one of the calls that have been up for a while, or at the end of all.
+    pub(super) fn tell_standing(&mut self, journal: &Journal, now_ms: u64, is_last: bool) {
+        while let Some((_, number)) = self.answered.front().copied().filter(|(at_ms, _)| is_last || *at_ms <= now_ms) {
+            self.answered.pop_front();
+            let open = journal.call(CallNumber(number)).filter(|call| call.record.ended_at_ms.is_none());
+            if let (Some(standing), Some((key, record))) =
+                (&self.standing, open.and_then(|call| Some((call.key?, &call.record))))
+            {
+                standing(key, record);
+            }
         }
     }
 
