@@ -7,9 +7,11 @@
 //! the process, and a machine that lost its power has lost the calls too.
 
 mod entry;
+mod live;
 mod record;
 
 pub use entry::{Began, CallTimes, Entry, Line};
+pub use live::LiveCalls;
 
 use proxy::calls::RestoredCall;
 use proxy::{CallKey, PartyId, Role, Settings};
@@ -51,6 +53,7 @@ pub struct Pen {
 #[derive(Debug)]
 pub struct CallJournal {
     thread: JoinHandle<()>,
+    live: LiveCalls,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -88,12 +91,19 @@ impl CallJournal {
         }
         let (entries, arriving) = sync_channel(ENTRIES_WAITING);
         let waiting = Arc::new(AtomicUsize::new(0));
-        let (live, taken) = (found.calls.clone(), Arc::clone(&waiting));
-        let writer = Writer { path, file: None, live, waiting: taken, lines: 0, is_failing: false };
+        let live = LiveCalls::of_lines(found.calls.values());
+        let (shown, taken) = (live.clone(), Arc::clone(&waiting));
+        let writer =
+            Writer { path, file: None, live: found.calls.clone(), shown, waiting: taken, lines: 0, is_failing: false };
         let thread =
             std::thread::Builder::new().name("call-journal".to_owned()).spawn(move || writer.run(&arriving))?;
         let pen = Pen { entries, waiting: Arc::clone(&waiting), counters: Arc::clone(counters) };
-        Ok((CallJournal { thread, waiting }, pen, found))
+        Ok((CallJournal { thread, live, waiting }, pen, found))
+    }
+
+    /// The calls in progress by number.
+    pub fn live(&self) -> &LiveCalls {
+        &self.live
     }
 
     /// How many entries wait for the disk.
@@ -146,6 +156,8 @@ struct Writer {
     file: Option<BufWriter<File>>,
     /// The calls in progress, by their own entries.
     live: HashMap<CallKey, Line>,
+    /// What others are shown of them.
+    shown: LiveCalls,
     /// Entries that wait.
     waiting: Arc<AtomicUsize>,
     /// Lines in the file.
@@ -181,8 +193,10 @@ impl Writer {
             return Ok(());
         }
         let at_ms = unix_ms();
-        let line = entry.line(at_ms);
+        let (line, key) = (entry.line(at_ms), entry.key());
+        let before = self.live.get(&key).and_then(live::Place::of);
         entry.book(at_ms, &mut self.live);
+        self.shown.book(before, self.live.get(&key).and_then(live::Place::of));
         self.lines += 1;
         match &mut self.file {
             Some(file) => file.write_all(line.as_bytes()),

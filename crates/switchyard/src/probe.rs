@@ -4,18 +4,21 @@
 
 mod admins;
 mod message;
+mod questions;
 mod rounds;
 mod tunnel;
 
 use crate::clock::Clock;
 use crate::config::{Named, Probe};
 use crate::worker::{Command, Heard};
+use admin::api::dids::readiness::{Asked, Replies};
 use admin::api::peers::AdminOrder;
 use admin::{Kind, PeerStatus, Problem};
 use admins::{Admins, Decided};
 use arc_swap::ArcSwap;
 use proxy::targets::{Admin, Evidence, Health, Signal, States};
 use proxy::{Settings, Time};
+use questions::Questions;
 use rounds::{Changed, Rounds, Watched};
 use std::collections::BTreeMap;
 use std::io;
@@ -92,6 +95,7 @@ type Answer = oneshot::Sender<Result<Vec<PeerStatus>, SetFault>>;
 enum Order {
     Set { peer: String, decided: Decided, answer: Answer },
     Probe(Probe),
+    Ask(Asked, questions::Answer),
 }
 
 struct Prober {
@@ -101,6 +105,7 @@ struct Prober {
     measured: Arc<ArcSwap<Vec<Measured>>>,
     settings: Arc<Settings>,
     rounds: Rounds,
+    questions: Questions,
     admins: Admins,
     told: States,
     /// Decisions that are answered once the worker is told.
@@ -121,6 +126,7 @@ pub fn start(parts: Parts, state_dir: &Path) -> (Peers, impl Future<Output = ()>
     let interfaces = Arc::new(ArcSwap::from_pointee(interfaces_of(&parts.probe)));
     let prober = Prober {
         rounds: Rounds::new(parts.probe.clone()),
+        questions: Questions::default(),
         settings: parts.settings.load_full(),
         parts,
         orders: ordered,
@@ -186,6 +192,20 @@ impl Peers {
         })
     }
 
+    /// Asks every target of an environment for a number, from the sockets that serve them. Answers within
+    /// [`admin::limits::READINESS_TIME_MAX`], and changes nothing of what is known of them.
+    pub(crate) async fn ask(&self, asked: Asked) -> Result<Vec<Replies>, Problem> {
+        let ending = || Problem::new(Kind::Internal, SetFault::Ending.to_string());
+        let (answer, answered) = oneshot::channel();
+        self.orders.send(Order::Ask(asked, answer)).await.map_err(|_| ending())?;
+        let replies = answered.await.map_err(|_| ending())?;
+        replies.map_err(|_| {
+            let (at_once, per_second) = (admin::limits::READINESS_AT_ONCE, admin::limits::READINESS_PER_SECOND);
+            let detail = format!("found {at_once} questions under way or {per_second} in this second, expected fewer");
+            Problem::new(Kind::TooMany, detail)
+        })
+    }
+
     /// Takes other rules of measuring.
     pub async fn apply(&self, probe: Probe) {
         // A prober that has ended measures nothing any more.
@@ -221,7 +241,8 @@ impl Prober {
         }
         let now = self.parts.clock.now();
         let mut changed = Vec::new();
-        let out = self.rounds.on_time(now, &self.settings, chance, &mut changed);
+        let mut out = self.rounds.on_time(now, &self.settings, chance, &mut changed);
+        out.extend(self.questions.on_time(now));
         self.tell(&changed);
         if !out.is_empty() && self.parts.commands.send(Command::Send(out)).await.is_err() {
             return false;
@@ -231,12 +252,16 @@ impl Prober {
 
     fn wake_up(&self) -> Instant {
         let idle = Instant::now() + IDLE;
-        self.rounds.next().map_or(idle, |at| self.parts.clock.instant(at).min(idle))
+        let next = self.rounds.next().into_iter().chain(self.questions.next()).min();
+        next.map_or(idle, |at| self.parts.clock.instant(at).min(idle))
     }
 
     fn hear(&mut self, heard: &Heard) {
-        let mut changed = Vec::new();
-        self.rounds.on_heard(self.parts.clock.now(), heard, &mut changed);
+        let (now, mut changed) = (self.parts.clock.now(), Vec::new());
+        if self.questions.on_heard(now, heard) {
+            return;
+        }
+        self.rounds.on_heard(now, heard, &mut changed);
         self.tell(&changed);
     }
 
@@ -246,6 +271,10 @@ impl Prober {
                 self.interfaces.store(Arc::new(interfaces_of(&probe)));
                 self.parts.probe = probe.clone();
                 self.rounds.set_probe(probe);
+            }
+            Order::Ask(asked, answer) => {
+                let now = self.parts.clock.now();
+                self.questions.begin(now, &self.settings, self.rounds.watched(), asked, chance, answer);
             }
             Order::Set { peer, decided, answer } => match self.decide(&peer, &decided) {
                 Ok(()) => self.decided.push((peer, answer)),

@@ -20,6 +20,8 @@ pub const APPLY_TIMES_WAITING: usize = 4_096;
 pub const WHO_BYTES_MAX: usize = 255;
 /// The longest reason, in bytes.
 pub const REASON_BYTES_MAX: usize = 1_024;
+/// The longest time after which no further one of many moves is begun.
+pub const MOVES_TIME_MAX: Duration = Duration::from_secs(20);
 /// How far ahead a lease, a tester override or a panic may end.
 pub const OVERLAY_LIFE_MAX: Duration = Duration::from_secs(366 * 86_400);
 /// The longest text in a column of `switchyard_calls` beside the whole record, in bytes; what is beyond is cut off.

@@ -104,6 +104,13 @@ impl Entry {
         }
     }
 
+    /// Whose entry it is.
+    pub(super) fn key(&self) -> CallKey {
+        match self {
+            Entry::Began(key, _) | Entry::Answered(key, _) | Entry::Known(key, _) | Entry::Ended(key) => *key,
+        }
+    }
+
     /// The line, with its checksum and its end.
     pub(super) fn line(&self, at_ms: u64) -> String {
         let (key, what) = match self {

@@ -137,6 +137,7 @@ fn the_file_is_written_anew_when_most_of_it_is_of_ended_calls() {
         path: tempfile::tempdir().unwrap().keep().join(FILE),
         file: None,
         live: HashMap::new(),
+        shown: LiveCalls::default(),
         waiting: Arc::new(AtomicUsize::new(usize::MAX / 2)),
         lines: 0,
         is_failing: false,
@@ -175,7 +176,8 @@ fn h8_what_could_not_be_written_is_written_when_it_can() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
     let (path, waiting) = (state.join(FILE), Arc::new(AtomicUsize::new(1)));
-    let mut writer = Writer { path, file: None, live: HashMap::new(), waiting, lines: 0, is_failing: false };
+    let (live, shown) = (HashMap::new(), LiveCalls::default());
+    let mut writer = Writer { path, file: None, live, shown, waiting, lines: 0, is_failing: false };
     let failed = writer.write_anew();
     writer.tell(&failed);
     assert!(writer.is_failing);
@@ -198,4 +200,34 @@ fn a_call_whose_party_is_gone_is_left_out() {
     let [call] = restored.as_slice() else { panic!("{restored:?}") };
     assert_eq!((call.key, call.from, &*call.called), (CallKey(1), PartyId(0), &b"08065978001"[..]));
     assert!(call.began_ago > Duration::from_secs(1_000_000));
+}
+
+/// The calls that are shown of a number are those in progress: of this process and of the one before.
+#[test]
+fn live_calls_of_a_number_are_told_by_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let number = sip::Number::from_digits(918_065_978_001).unwrap();
+    let told = |live: &LiveCalls| live.of(number).into_iter().collect::<Vec<_>>();
+    let prod = |count| vec![("prod".to_owned(), count)];
+    session(folder.path(), [entry(1), entry(2), Entry::Answered(CallKey(1), "prod".into()), Entry::Ended(CallKey(2))]);
+    let (journal, pen, _) = CallJournal::open(folder.path(), &Arc::new(Counters::new())).unwrap();
+    let live = journal.live().clone();
+    assert_eq!(told(&live), prod(1), "one outlived the process before");
+    let outbound = Began { outbound: true, from: "oss".into(), toward: "tata".into(), ..began("out@example.net") };
+    for entry in [entry(3), entry(3), Entry::Began(CallKey(4), Box::new(outbound)), entry(5)] {
+        pen.write(entry);
+    }
+    pen.write(Entry::Answered(CallKey(5), "staging".into()));
+    pen.write(Entry::Ended(CallKey(1)));
+    pen.write(Entry::Ended(CallKey(77)));
+    drop(pen);
+    journal.close();
+    assert_eq!(told(&live), [("oss".to_owned(), 1), ("prod".to_owned(), 1), ("staging".to_owned(), 1)]);
+    let (journal, pen, _) = CallJournal::open(folder.path(), &Arc::new(Counters::new())).unwrap();
+    let live = journal.live().clone();
+    (3..=5).for_each(|key| pen.write(Entry::Ended(CallKey(key))));
+    drop(pen);
+    journal.close();
+    assert_eq!(told(&live), []);
+    assert!(live.0.lock().unwrap().is_empty());
 }

@@ -164,6 +164,9 @@ impl Assembler {
         if let Some(call) = journal.call_mut(number) {
             call.decision = Some((*begins.decision, Arc::clone(settings)));
         }
+        if let (proxy::dispatch::Direction::Inbound, Some(did)) = (begins.decision.direction, begins.decision.number) {
+            journal.belongs(number, did);
+        }
         self.keep(journal, settings, number, (&frame, false), (bytes, begins.now_us));
         Some(number)
     }
@@ -235,6 +238,7 @@ impl Assembler {
                 if let Some(call) = number.and_then(|number| journal.call_mut(number)) {
                     call.record.ringing_at_ms.get_or_insert(now_ms);
                 }
+                number.into_iter().for_each(|number| journal.note_change(number));
             }
             Entry::Final { key, status } => self.answered(journal, *key, *status, now_us),
             Entry::Ended { key, call_id, by, after_us, talked_us } => {
@@ -261,6 +265,7 @@ impl Assembler {
             if self.standing.is_some() {
                 self.answered.push_back((now_us / 1_000 + STANDS_AFTER_MS, number));
             }
+            journal.note_change(number);
         } else {
             self.close(journal, number, if status == 487 { "cancel" } else { "final" }, now_us);
         }
@@ -334,12 +339,20 @@ impl Assembler {
         record.messages += 1;
         let length = u64::try_from(frame.length).unwrap_or(u64::MAX);
         *(if is_sent { &mut record.bytes_out } else { &mut record.bytes_in }) += length;
+        let mut shown = None;
         if is_sent
             && record.caller_sent.is_none()
             && let Some(called) = Reader::called(bytes)
         {
-            record.caller_sent = self.reader.caller(bytes);
+            let caller = self.reader.caller(bytes);
+            if record.direction == "outbound" {
+                shown = caller.as_ref().and_then(|caller| settings.numbering.canonical_user(caller.as_bytes()).ok());
+            }
+            record.caller_sent = caller;
             record.called_sent = Some(called);
+        }
+        if let Some(did) = shown {
+            journal.belongs(number, did);
         }
         let nowhere = Listener { transport: Transport::Udp, address: frame.remote };
         let local = settings.listener(frame.listener).copied().unwrap_or(nowhere);
@@ -414,7 +427,9 @@ fn attempt(
     failed: Option<FailoverReason>,
     at_ms: u64,
 ) {
-    let Some(call) = journal.by_key(key).and_then(|number| journal.call_mut(number)) else { return };
+    let Some(number) = journal.by_key(key) else { return };
+    journal.note_change(number);
+    let Some(call) = journal.call_mut(number) else { return };
     let record = &mut call.record;
     if let Some(reason) = failed {
         record.failovers += 1;

@@ -3,8 +3,10 @@
 use super::record::{CallRecord, Word};
 use crate::limits::{CALL_BYTES, CALL_MESSAGES};
 use proxy::{CallKey, Decision, Listener, Settings};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use sip::Number;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -35,6 +37,8 @@ pub struct Journal {
     calls: BTreeMap<u64, Box<KeptCall>>,
     open: HashMap<CallKey, u64>,
     by_call_id: HashMap<u64, u64, BuildHasherDefault<AsItIs>>,
+    /// The newest call of each number of ours that has one here.
+    by_did: HashMap<Number, u64>,
     /// What Call-IDs are hashed with: nobody outside knows it.
     seed: u64,
     /// Every call before this one that is not over has given its messages.
@@ -42,6 +46,9 @@ pub struct Journal {
     /// Calls in the order in which they were over; the last so many.
     ended: VecDeque<(u64, u64)>,
     ended_count: u64,
+    /// The calls of which something changed, in the order of the changes; the last so many.
+    changes: VecDeque<u64>,
+    change_count: u64,
     bytes: usize,
 }
 
@@ -49,6 +56,7 @@ pub struct Journal {
 #[derive(Debug)]
 pub struct KeptCall {
     pub(super) key: Option<CallKey>,
+    did: Option<Number>,
     /// What is written down of it.
     pub record: CallRecord,
     pub(super) decision: Option<(Decision, Arc<Settings>)>,
@@ -79,7 +87,7 @@ pub struct KeptMessage {
 }
 
 /// One rule of a past decision, and what it found.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct ToldRule {
     /// Its name.
     pub rule: Word,
@@ -96,10 +104,13 @@ impl Journal {
             calls: BTreeMap::new(),
             open: HashMap::new(),
             by_call_id: HashMap::default(),
+            by_did: HashMap::new(),
             seed: RandomState::new().hash_one(0),
             bare_before: 0,
             ended: VecDeque::new(),
             ended_count: 0,
+            changes: VecDeque::new(),
+            change_count: 0,
             bytes: 0,
         }
     }
@@ -135,6 +146,46 @@ impl Journal {
         later.filter_map(|(at, number)| Some((*at, CallNumber(*number), &**self.calls.get(number)?)))
     }
 
+    /// The newest call of a number of ours: one to it, or one that showed it.
+    pub fn last_of(&self, did: Number) -> Option<(CallNumber, &KeptCall)> {
+        let number = *self.by_did.get(&did)?;
+        self.calls.get(&number).map(|call| (CallNumber(number), &**call))
+    }
+
+    /// How many changes there were so far: a place to go on from with [`Journal::changed_after`].
+    pub fn change_count(&self) -> u64 {
+        self.change_count
+    }
+
+    /// The calls that began, rang, were answered, went on to another peer or were over after so many changes: each once,
+    /// by its last change. `None` when some of these changes are forgotten.
+    pub fn changed_after(&self, count: u64) -> Option<Vec<CallNumber>> {
+        let fresh = usize::try_from(self.change_count.saturating_sub(count)).ok()?;
+        let first = self.changes.len().checked_sub(fresh)?;
+        let mut seen = HashSet::new();
+        let newest_first = self.changes.range(first..).rev().filter(|number| seen.insert(**number));
+        let mut numbers: Vec<CallNumber> = newest_first.map(|number| CallNumber(*number)).collect();
+        numbers.reverse();
+        Some(numbers)
+    }
+
+    /// The call is one of this number of ours.
+    pub(super) fn belongs(&mut self, number: u64, did: Number) {
+        let Some(call) = self.calls.get_mut(&number) else { return };
+        call.did = Some(did);
+        let newest = self.by_did.entry(did).or_insert(number);
+        *newest = number.max(*newest);
+    }
+
+    /// Something changed of the call that people look at.
+    pub(super) fn note_change(&mut self, number: u64) {
+        self.change_count += 1;
+        self.changes.push_back(number);
+        if self.changes.len() > CHANGES_KEPT {
+            self.changes.pop_front();
+        }
+    }
+
     pub(super) fn open_call(&mut self, key: Option<CallKey>, record: CallRecord) -> u64 {
         let number = self.next;
         self.next += 1;
@@ -147,6 +198,7 @@ impl Journal {
         let (messages, bytes) = self.make_room();
         let call = KeptCall {
             key,
+            did: None,
             record,
             decision: None,
             messages,
@@ -157,6 +209,7 @@ impl Journal {
             is_over: false,
         };
         self.calls.insert(number, Box::new(call));
+        self.note_change(number);
         number
     }
 
@@ -180,6 +233,7 @@ impl Journal {
         if let Some(key) = call.key.filter(|key| self.open.get(key) == Some(&number)) {
             self.open.remove(&key);
         }
+        self.note_change(number);
         true
     }
 
@@ -244,6 +298,9 @@ impl Journal {
         if self.by_call_id.get(&hash) == over.as_ref() {
             self.by_call_id.remove(&hash);
         }
+        if let Some(did) = call.did.filter(|did| self.by_did.get(did) == over.as_ref()) {
+            self.by_did.remove(&did);
+        }
         self.bytes = self.bytes.saturating_sub(call.cost() + CALL_OVERHEAD);
         Some(call.take_room())
     }
@@ -263,6 +320,8 @@ impl Journal {
     }
 }
 
+/// So many changes can be asked for again; who is further behind looks at everything.
+const CHANGES_KEPT: usize = 8_192;
 /// What messages are kept in.
 type Room = (Vec<KeptMessage>, Vec<u8>);
 
@@ -299,6 +358,11 @@ impl Hasher for AsItIs {
 const EVICTION_LOOKS: usize = 64;
 
 impl KeptCall {
+    /// The number of ours that it is to, or that it showed.
+    pub fn did(&self) -> Option<Number> {
+        self.did
+    }
+
     /// Its messages in order, with their bytes.
     pub fn messages(&self) -> impl Iterator<Item = (&KeptMessage, &[u8])> {
         self.messages.iter().map(|message| {
@@ -371,6 +435,44 @@ mod tests {
             journal.ended_after(7).map(|(count, number, _)| (count, number.0)).collect::<Vec<_>>(),
             [(8, 9), (9, 10)]
         );
+    }
+
+    #[test]
+    fn the_newest_call_of_a_number_is_found_until_it_is_forgotten() {
+        let did = |last: u64| Number::from_digits(918_065_978_000 + last).unwrap();
+        let mut journal = Journal::new(JournalBounds { calls: 3, bytes: 1 << 20 });
+        let last = |journal: &Journal, number| journal.last_of(did(number)).map(|(call, _)| call.0);
+        for (number, own) in [(1, 0), (2, 0), (3, 1)] {
+            let call = journal.open_call(Some(CallKey(number)), record(&number.to_string()));
+            journal.belongs(call, did(own));
+            journal.close(call);
+            journal.publish(call);
+        }
+        assert_eq!((last(&journal, 0), last(&journal, 1), last(&journal, 2)), (Some(2), Some(3), None));
+        for number in 4..=5 {
+            journal.open_call(Some(CallKey(number)), record(&number.to_string()));
+        }
+        assert_eq!((last(&journal, 0), last(&journal, 1)), (None, Some(3)), "both calls of the first are forgotten");
+        assert_eq!(journal.by_did.len(), 1);
+    }
+
+    #[test]
+    fn who_follows_changes_is_told_each_call_once_and_when_he_is_too_far_behind() {
+        let mut journal = Journal::new(JournalBounds { calls: 10, bytes: 1 << 20 });
+        let calls: Vec<u64> =
+            (1..=3).map(|key| journal.open_call(Some(CallKey(key)), record(&key.to_string()))).collect();
+        let numbers = |found: Option<Vec<CallNumber>>| found.map(|all| all.iter().map(|one| one.0).collect::<Vec<_>>());
+        assert_eq!(numbers(journal.changed_after(0)), Some(vec![1, 2, 3]));
+        let seen = journal.change_count();
+        assert_eq!(numbers(journal.changed_after(seen)), Some(vec![]));
+        journal.note_change(calls[0]);
+        journal.close(calls[2]);
+        journal.close(calls[0]);
+        assert_eq!(numbers(journal.changed_after(seen)), Some(vec![3, 1]));
+        (0..CHANGES_KEPT).for_each(|_| journal.note_change(calls[1]));
+        assert_eq!(numbers(journal.changed_after(seen)), None);
+        assert_eq!(numbers(journal.changed_after(journal.change_count() - 1)), Some(vec![2]));
+        assert!(journal.changes.len() <= CHANGES_KEPT);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One call attempt, as it is written down. docs/reference/call-records.md describes every field, and a test compares.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -7,7 +8,7 @@ use std::borrow::Cow;
 pub type Word = Cow<'static, str>;
 
 /// One call attempt: answered, failed or refused. Field names are stable; a field without a value is left out.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CallRecord {
     /// Names this record: the same when a sink gets it twice.
@@ -120,7 +121,7 @@ pub struct CallRecord {
 }
 
 /// One media address outside its sender's networks.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StrayMedia {
     /// The party whose SDP named it.
@@ -130,7 +131,7 @@ pub struct StrayMedia {
 }
 
 /// One peer that was tried.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AttemptRecord {
     /// Its party.

@@ -8,6 +8,7 @@ use super::{Assembler, e164, name, note_side, text};
 use crate::limits::OPEN_RECORDS;
 use proxy::Settings;
 use proxy::dispatch::Direction;
+use sip::Number;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -21,8 +22,9 @@ impl Assembler {
                 self.lost.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
-            let is_answered = record.answered_at_ms.is_some();
+            let (is_answered, did) = (record.answered_at_ms.is_some(), did_of(&record));
             let number = journal.open_call(Some(key), record);
+            did.into_iter().for_each(|did| journal.belongs(number, did));
             if !is_answered {
                 self.in_setup.push((given_up_at_ms, number));
             }
@@ -95,4 +97,10 @@ impl Assembler {
         let number = journal.open_call(None, record);
         self.close(journal, number, by.name(), now_us);
     }
+}
+
+/// The number of ours that a call is to, or that it showed.
+fn did_of(record: &CallRecord) -> Option<Number> {
+    let number = if record.direction == "outbound" { &record.caller_sent } else { &record.called };
+    Number::from_digits(number.as_deref()?.strip_prefix('+')?.parse().ok()?)
 }
