@@ -287,9 +287,9 @@ fn a_call_with_stray_media_says_so() {
     assert!(arrived.ends_with(sdp), "{arrived}");
     running.answer(&arrived, "486 Busy Here");
     next(&running.gateway, "SIP/2.0 486");
+    running.wait_for("the record is written", || !running.written("stray").is_empty());
     let told = running.told(&["call", "stray"]);
     assert!(told.contains("tata named the media address 192.168.1.5, outside its networks"), "{told}");
-    running.wait_for("the record is written", || !running.written("stray").is_empty());
     let [record] = <[CallRecord; 1]>::try_from(running.written("stray")).unwrap();
     let named: Vec<(&str, &str)> = record.stray_media.iter().map(|stray| (&*stray.from, &*stray.address)).collect();
     assert_eq!(named, [("tata", "192.168.1.5")]);

@@ -58,7 +58,7 @@ pub struct RecorderParts {
     pub lost: Arc<AtomicU64>,
     /// Calls of the process before this one.
     pub restored: Vec<RestoredRecord>,
-    /// Who is told of each call that has been answered, for the process after this one.
+    /// Who is told of each call that has been up for a second, for the process after this one.
     pub standing: Option<Standing>,
 }
 

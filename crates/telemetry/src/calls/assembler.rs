@@ -10,15 +10,16 @@ use super::queue::Queue;
 use super::record::{AttemptRecord, CallRecord, StrayMedia, outcome};
 use crate::limits::{OPEN_RECORDS, SINK_QUEUE, STRAY_MEDIA};
 use arc_swap::ArcSwap;
-use message::{Invite, call_id_of};
+use message::Reader;
 use proxy::dispatch::Step;
 use proxy::outbox::FailoverReason;
 use proxy::{CallKey, Decision, EndedBy, Listener, PartyId, Peer, Refusal, Role, Settings, Time, Transport};
-use sip::Index;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// How long after its answer a call is told of to the process after this one: many are over by then.
+const STANDS_AFTER_MS: u64 = 1_000;
 /// How long a record waits after its call's end for the answer to the BYE, in milliseconds.
 const LINGER_MS: u64 = 500;
 
@@ -30,9 +31,11 @@ pub(super) struct Assembler {
     pub(super) journal: Arc<Mutex<Journal>>,
     pub(super) sinks: Vec<Arc<Queue>>,
     pub(super) lost: Arc<AtomicU64>,
-    index: Index,
+    reader: Reader,
     closing: VecDeque<(u64, u64)>,
     standing: Option<Standing>,
+    /// Calls that were answered, with the time at which the next process is to know of each.
+    answered: VecDeque<(u64, u64)>,
     /// Calls of the process before this one that were in setup, with the time at which each is given up.
     in_setup: Vec<(u64, u64)>,
 }
@@ -59,9 +62,10 @@ impl Assembler {
             journal,
             sinks,
             lost,
-            index: Index::new(),
+            reader: Reader::new(),
             closing: VecDeque::new(),
             standing: None,
+            answered: VecDeque::new(),
             in_setup: Vec::new(),
         }
     }
@@ -115,6 +119,7 @@ impl Assembler {
         let journal = Arc::clone(&self.journal);
         let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
         self.give_up(&mut journal, now_ms);
+        self.tell_standing(&journal, now_ms, is_last);
         while let Some((over_ms, number)) = self.closing.front().copied() {
             let lingers = over_ms + LINGER_MS > now_ms && self.closing.len() <= SINK_QUEUE;
             if !is_last && lingers {
@@ -151,9 +156,9 @@ impl Assembler {
         let mut record = record_of(settings, begins);
         record.id = format!("{}-{:x}", begins.key, begins.now_us);
         record.source = frame.remote.to_string();
-        if let Some(invite) = Invite::of(bytes, &mut self.index) {
-            record.caller = e164(settings, &invite.caller);
-            record.caller_received = invite.caller;
+        if let Some(caller) = self.reader.caller(bytes) {
+            record.caller = e164(settings, &caller);
+            record.caller_received = caller;
         }
         let number = journal.open_call(Some(begins.key), record);
         if let Some(call) = journal.call_mut(number) {
@@ -179,7 +184,7 @@ impl Assembler {
             (Some(number), _) => number,
             (None, Some(frame)) => {
                 let bytes = frame.span.of(&batch.bytes);
-                let Some(invite) = Invite::of(bytes, &mut self.index).filter(|invite| !invite.in_dialog) else {
+                let Some(invite) = self.reader.invite(bytes).filter(|invite| !invite.in_dialog) else {
                     return;
                 };
                 let record = CallRecord {
@@ -257,8 +262,8 @@ impl Assembler {
         record.setup_ms = Some((now_us / 1_000).saturating_sub(record.began_at_ms));
         if status < 300 {
             record.answered_at_ms = Some(now_us / 1_000);
-            if let Some(standing) = &self.standing {
-                standing(key, record);
+            if self.standing.is_some() {
+                self.answered.push_back((now_us / 1_000 + STANDS_AFTER_MS, number));
             }
             journal.note_change(number);
         } else {
@@ -315,7 +320,7 @@ impl Assembler {
         now_us: u64,
     ) {
         let bytes = frame.span.of(&batch.bytes);
-        let Some(number) = call_id_of(bytes, &mut self.index).and_then(|call_id| journal.by_call_id(call_id)) else {
+        let Some(number) = self.reader.call_id(bytes).and_then(|call_id| journal.by_call_id(call_id)) else {
             return;
         };
         self.keep(journal, settings, number, (frame, is_sent), (bytes, now_us));
@@ -337,14 +342,14 @@ impl Assembler {
         let mut shown = None;
         if is_sent
             && record.caller_sent.is_none()
-            && bytes.starts_with(b"INVITE ")
-            && let Some(invite) = Invite::of(bytes, &mut self.index)
+            && let Some(called) = Reader::called(bytes)
         {
+            let caller = self.reader.caller(bytes);
             if record.direction == "outbound" {
-                shown = settings.numbering.canonical_user(invite.caller.as_bytes()).ok();
+                shown = caller.as_ref().and_then(|caller| settings.numbering.canonical_user(caller.as_bytes()).ok());
             }
-            record.caller_sent = Some(invite.caller);
-            record.called_sent = Some(invite.called);
+            record.caller_sent = caller;
+            record.called_sent = Some(called);
         }
         if let Some(did) = shown {
             journal.belongs(number, did);

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sip::Number;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -36,10 +36,11 @@ pub struct Journal {
     /// In boxes: the tree moves its values about, and they are large.
     calls: BTreeMap<u64, Box<KeptCall>>,
     open: HashMap<CallKey, u64>,
-    by_call_id: HashMap<u64, u64>,
+    by_call_id: HashMap<u64, u64, BuildHasherDefault<AsItIs>>,
     /// The newest call of each number of ours that has one here.
     by_did: HashMap<Number, u64>,
-    hasher: RandomState,
+    /// What Call-IDs are hashed with: nobody outside knows it.
+    seed: u64,
     /// Every call before this one that is not over has given its messages.
     bare_before: u64,
     /// Calls in the order in which they were over; the last so many.
@@ -102,9 +103,9 @@ impl Journal {
             next: 1,
             calls: BTreeMap::new(),
             open: HashMap::new(),
-            by_call_id: HashMap::new(),
+            by_call_id: HashMap::default(),
             by_did: HashMap::new(),
-            hasher: RandomState::new(),
+            seed: RandomState::new().hash_one(0),
             bare_before: 0,
             ended: VecDeque::new(),
             ended_count: 0,
@@ -188,7 +189,7 @@ impl Journal {
     pub(super) fn open_call(&mut self, key: Option<CallKey>, record: CallRecord) -> u64 {
         let number = self.next;
         self.next += 1;
-        let hash = self.hasher.hash_one(record.call_id.as_bytes());
+        let hash = hash_of(self.seed, record.call_id.as_bytes());
         self.by_call_id.insert(hash, number);
         if let Some(key) = key {
             self.open.insert(key, number);
@@ -217,7 +218,7 @@ impl Journal {
     }
 
     pub(super) fn by_call_id(&self, call_id: &[u8]) -> Option<u64> {
-        let number = *self.by_call_id.get(&self.hasher.hash_one(call_id))?;
+        let number = *self.by_call_id.get(&hash_of(self.seed, call_id))?;
         self.calls.get(&number).filter(|call| call.record.call_id.as_bytes() == call_id).map(|_| number)
     }
 
@@ -293,7 +294,7 @@ impl Journal {
     fn forget_oldest(&mut self) -> Option<Room> {
         let over = self.calls.iter().take(EVICTION_LOOKS).find(|(_, call)| call.is_over).map(|(number, _)| *number);
         let mut call = self.calls.remove(&over?)?;
-        let hash = self.hasher.hash_one(call.record.call_id.as_bytes());
+        let hash = hash_of(self.seed, call.record.call_id.as_bytes());
         if self.by_call_id.get(&hash) == over.as_ref() {
             self.by_call_id.remove(&hash);
         }
@@ -323,6 +324,35 @@ impl Journal {
 const CHANGES_KEPT: usize = 8_192;
 /// What messages are kept in.
 type Room = (Vec<KeptMessage>, Vec<u8>);
+
+/// A hash of a Call-ID: every message has one. Two that hash alike cost no more than that the older one is not found.
+fn hash_of(seed: u64, call_id: &[u8]) -> u64 {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mixed = |hash: u64, word: u64| (hash ^ word).wrapping_mul(FACTOR).rotate_left(29);
+    let (words, rest) = call_id.as_chunks::<8>();
+    let hash = words.iter().fold(seed, |hash, word| mixed(hash, u64::from_le_bytes(*word)));
+    let last = rest.iter().fold(0, |last: u64, byte| (last << 8) | u64::from(*byte));
+    let hash = mixed(mixed(hash, last), u64::try_from(call_id.len()).unwrap_or(u64::MAX));
+    (hash ^ (hash >> 32)).wrapping_mul(FACTOR)
+}
+
+/// The hash of what is a hash already.
+#[derive(Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = hash_of(self.0, bytes);
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
 
 /// So many of the oldest calls are looked at for one that is over.
 const EVICTION_LOOKS: usize = 64;

@@ -1,9 +1,18 @@
 //! What a record needs of a message.
 
-use memchr::memmem;
+use memchr::memmem::{self, Finder};
 use sip::{Index, Message, Method, NameAddr, Parsed, Uri};
 
-/// An INVITE, as far as a record needs it.
+/// Reads messages that the core has let pass: by the lines that nearly every peer writes, and whole where one does not.
+pub(super) struct Reader {
+    index: Index,
+    /// Long names at the beginning of a line, and the end of the head.
+    call_id: Finder<'static>,
+    from: Finder<'static>,
+    end: Finder<'static>,
+}
+
+/// An INVITE that was refused before dispatch, as far as a record needs it.
 pub(super) struct Invite {
     pub(super) call_id: String,
     /// The user part of the request-URI.
@@ -13,10 +22,42 @@ pub(super) struct Invite {
     pub(super) in_dialog: bool,
 }
 
-impl Invite {
-    /// Reads one; `None` for anything else.
-    pub(super) fn of(bytes: &[u8], index: &mut Index) -> Option<Invite> {
-        let Parsed::Request(request) = sip::parse(bytes, index) else { return None };
+impl Reader {
+    pub(super) fn new() -> Reader {
+        let finder = |name: &'static [u8]| Finder::new(name);
+        let (call_id, from, end) = (finder(b"\nCall-ID:"), finder(b"\nFrom:"), finder(b"\r\n\r\n"));
+        Reader { index: Index::new(), call_id, from, end }
+    }
+
+    /// The Call-ID of a message.
+    pub(super) fn call_id<'b>(&mut self, bytes: &'b [u8]) -> Option<&'b [u8]> {
+        if let Some(value) = self.line(&self.call_id, bytes) {
+            return Some(value);
+        }
+        match sip::parse(bytes, &mut self.index) {
+            Parsed::Request(request) => find(bytes, request.call_id()),
+            Parsed::Response(response) => find(bytes, response.call_id()),
+            _ => None,
+        }
+    }
+
+    /// The user part of From; the whole URI where it has none.
+    pub(super) fn caller(&mut self, bytes: &[u8]) -> Option<String> {
+        if let Some(from) = self.line(&self.from, bytes) {
+            return NameAddr::parse(from).ok().map(|from| user_of(from.uri_bytes()));
+        }
+        self.invite(bytes).map(|invite| invite.caller)
+    }
+
+    /// The user part of an INVITE's request-URI.
+    pub(super) fn called(bytes: &[u8]) -> Option<String> {
+        let uri = bytes.strip_prefix(b"INVITE ")?;
+        Some(user_of(uri.get(..memchr::memchr(b' ', uri)?)?))
+    }
+
+    /// Reads an INVITE; `None` for anything else.
+    pub(super) fn invite(&mut self, bytes: &[u8]) -> Option<Invite> {
+        let Parsed::Request(request) = sip::parse(bytes, &mut self.index) else { return None };
         if request.method() != Method::Invite {
             return None;
         }
@@ -27,21 +68,18 @@ impl Invite {
             in_dialog: request.to_tag().is_some(),
         })
     }
-}
 
-/// The Call-ID of a message. Nearly every peer writes the long name at the beginning of a line; the others are parsed.
-pub(super) fn call_id_of<'b>(bytes: &'b [u8], index: &mut Index) -> Option<&'b [u8]> {
-    let head = memmem::find(bytes, b"\r\n\r\n").and_then(|end| bytes.get(..end)).unwrap_or(bytes);
-    let Some(at) = memmem::find(head, b"\nCall-ID:") else {
-        return match sip::parse(bytes, index) {
-            Parsed::Request(request) => find(bytes, request.call_id()),
-            Parsed::Response(response) => find(bytes, response.call_id()),
-            _ => None,
-        };
-    };
-    let value = head.get(at + b"\nCall-ID:".len()..)?;
-    let end = memchr::memchr2(b'\r', b'\n', value).unwrap_or(value.len());
-    Some(value.get(..end)?.trim_ascii())
+    /// The value of the header line that begins with this name, when it stands in the head on one line.
+    fn line<'b>(&self, name: &Finder<'_>, bytes: &'b [u8]) -> Option<&'b [u8]> {
+        let at = name.find(bytes)?;
+        if self.end.find(bytes.get(..=at)?).is_some() {
+            return None;
+        }
+        let value = bytes.get(at + name.needle().len()..)?;
+        let end = memchr::memchr2(b'\r', b'\n', value).unwrap_or(value.len());
+        let is_folded = matches!(value.get(end + 2), Some(b' ' | b'\t'));
+        Some(value.get(..end)?.trim_ascii()).filter(|_| !is_folded)
+    }
 }
 
 /// The same bytes, of the message's own life.
@@ -70,23 +108,45 @@ fn text(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    fn message(headers: &str, body: &str) -> Vec<u8> {
+        let text = format!(
+            "INVITE sip:918065978000@10.10.10.1 SIP/2.0\r\nVia: SIP/2.0/UDP 10.10.10.2;branch=z9hG4bK1\r\n\
+             To: <sip:918065978000@10.10.10.1>\r\n{headers}\r\nCSeq: 1 INVITE\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        text.into_bytes()
+    }
+
     #[test]
     fn a_call_id_is_found_under_either_name_and_not_in_a_body() {
-        let message = |header: &str, body: &str| {
-            format!(
-                "INVITE sip:918065978000@10.10.10.1 SIP/2.0\r\nVia: SIP/2.0/UDP 10.10.10.2;branch=z9hG4bK1\r\n\
-                 From: <sip:447700900001@10.10.10.2>;tag=1\r\nTo: <sip:918065978000@10.10.10.1>\r\n{header}\r\n\
-                 CSeq: 1 INVITE\r\nContent-Length: {}\r\n\r\n{body}",
-                body.len()
-            )
-        };
-        let mut index = Index::new();
+        const FROM: &str = "From: \"a\" <sip:447700900001@10.10.10.2>;tag=1";
+        let mut reader = Reader::new();
         for header in ["Call-ID: a1@gw", "Call-ID:a1@gw", "i: a1@gw", "call-id : a1@gw"] {
-            let bytes = message(header, "\r\nCall-ID: another\r\n").into_bytes();
-            assert_eq!(call_id_of(&bytes, &mut index), Some(b"a1@gw".as_slice()), "{header}");
-            let invite = Invite::of(&bytes, &mut index).unwrap();
-            assert_eq!((&*invite.called, &*invite.caller), ("918065978000", "447700900001"));
+            for body in ["\r\nCall-ID: another\r\n", "\nCall-ID: another\r\n", "Call-ID: another\r\n"] {
+                let bytes = message(&format!("{FROM}\r\n{header}"), body);
+                assert_eq!(reader.call_id(&bytes), Some(b"a1@gw".as_slice()), "{header}");
+                let invite = reader.invite(&bytes).unwrap();
+                assert_eq!((&*invite.called, &*invite.caller), ("918065978000", "447700900001"));
+            }
         }
-        assert_eq!(call_id_of(b"\r\n\r\n", &mut index), None);
+        assert_eq!(reader.call_id(b"\r\n\r\n"), None);
+    }
+
+    #[test]
+    fn both_ends_are_read_as_a_parser_reads_them() {
+        let mut reader = Reader::new();
+        for from in [
+            "From: \"Asha\" <sip:447700900001@10.10.10.2>;tag=1",
+            "From:<sip:447700900001@10.10.10.2>;tag=1",
+            "f: sip:447700900001@10.10.10.2;tag=1",
+            "FROM: <sip:447700900001@10.10.10.2>;tag=1",
+            "From: \"A long name\"\r\n <sip:447700900001@10.10.10.2>;tag=1",
+        ] {
+            let bytes = message(&format!("{from}\r\nCall-ID: a1@gw"), "From: <sip:1@x>\r\n");
+            assert_eq!(reader.caller(&bytes).as_deref(), Some("447700900001"), "{from}");
+            assert_eq!(Reader::called(&bytes).as_deref(), Some("918065978000"));
+        }
+        let anonymous = message("From: <sip:anonymous.invalid>;tag=1\r\nCall-ID: a1@gw", "");
+        assert_eq!(reader.caller(&anonymous).as_deref(), Some("sip:anonymous.invalid"));
     }
 }

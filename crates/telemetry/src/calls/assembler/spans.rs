@@ -2,12 +2,13 @@
 
 use super::super::RestoredRecord;
 use super::super::batch::{Batch, Entry};
-use super::super::journal::Journal;
+use super::super::journal::{CallNumber, Journal};
 use super::super::record::CallRecord;
 use super::{Assembler, e164, name, note_side, text};
 use crate::limits::OPEN_RECORDS;
 use proxy::Settings;
 use proxy::dispatch::Direction;
+use sip::Number;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -21,8 +22,9 @@ impl Assembler {
                 self.lost.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
-            let is_answered = record.answered_at_ms.is_some();
+            let (is_answered, did) = (record.answered_at_ms.is_some(), did_of(&record));
             let number = journal.open_call(Some(key), record);
+            did.into_iter().for_each(|did| journal.belongs(number, did));
             if !is_answered {
                 self.in_setup.push((given_up_at_ms, number));
             }
@@ -39,6 +41,19 @@ impl Assembler {
             let Some(call) = journal.call_mut(number).filter(|call| call.record.status.is_none()) else { continue };
             call.record.outcome = "failed".into();
             self.close(journal, number, "aged", now_ms.saturating_mul(1_000));
+        }
+    }
+
+    /// Tells the process after this one of the calls that have been up for a while, or at the end of all.
+    pub(super) fn tell_standing(&mut self, journal: &Journal, now_ms: u64, is_last: bool) {
+        while let Some((_, number)) = self.answered.front().copied().filter(|(at_ms, _)| is_last || *at_ms <= now_ms) {
+            self.answered.pop_front();
+            let open = journal.call(CallNumber(number)).filter(|call| call.record.ended_at_ms.is_none());
+            if let (Some(standing), Some((key, record))) =
+                (&self.standing, open.and_then(|call| Some((call.key?, &call.record))))
+            {
+                standing(key, record);
+            }
         }
     }
 
@@ -82,4 +97,10 @@ impl Assembler {
         let number = journal.open_call(None, record);
         self.close(journal, number, by.name(), now_us);
     }
+}
+
+/// The number of ours that a call is to, or that it showed.
+fn did_of(record: &CallRecord) -> Option<Number> {
+    let number = if record.direction == "outbound" { &record.caller_sent } else { &record.called };
+    Number::from_digits(number.as_deref()?.strip_prefix('+')?.parse().ok()?)
 }

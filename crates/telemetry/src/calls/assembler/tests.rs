@@ -174,6 +174,15 @@ fn who_keeps_calls_for_the_next_process_is_told_of_each_answer_once() {
     let mut busy = opening(2, 0);
     busy.entries.push((Time(1_000), Entry::Final { key: CallKey(2), status: 486 }));
     assembler.take(&busy);
+    let mut short = opening(3, 0);
+    let call_id = short.keep(b"call-3");
+    short.entries.push((Time(1_000), Entry::Final { key: CallKey(3), status: 200 }));
+    let (by, after_us, talked_us) = (EndedBy::Caller, 1_000, 0);
+    short.entries.push((Time(2_000), Entry::Ended { key: CallKey(3), call_id, by, after_us, talked_us }));
+    assembler.take(&short);
+    assembler.hand_on(Time(STANDS_AFTER_MS * 1_000), false);
+    assert_eq!(tells.try_iter().count(), 0);
+    assembler.hand_on(Time((STANDS_AFTER_MS + 1) * 1_000), false);
     assert_eq!(tells.try_iter().collect::<Vec<_>>(), [(CallKey(1), "call-1".to_owned(), Some(200))]);
 }
 
