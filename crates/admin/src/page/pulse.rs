@@ -42,7 +42,7 @@ pub(super) struct Seen {
 #[derive(Debug)]
 pub(super) enum News {
     /// A call began or changed.
-    Call(ChangedCall),
+    Call(Box<ChangedCall>),
     /// So many changed that each page had better ask for itself.
     Many,
 }
@@ -163,7 +163,7 @@ impl Looker {
             Some(fresh) => {
                 let mut all: Vec<CallNumber> = repeated.into_iter().filter(|call| !fresh.contains(call)).collect();
                 all.extend(fresh);
-                news.extend(changed_calls(api, &all).into_iter().map(News::Call));
+                news.extend(changed_calls(api, &all).into_iter().map(|call| News::Call(Box::new(call))));
             }
         }
         if !news.is_empty() {

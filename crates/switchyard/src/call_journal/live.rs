@@ -8,7 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// How many calls of each number are in setup or up, by the environment on the PBX's side. Clones lead to the same.
 #[derive(Clone, Debug, Default)]
-pub struct LiveCalls(pub(super) Arc<Mutex<HashMap<u64, BTreeMap<Box<str>, u32>>>>);
+pub struct LiveCalls(pub(super) Arc<Mutex<ByNumber>>);
+
+/// By a number's digits and an environment's name. What has no call is not there.
+type ByNumber = HashMap<u64, BTreeMap<Box<str>, u32>>;
 
 /// Where one call counts.
 #[derive(Clone, PartialEq, Eq, Debug)]
