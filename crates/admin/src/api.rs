@@ -109,6 +109,11 @@ impl Api {
         Ok(by)
     }
 
+    /// Who changes something of which nobody has to say why.
+    fn by_whoever(&self, caller: &Caller, needed: Role, reason: Option<String>) -> Result<By, Problem> {
+        self.by(caller, needed, reason.unwrap_or_else(|| "no reason was given".to_owned()))
+    }
+
     /// Records in the database what was done without it; why not, where that is not to be had. What was done stays done.
     async fn record(&self, action: &'static str, subject: &str, after: &str, by: &By) -> Option<String> {
         let fault = self.writes.record(action, subject, after, by).await.err()?;

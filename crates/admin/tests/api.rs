@@ -560,6 +560,24 @@ async fn the_log_and_captures_are_turned_by_operators() {
     let state: CaptureState = operator.write(Method::PUT, "capture", None, &on).await.unwrap();
     assert_eq!(state.what, CaptureChange { number: Some("+918065978002".to_owned()), ..on });
     assert_eq!(operator.fetch::<CaptureState>("capture").await.unwrap(), state);
+    let why = "log?reason=a%20caller%20complains";
+    let _back: LogState = operator.write(Method::PUT, why, None, &level("info")).await.unwrap();
+    let audit: Audit = viewer.find("audit", &AuditQuestion::default()).await.unwrap();
+    let told = |change: &admin::api::audit::AuditEntry| {
+        let after = change.after.clone().unwrap_or_default();
+        format!("{} {}: {after} ({})", change.action, change.subject, change.made.reason)
+    };
+    let mut told: Vec<String> = audit.changes.iter().map(told).collect();
+    told.sort();
+    let expected = [
+        "set_capture captures: on, only number +918065978002 (no reason was given)",
+        "set_log log: debug, numbers in full (no reason was given)",
+        "set_log log: info, numbers in full (a caller complains)",
+        "watch_calls calls of +918065978002: for 86400 s (no reason was given)",
+        "watch_calls calls: none (no reason was given)",
+    ];
+    assert_eq!(told, expected);
+    assert!(audit.changes.iter().all(|change| change.made.made_by == "meera"));
     assert!(viewer.fetch::<CaptureState>("capture").await.is_ok());
 }
 

@@ -34,7 +34,7 @@ pub struct Audit {
 #[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct AuditEntry {
     /// What was done: `set_environment`, `lease`, `end_lease`, `set_tester`, `end_tester`, `panic`, `release_panic`,
-    /// `accept`, `reject`, `set_peer`, `drain`, `add_token`, `revoke_token`.
+    /// `accept`, `reject`, `set_peer`, `drain`, `add_token`, `revoke_token`, `set_log`, `watch_calls`, `set_capture`.
     pub action: String,
     /// To what.
     pub subject: String,

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Api;
-use super::request::Body;
+use super::request::{Body, Query, ReasonQuestion};
 use super::routes::Routes;
 use crate::access::{Caller, Role};
 use crate::problem::{Kind, Problem};
@@ -59,13 +59,23 @@ async fn show(
 async fn change(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
+    Query(ReasonQuestion { reason }): Query<ReasonQuestion>,
     Body(change): Body<CaptureChange>,
 ) -> Result<Json<CaptureState>, Problem> {
-    caller.may(Role::Operator)?;
+    let by = api.by_whoever(&caller, Role::Operator, reason)?;
     let directory = api.directory();
     let number = change.number.as_deref().map(|spelled| api.number(&directory, spelled)).transpose()?;
     let change = CaptureChange { number: number.map(|number| format!("+{number}")), ..change };
     api.instruments.change_capture(&change).map_err(|detail| Problem::new(Kind::Invalid, detail))?;
     tracing::info!(by = caller.who, is_on = change.is_on, peer = change.peer, "captures are switched");
+    api.record("set_capture", "captures", &told(&change), &by).await;
     Ok(Json(api.instruments.capture()))
+}
+
+fn told(change: &CaptureChange) -> String {
+    let CaptureChange { is_on, number, peer } = change;
+    let only = [("number", number), ("peer", peer)];
+    let only = only.iter().filter_map(|(word, value)| Some(format!(", only {word} {}", value.as_ref()?)));
+    let is = if *is_on { "on" } else { "off" };
+    format!("{is}{}", only.collect::<String>())
 }

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Api;
-use super::request::Body;
+use super::request::{Body, Query, ReasonQuestion};
 use super::routes::Routes;
 use crate::access::{Caller, Role};
 use crate::problem::{Kind, Problem};
@@ -81,20 +81,25 @@ async fn show(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>)
 async fn change(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
+    Query(ReasonQuestion { reason }): Query<ReasonQuestion>,
     Body(change): Body<LogChange>,
 ) -> Result<Json<LogState>, Problem> {
-    caller.may(Role::Operator)?;
+    let by = api.by_whoever(&caller, Role::Operator, reason)?;
     api.instruments.change_log(&change).map_err(invalid)?;
     tracing::info!(by = caller.who, level = ?change.level, redact = ?change.redact, "the log is changed");
+    let LogState { level, redact, .. } = api.instruments.log();
+    let numbers = if redact { "numbers hidden" } else { "numbers in full" };
+    api.record("set_log", "log", &format!("{level}, {numbers}"), &by).await;
     Ok(Json(api.instruments.log()))
 }
 
 async fn watch(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
+    Query(ReasonQuestion { reason }): Query<ReasonQuestion>,
     Body(new): Body<NewWatch>,
 ) -> Result<Json<LogState>, Problem> {
-    caller.may(Role::Operator)?;
+    let by = api.by_whoever(&caller, Role::Operator, reason)?;
     let for_s = new.for_s;
     if !(1..=WATCH_SECS_MAX).contains(&for_s) {
         return Err(invalid(format!("found for_s {for_s}, expected 1 to {WATCH_SECS_MAX}")));
@@ -112,15 +117,25 @@ async fn watch(
         }
         _ => return Err(invalid("expected a number or an organisation, and not both".to_owned())),
     };
+    let whose = match (&number, &organisation) {
+        (Some(number), _) => format!("calls of +{number}"),
+        (None, organisation) => format!("calls of {}", organisation.as_deref().unwrap_or_default()),
+    };
     api.instruments.watch(&NewWatch { number, organisation, for_s }).map_err(invalid)?;
     tracing::info!(by = caller.who, for_s, "calls are watched");
+    api.record("watch_calls", &whose, &format!("for {for_s} s"), &by).await;
     Ok(Json(api.instruments.log()))
 }
 
-async fn end(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Result<Json<LogState>, Problem> {
-    caller.may(Role::Operator)?;
+async fn end(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    Query(ReasonQuestion { reason }): Query<ReasonQuestion>,
+) -> Result<Json<LogState>, Problem> {
+    let by = api.by_whoever(&caller, Role::Operator, reason)?;
     api.instruments.end_watches();
     tracing::info!(by = caller.who, "no calls are watched any more");
+    api.record("watch_calls", "calls", "none", &by).await;
     Ok(Json(api.instruments.log()))
 }
 

@@ -31,6 +31,15 @@ pub(crate) struct Reason {
     pub(crate) reason: String,
 }
 
+/// Why something is done, where nobody has to say.
+#[derive(Debug, JsonSchema, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReasonQuestion {
+    /// Why: it is recorded.
+    #[serde(default)]
+    pub(crate) reason: Option<String>,
+}
+
 impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Problem {
         Problem::new(Kind::Invalid, rejection.body_text())

@@ -97,6 +97,24 @@ impl Told {
     }
 }
 
+/// Why, where that may be left out.
+#[derive(Args, Debug)]
+pub(super) struct WhyOption {
+    /// Why: it is recorded.
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+impl WhyOption {
+    /// A resource, with the reason behind it.
+    pub(super) fn at(&self, resource: &str) -> String {
+        match &self.reason {
+            Some(reason) => format!("{resource}?reason={}", segment(reason).replace('+', "%2B")),
+            None => resource.to_owned(),
+        }
+    }
+}
+
 impl Way {
     /// How the answer is printed.
     pub(super) fn output(&self) -> Output {

@@ -1,6 +1,6 @@
 //! `switchyard capture`: what passes on the wire, to a capture server.
 
-use super::ask::{EXIT_CODES, Told, Way, ask};
+use super::ask::{EXIT_CODES, Told, Way, WhyOption, ask};
 use admin::api::capture::{CaptureChange, CaptureState};
 use clap::{Args, Subcommand};
 use hyper::Method;
@@ -33,10 +33,17 @@ enum Verb {
         /// Only messages of this trunk or environment.
         #[arg(long)]
         peer: Option<String>,
+        #[command(flatten)]
+        why: WhyOption,
     },
     /// Capture nothing.
     #[command(after_help = EXIT_CODES)]
-    Off(Way),
+    Off {
+        #[command(flatten)]
+        way: Way,
+        #[command(flatten)]
+        why: WhyOption,
+    },
     /// Say what is captured, and how that fares.
     #[command(after_help = EXIT_CODES)]
     Status(Way),
@@ -45,8 +52,10 @@ enum Verb {
 pub(super) fn capture(options: Options, out: &mut impl Write, faults: &mut impl Write) -> ExitCode {
     let Protocol::Hep(verb) = options.protocol;
     match verb {
-        Verb::On { way, number, peer } => change(&way, &CaptureChange { is_on: true, number, peer }, out, faults),
-        Verb::Off(way) => change(&way, &CaptureChange::default(), out, faults),
+        Verb::On { way, number, peer, why } => {
+            change(&way, &why, &CaptureChange { is_on: true, number, peer }, out, faults)
+        }
+        Verb::Off { way, why } => change(&way, &why, &CaptureChange::default(), out, faults),
         Verb::Status(way) => ask(&way, out, faults, async |client| {
             let state: CaptureState = client.fetch("capture").await?;
             Ok(Told::new(told(&state), &state))
@@ -54,9 +63,15 @@ pub(super) fn capture(options: Options, out: &mut impl Write, faults: &mut impl 
     }
 }
 
-fn change(way: &Way, change: &CaptureChange, out: &mut impl Write, faults: &mut impl Write) -> ExitCode {
+fn change(
+    way: &Way,
+    why: &WhyOption,
+    change: &CaptureChange,
+    out: &mut impl Write,
+    faults: &mut impl Write,
+) -> ExitCode {
     ask(way, out, faults, async |client| {
-        let state: CaptureState = client.write(Method::PUT, "capture", None, change).await?;
+        let state: CaptureState = client.write(Method::PUT, &why.at("capture"), None, change).await?;
         Ok(Told::new(told(&state), &state))
     })
 }

@@ -1,6 +1,6 @@
 //! `switchyard log`: what the running process tells, and of whom.
 
-use super::ask::{EXIT_CODES, EndOption, Told, Way, ask};
+use super::ask::{EXIT_CODES, EndOption, Told, Way, WhyOption, ask};
 use admin::api::log::{LogChange, LogState, NewWatch};
 use clap::{Args, Subcommand};
 use hyper::Method;
@@ -28,6 +28,8 @@ enum Verb {
         level: String,
         #[command(flatten)]
         way: Way,
+        #[command(flatten)]
+        why: WhyOption,
     },
     /// Hide the last two digits of numbers: on or off.
     #[command(after_help = EXIT_CODES)]
@@ -37,6 +39,8 @@ enum Verb {
         is_on: bool,
         #[command(flatten)]
         way: Way,
+        #[command(flatten)]
+        why: WhyOption,
     },
     /// Tell every step of some calls for a while (10 minutes), whatever the level.
     #[command(after_help = EXIT_CODES)]
@@ -47,10 +51,17 @@ enum Verb {
         whose: Whose,
         #[command(flatten)]
         end: EndOption,
+        #[command(flatten)]
+        why: WhyOption,
     },
     /// End every watch.
     #[command(after_help = EXIT_CODES)]
-    Unwatch(Way),
+    Unwatch {
+        #[command(flatten)]
+        way: Way,
+        #[command(flatten)]
+        why: WhyOption,
+    },
 }
 
 #[derive(Args)]
@@ -70,28 +81,28 @@ pub(super) fn log(options: Options, out: &mut impl Write, faults: &mut impl Writ
             let state: LogState = client.fetch("log").await?;
             Ok(Told::new(told(&state), &state))
         }),
-        Verb::Level { level, way } => {
-            change(&way, &LogChange { level: Some(level), ..LogChange::default() }, out, faults)
+        Verb::Level { level, way, why } => {
+            change(&way, &why, &LogChange { level: Some(level), ..LogChange::default() }, out, faults)
         }
-        Verb::Redact { is_on, way } => {
-            change(&way, &LogChange { redact: Some(is_on), ..LogChange::default() }, out, faults)
+        Verb::Redact { is_on, way, why } => {
+            change(&way, &why, &LogChange { redact: Some(is_on), ..LogChange::default() }, out, faults)
         }
-        Verb::Watch { way, whose, end } => ask(&way, out, faults, async |client| {
+        Verb::Watch { way, whose, end, why } => ask(&way, out, faults, async |client| {
             let for_s = end.left_s().unwrap_or(WATCH_SECS);
             let watch = NewWatch { number: whose.did, organisation: whose.organisation, for_s };
-            let state: LogState = client.write(Method::POST, "log/watches", None, &watch).await?;
+            let state: LogState = client.write(Method::POST, &why.at("log/watches"), None, &watch).await?;
             Ok(Told::new(told(&state), &state))
         }),
-        Verb::Unwatch(way) => ask(&way, out, faults, async |client| {
-            let state: LogState = client.write(Method::DELETE, "log/watches", None, &()).await?;
+        Verb::Unwatch { way, why } => ask(&way, out, faults, async |client| {
+            let state: LogState = client.write(Method::DELETE, &why.at("log/watches"), None, &()).await?;
             Ok(Told::new(told(&state), &state))
         }),
     }
 }
 
-fn change(way: &Way, change: &LogChange, out: &mut impl Write, faults: &mut impl Write) -> ExitCode {
+fn change(way: &Way, why: &WhyOption, change: &LogChange, out: &mut impl Write, faults: &mut impl Write) -> ExitCode {
     ask(way, out, faults, async |client| {
-        let state: LogState = client.write(Method::PUT, "log", None, change).await?;
+        let state: LogState = client.write(Method::PUT, &why.at("log"), None, change).await?;
         Ok(Told::new(told(&state), &state))
     })
 }

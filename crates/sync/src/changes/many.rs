@@ -35,13 +35,22 @@ impl Writes {
     /// Moves DIDs for good, one after the other. One that cannot be moved holds up no other; a database that fails, or
     /// takes longer than [`MOVES_TIME_MAX`] for all, ends it, and what is left is not tried.
     pub async fn set_environments(&self, moves: &[Move], by: &By) -> Result<MovesWritten, WriteFault> {
+        self.set_environments_within(MOVES_TIME_MAX, moves, by).await
+    }
+
+    async fn set_environments_within(
+        &self,
+        limit: Duration,
+        moves: &[Move],
+        by: &By,
+    ) -> Result<MovesWritten, WriteFault> {
         let begun = Instant::now();
         check(by)?;
         let directory = self.watcher.published().load();
         let mut written = Vec::with_capacity(moves.len());
         let mut is_over = false;
         for one in moves {
-            is_over = is_over || begun.elapsed() > MOVES_TIME_MAX;
+            is_over = is_over || begun.elapsed() >= limit;
             let done = if is_over { Err(WriteFault::NotTried) } else { self.move_one(&directory, one, by).await };
             is_over = is_over || matches!(done, Err(WriteFault::Database(_) | WriteFault::NotMigrated { .. }));
             written.push(done);
@@ -52,5 +61,35 @@ impl Writes {
 
     async fn move_one(&self, directory: &Directory, one: &Move, by: &By) -> Result<String, WriteFault> {
         self.move_row(directory, one.number, one.environment, one.before.as_deref(), by).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Mapping, Migration, Settings, schema};
+    use directory::Policy;
+    use sip::Numbering;
+
+    #[tokio::test]
+    async fn after_its_time_no_further_move_is_begun() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("directory.db");
+        schema::run(&path, &[schema::SQLITE_TABLES, schema::ROWS]).await.unwrap();
+        let url = format!("sqlite://{}", path.display());
+        let migration = Migration { mapping: Mapping::default(), account: String::new(), has_change_log: false };
+        crate::migrate(&url, &migration, |_| {}).await.unwrap();
+        let settings = Settings::new(url, Policy::default());
+        let watcher = crate::start(settings.clone()).await.unwrap();
+        let writes = Writes::new(&settings, watcher.clone()).unwrap();
+        let number = |digits: &[u8]| Numbering::default().canonical(digits).unwrap();
+        let one = |digits| Move { number: number(digits), environment: Environment::Oss, before: None };
+        let moves = [one(b"08065978002"), one(b"08065978003")];
+        let by = By::new("Meera", "a test");
+        let late = writes.set_environments_within(Duration::ZERO, &moves, &by).await.unwrap();
+        assert_eq!(late.moves, [Err(WriteFault::NotTried), Err(WriteFault::NotTried)]);
+        assert_eq!(watcher.published().load().did(number(b"08065978002")).unwrap().environment, Environment::Prod);
+        let done = writes.set_environments(&moves, &by).await.unwrap();
+        assert!(done.moves.iter().all(Result::is_ok), "{done:?}");
     }
 }

@@ -54,6 +54,10 @@ pub(crate) async fn without_our_tables_each_verb_says_so(settings: &Settings, wa
     // No move without a record of it.
     let moved = writes.set_environment(did, Environment::Oss, None, &by("Meera")).await;
     assert!(moved.is_err());
+    let one = |number| Move { number, environment: Environment::Oss, before: None };
+    let many = writes.set_environments(&[one(did), one(number("+918065978022"))], &by("Meera")).await.unwrap();
+    assert!(many.moves[0].is_err(), "{many:?}");
+    assert_eq!(many.moves[1], Err(WriteFault::NotTried), "what failed for one fails for all");
     watcher.refresh().await.unwrap();
     assert_eq!(route(watcher, "+918065978021", None), (Environment::Staging, RoutedBy::Row));
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Answer, Body, Make, Operation, of};
 use crate::access::Role;
-use crate::api::request::Reason;
+use crate::api::request::{Reason, ReasonQuestion};
 use crate::api::{
     Live, audit, calls, capture, dids, drain, explain, faults, generations, guard, health, leases, limits, log, panic,
     peers, session, sheet, testers, tokens,
@@ -71,6 +71,11 @@ const fn with(operation: Operation, problems: &'static [u16]) -> Operation {
 
 const fn by(role: Role, operation: Operation) -> Operation {
     Operation { role: Some(role), ..operation }
+}
+
+/// What is turned while the program runs: in force at once, with a reason or without.
+const fn turned(operation: Operation, answer: Make, problems: &'static [u16]) -> Operation {
+    Operation { problems, ..asked(answered(operation, answer), of::<ReasonQuestion>) }
 }
 
 /// Every one of them.
@@ -185,33 +190,21 @@ pub(super) static OPERATIONS: &[Operation] = &[
     ),
     asked(read("/explain", "Where a call would go", of::<Value>), of::<explain::Question>),
     read("/log", "How the log is written", of::<log::LogState>),
-    with(
-        answered(
-            write("put", "/log", Role::Operator, "Writes the log otherwise", of::<log::LogChange>),
-            of::<log::LogState>,
-        ),
+    turned(
+        write("put", "/log", Role::Operator, "Writes the log otherwise", of::<log::LogChange>),
+        of::<log::LogState>,
         &[],
     ),
-    with(
-        answered(
-            write(
-                "post",
-                "/log/watches",
-                Role::Operator,
-                "Tells some calls in detail for a while",
-                of::<log::NewWatch>,
-            ),
-            of::<log::LogState>,
-        ),
+    turned(
+        write("post", "/log/watches", Role::Operator, "Tells some calls in detail for a while", of::<log::NewWatch>),
+        of::<log::LogState>,
         MISSING,
     ),
-    Operation { method: "delete", ..by(Role::Operator, read("/log/watches", "Ends every watch", of::<log::LogState>)) },
+    turned(end("/log/watches", Role::Operator, "Ends every watch"), of::<log::LogState>, &[]),
     read("/capture", "What is captured", of::<capture::CaptureState>),
-    with(
-        answered(
-            write("put", "/capture", Role::Operator, "Captures something else", of::<capture::CaptureChange>),
-            of::<capture::CaptureState>,
-        ),
+    turned(
+        write("put", "/capture", Role::Operator, "Captures something else", of::<capture::CaptureChange>),
+        of::<capture::CaptureState>,
         &[],
     ),
     read("/session", "On the listener: who asks", of::<session::Session>),
