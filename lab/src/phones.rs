@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+/// Ends the branch of a call that goes the other way.
+const ELSEWHERE: &str = "-elsewhere";
 /// How long messages are taken in before it is looked at what is due, however many come.
 const TURN: Duration = Duration::from_millis(2);
 const T1: Duration = Duration::from_millis(500);
@@ -92,6 +94,7 @@ struct Call {
     state: State,
     /// Where its requests go: the proxy, or the other way.
     at: SocketAddrV4,
+    is_elsewhere: bool,
     /// The ACK of each 2xx, by its To tag.
     acks: BTreeMap<String, String>,
 }
@@ -120,7 +123,7 @@ pub fn call_by(socket: &UdpSocket, proxy: SocketAddrV4, other: Option<SocketAddr
             let invite = request("INVITE", &format!("sip:{}@{proxy}", plan.number), own, &id, None);
             let state = State::Inviting(Pending::new(invite, now, TIMEOUT));
             open.push(calls.len());
-            calls.push(Call { id, state, at: proxy, acks: BTreeMap::new() });
+            calls.push(Call { id, state, at: proxy, is_elsewhere: false, acks: BTreeMap::new() });
         }
         open.retain(|place: &usize| {
             let Some(call) = calls.get_mut(*place) else { return false };
@@ -135,6 +138,9 @@ pub fn call_by(socket: &UdpSocket, proxy: SocketAddrV4, other: Option<SocketAddr
         {
             let text = String::from_utf8_lossy(slot.get(..size).unwrap_or_default()).into_owned();
             let Some(call) = by_id.get(value(&text, "Call-ID")).and_then(|at| calls.get_mut(*at)) else { continue };
+            if call.is_of_before(&text) {
+                continue;
+            }
             let at = call.at;
             let send = |bytes: &str| drop(socket.send_to(bytes.as_bytes(), at));
             if let Some(other) = other.filter(|other| call.is_to_go_elsewhere(&text, *other)) {
@@ -168,14 +174,19 @@ impl Call {
         is_new && self.at != other && text.starts_with("SIP/2.0 503 ")
     }
 
+    /// A call that went elsewhere may hear once more from where it was: every INVITE that was sent again is refused again.
+    fn is_of_before(&self, text: &str) -> bool {
+        self.is_elsewhere && value(text, "CSeq").ends_with("INVITE") && !value(text, "Via").contains(ELSEWHERE)
+    }
+
     /// Confirms the 503 and calls again, elsewhere.
     fn divert(&mut self, text: &str, own: SocketAddr, number: &str, other: SocketAddrV4, send: impl Fn(&str)) {
         let (uri, branch) = (format!("sip:{number}@{}", self.at), format!("z9hG4bK-INVITE-{}", self.id));
         let ack = request("ACK", &uri, own, &self.id, Some(text));
         send(&ack.replace(&format!("z9hG4bK-ACK-{}", self.id), &branch));
-        self.at = other;
+        (self.at, self.is_elsewhere) = (other, true);
         let invite = request("INVITE", &format!("sip:{number}@{other}"), own, &self.id, None);
-        let invite = invite.replace(&branch, &format!("{branch}-elsewhere"));
+        let invite = invite.replace(&branch, &format!("{branch}{ELSEWHERE}"));
         self.state = State::Inviting(Pending::new(invite, Instant::now(), TIMEOUT));
     }
 

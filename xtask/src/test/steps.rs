@@ -59,9 +59,14 @@ fn advisories() -> Result<(Outcome, Counts)> {
 fn tests(options: &Options) -> Result<(Outcome, Counts)> {
     let mut command = tool::cargo(&["test", "--workspace", "--no-fail-fast", "--", "--show-output"]);
     if options.full {
-        command.arg("--include-ignored").env("SWITCHYARD_FULL", "1");
+        // What is promised at a rate is shown at that rate: not every machine carries it without optimisation.
+        if !tool::succeeds(&mut tool::cargo(&["build", "--release", "--bin", "switchyard"]))? {
+            return Ok((Outcome::Failed, Counts::default()));
+        }
+        let program = tool::target_dir().join("release/switchyard");
+        command.arg("--include-ignored").env("SWITCHYARD_FULL", "1").env("SWITCHYARD_RELEASE", program);
     } else {
-        command.env_remove("SWITCHYARD_FULL");
+        command.env_remove("SWITCHYARD_FULL").env_remove("SWITCHYARD_RELEASE");
     }
     let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo test")?;
     let mut reader = Reader::default();
