@@ -288,7 +288,9 @@ async fn pages_fit_and_are_accessible() {
         let browser = house.browser_in(&format!("asha-{name}"), "admin", size, is_dark);
         let is_so = browser.run("return matchMedia('(prefers-color-scheme: dark)').matches");
         assert_eq!(is_so, is_dark);
-        for page in ["", "/dids", "/calls", "/calls/1", "/peers", "/generations", "/faults", "/testers", "/audit"] {
+        for page in
+            ["", "/login", "/dids", "/calls", "/calls/1", "/peers", "/generations", "/faults", "/testers", "/audit"]
+        {
             house.at(&browser, &format!("/admin{page}"));
             let wider = browser.run("return document.documentElement.scrollWidth - window.innerWidth");
             assert!(wider.as_i64().unwrap() <= 0, "/admin{page} is {wider} px wider than {name}");
