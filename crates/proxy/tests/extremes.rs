@@ -8,10 +8,13 @@
 
 mod stage;
 
-use proxy::{DropReason, Event, Key, KeyRing};
+use proxy::calls::RestoredCall;
+use proxy::dispatch::Direction;
+use proxy::{CallKey, DropReason, Event, Key, KeyRing, PartyId, Time};
 use stage::{Left, PROD, STRANGER, Stage, TATA, hop_ack, in_dialog, invite, invite_with, response, ring};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 fn forwarded(left: &[Left]) -> Left {
     let to_prod = left.iter().find(|left| left.to == PROD.parse().unwrap());
@@ -211,4 +214,40 @@ fn o5_a_full_table_sheds_and_recovers() {
     assert_eq!(stage.engine.open_transactions(), 100);
     stage.comes_to_rest();
     assert!(forwarded(&stage.arrives(200_000_000, TATA, invite("after"))).starts("INVITE"));
+}
+
+/// Row H1: what a journal says of calls that came back holds: their timers, with 64*T1 for one that ran out while nobody
+/// listened, because a refresh is sent again for so long; and their age.
+#[test]
+fn h1_a_timer_that_ran_out_while_nobody_listened_waits_for_its_refresh() {
+    let mut stage = Stage::new();
+    let now = Time::from_millis(5_000);
+    let secs = Duration::from_secs;
+    for (key, expires_in) in [(1, Some(0)), (2, Some(10)), (3, Some(100)), (4, None)] {
+        let call = RestoredCall {
+            key: CallKey(key),
+            direction: Direction::Inbound,
+            from: PartyId(0),
+            toward: PartyId(1),
+            did: None,
+            call_id: Box::from(&b"call"[..]),
+            called: Box::from(&b"918065978001"[..]),
+            caller: Box::from(&b"+447700900123"[..]),
+            organisation: Box::default(),
+            gateway: None,
+            began_ago: secs(100),
+            answered_ago: Some(secs(90)),
+            expires_in: expires_in.map(secs),
+            dialog: None,
+        };
+        stage.engine.restore(now, &call);
+    }
+    let expires = |key| stage.engine.call(CallKey(key)).unwrap().expires().map(Time::as_millis);
+    assert_eq!([1, 2, 3, 4].map(expires), [Some(37_000), Some(37_000), Some(105_000), None]);
+    let aged_ms = 5_000 + (u64::from(proxy::limits::CALL_AGE_SECS) - 100) * 1_000;
+    for (at_ms, left) in [(36_999, 4), (37_000, 2), (105_000, 1), (aged_ms - 1, 1), (aged_ms, 0)] {
+        stage.runs_to(at_ms);
+        assert_eq!(stage.engine.call_count(), left, "at {at_ms} ms");
+    }
+    assert!(stage.engine.counts().is_zero());
 }

@@ -597,6 +597,7 @@ impl Load {
 
 /// Calls at this rate, with so many restarts in them, by `end` and a new process. The last is the longest that one took from
 /// its start until it served.
+#[expect(clippy::print_stdout, reason = "the figures of the promise, for whoever runs the full set")]
 fn restarted(
     net: u8,
     (per_second, lasting): (u32, Duration),
