@@ -125,14 +125,28 @@ impl Browser {
 
     /// Clicks what a selector of CSS finds first, as a mouse does: what is covered or not shown cannot be clicked.
     pub fn click(&self, selector: &str) {
-        let element = self.find(selector);
-        self.tell(&format!("element/{element}/click"), &json!({}));
+        self.to_element(selector, "click", &json!({}));
     }
 
     /// Types into what a selector finds first.
     pub fn type_into(&self, selector: &str, text: &str) {
-        let element = self.find(selector);
-        self.tell(&format!("element/{element}/value"), &json!({ "text": text }));
+        self.to_element(selector, "value", &json!({ "text": text }));
+    }
+
+    /// Does something to what a selector finds first. A page that follows what others do may exchange the element between
+    /// the look and the deed: then it is looked for again, as the eye does.
+    fn to_element(&self, selector: &str, deed: &str, body: &Value) {
+        let mut fault = String::new();
+        for _ in 0..10 {
+            let element = self.find(selector);
+            let path = self.path(&format!("element/{element}/{deed}"));
+            match self.attempt("POST", &path, body) {
+                Ok(_) => return,
+                Err(found) => fault = found,
+            }
+            assert!(fault.contains("stale element"), "{selector}: {fault}");
+        }
+        panic!("{selector}: {fault}");
     }
 
     /// Presses keys, wherever the focus is.
@@ -176,6 +190,10 @@ impl Browser {
 
     /// One command of WebDriver; its value, or the test's failure.
     fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+        self.attempt(method, path, body).unwrap_or_else(|fault| panic!("{fault}"))
+    }
+
+    fn attempt(&self, method: &str, path: &str, body: &Value) -> Result<Value, String> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE * 3)).unwrap();
         let body = if body.is_null() { String::new() } else { body.to_string() };
@@ -188,8 +206,11 @@ impl Browser {
         stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
         let (head, body) = answer(&mut stream);
         let value = serde_json::from_slice::<Value>(&body).unwrap_or_else(|fault| panic!("{method} {path}: {fault}"));
-        assert!(head.starts_with("HTTP/1.1 200"), "{method} {path}: {}", value["value"]["message"]);
-        value["value"].clone()
+        if head.starts_with("HTTP/1.1 200") {
+            Ok(value["value"].clone())
+        } else {
+            Err(format!("{method} {path}: {}", value["value"]["message"]))
+        }
     }
 }
 

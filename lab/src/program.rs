@@ -3,6 +3,7 @@
 
 use crate::process::{PATIENCE, Place, Process, text_of, until};
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -42,6 +43,11 @@ impl Program {
         self.process.ended();
         self.starts += 1;
         self.process = started(&self.place, &self.binary, self.starts);
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> Pid {
+        self.process.id()
     }
 
     /// Whether it still runs.

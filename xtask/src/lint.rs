@@ -4,6 +4,7 @@
 
 mod configuration;
 mod conformance;
+mod dashboard;
 mod docs;
 mod held_by;
 mod ignored;
@@ -51,7 +52,7 @@ struct Rule {
     check: fn(&Tree) -> Vec<Finding>,
 }
 
-const RULES: [Rule; 19] = [
+const RULES: [Rule; 20] = [
     Rule { name: "parse", check: unparsed },
     Rule { name: "function-length", check: size::functions },
     Rule { name: "file-length", check: size::files },
@@ -66,6 +67,7 @@ const RULES: [Rule; 19] = [
     Rule { name: "conformance", check: conformance::check },
     Rule { name: "faults", check: conformance::faults },
     Rule { name: "ignored-tests", check: ignored::check },
+    Rule { name: "dashboard", check: dashboard::check },
     Rule { name: "links", check: docs::links },
     Rule { name: "named-files", check: docs::named_files },
     Rule { name: "map", check: docs::map },

@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks to the terminal")]
 
 mod cargo_tool;
+mod dashboard;
 mod fuzz;
 mod lab;
 mod lint;
@@ -31,6 +32,8 @@ enum Command {
     Test(test::Options),
     /// Check the rules of the house: lengths, names, docs equal to the code, direction of dependencies.
     Lint,
+    /// Write Grafana's dashboard anew from its list of panels.
+    Dashboard,
     /// Run the tests in the network lab, or leave it standing to look at.
     Lab(lab::Options),
     /// Run one fuzz target for a bounded time, from the corpus in fixtures/corpus.
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Test(options) => test::run(&options),
         Command::Lint => lint::run(),
+        Command::Dashboard => dashboard::run(),
         Command::Lab(options) => lab::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Sim(options) => sim::run(&options),

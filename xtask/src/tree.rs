@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 const SKIPPED: [&str; 4] = ["target", "lab-output", ".git", "node_modules"];
 
 /// Files whose text the rules read; of all others only the name is kept.
-const TEXT: [&str; 9] = ["rs", "md", "toml", "svg", "sh", "yml", "yaml", "html", "run"];
+const TEXT: [&str; 10] = ["rs", "md", "toml", "svg", "sh", "yml", "yaml", "html", "run", "json"];
 
 /// The checkout. Paths are relative to its root, with `/` between the parts.
 #[derive(Default)]

@@ -31,7 +31,16 @@ function told(answer) {
   const live = answer.value;
   if (live.generation === undefined) return live.pending ? `NOT live: ${live.pending}` : "done";
   const over = live.overruled_by ? `; overruled at present by a ${live.overruled_by}` : "";
-  return `live in generation ${live.generation}, ${live.took_ms} ms${over}`;
+  const calls = stillUp(live.still_up);
+  return `live in generation ${live.generation}, ${live.took_ms} ms${over}${calls ? `; ${calls}` : ""}`;
+}
+
+// Calls by environment, in words: those that a move leaves where they are.
+function stillUp(live) {
+  return Object.entries(live ?? {}).map(([environment, count], at) => {
+    const what = at ? "" : count === 1 ? " call still up" : " calls still up";
+    return `${count}${what} in ${environment}`;
+  }).join(", ");
 }
 
 function show(place, answer) {
@@ -73,7 +82,40 @@ function openMove(button) {
   dialog.querySelector("[data-fill=environment]").textContent = row.dataset.environment;
   dialog.querySelector(".answer").textContent = "";
   dialog.querySelector("[data-end-lease]").hidden = row.dataset.leased === undefined;
+  ready(dialog, "Choose an environment to see whether it knows the number.", "");
   dialog.showModal();
+  showCalls(dialog);
+}
+
+// The number's calls that are up now, in the dialogue that may move it.
+async function showCalls(dialog) {
+  const number = dialog.dataset.number;
+  const answer = await ask("GET", `/api/v1/dids/${encodeURIComponent(number)}`);
+  if (dialog.dataset.number !== number) return;
+  dialog.querySelector("[data-fill=live]").textContent = answer.good ? stillUp(answer.value.live_calls) || "none" : `not known: ${answer.detail}`;
+}
+
+function ready(dialog, text, tone) {
+  const place = dialog.querySelector("[data-ready]");
+  place.textContent = text;
+  place.className = tone;
+  dialog.querySelector("[data-ask-again]").hidden = tone === "";
+}
+
+// Would the chosen environment take the number's calls? Its PBX is asked for the number, and for one that nobody can have.
+async function askReady(dialog) {
+  const number = dialog.dataset.number;
+  const chosen = () => dialog.querySelector("input[name=environment]:checked")?.value;
+  const environment = chosen();
+  if (!environment) return;
+  ready(dialog, `Asking ${environment}…`, "");
+  const answer = await ask("POST", `/api/v1/dids/${encodeURIComponent(number)}/readiness?${new URLSearchParams({ environment })}`);
+  if (dialog.dataset.number !== number || chosen() !== environment) return;
+  if (!answer.good) return ready(dialog, `Not asked: ${answer.detail}`, "bad");
+  const found = answer.value;
+  const target = (one) => `${one.peer}: ${one.outcome.replaceAll("_", " ")} (${one.status ?? "no answer"}, ${one.impossible_status ?? "no answer"} for ${found.impossible})`;
+  const told = [found.told, ...found.targets.map(target)].join("; ");
+  ready(dialog, `${told}.`, found.outcome === "ready" ? "good" : "bad");
 }
 
 function openMany() {
@@ -158,15 +200,20 @@ function refresh() {
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
     const chosen = new Set(selected().map((row) => row.dataset.number));
     const before = new Map([...document.querySelectorAll("tr[data-number]")].map((row) => [row.dataset.number, row.dataset.version]));
-    const typing = main().contains(document.activeElement) && document.activeElement.matches("input:not([type=checkbox]), select");
+    const active = document.activeElement;
+    const typing = main().contains(active) && active.matches("input:not([type=checkbox]), select");
     for (const id of ["banners", "generation"]) {
       const fresh = page.getElementById(id);
       if (fresh) document.getElementById(id)?.replaceWith(document.adoptNode(fresh));
     }
-    // Nobody's half-written form is taken away: only the tables are exchanged then.
-    if (typing) {
+    // Nobody's half-written form is taken away: only the tables are exchanged then. What was told to pause stands still.
+    if (paused) {
+      paused.set("many", true);
+    } else if (typing) {
       const fresh = page.querySelectorAll("main table");
-      [...document.querySelectorAll("main table")].forEach((table, at) => fresh[at] && table.replaceWith(document.adoptNode(fresh[at].cloneNode(true))));
+      [...document.querySelectorAll("main table")].forEach((table, at) => {
+        if (fresh[at] && !table.contains(active)) table.replaceWith(document.adoptNode(fresh[at].cloneNode(true)));
+      });
     } else {
       const focused = document.activeElement?.closest?.("tr[data-number]")?.dataset.number;
       main().replaceChildren(...[...page.getElementById("content").childNodes].map((node) => document.adoptNode(node)));
@@ -178,8 +225,99 @@ function refresh() {
     });
     count();
     tick();
+    following();
   });
   return refreshing;
+}
+
+// --- calls as they come, change and end
+
+// Calls that came while the page stands still, by their ids; null while it moves.
+let paused = null;
+let isConnected = true;
+
+const callRow = (id) => document.querySelector(`#calls tr[data-call="${id}"]`);
+
+// Exchanges a piece of a table for what the server has made of it, and leaves the focus where it was.
+function exchange(old, fresh) {
+  const holds = old.contains(document.activeElement);
+  old.replaceWith(fresh);
+  if (holds) fresh.querySelector("a")?.focus();
+}
+
+function made(html) {
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  return template.content;
+}
+
+function showCall({ id, row }) {
+  const table = document.getElementById("calls");
+  if (!table || table.dataset.events === undefined) return;
+  const old = callRow(id);
+  if (!row) old?.remove();
+  else {
+    const fresh = made(row).firstElementChild;
+    fresh.classList.add("changed");
+    const rows = table.tBodies[0].rows;
+    const newer = [...rows].findIndex((one) => Number(one.dataset.call) < id);
+    if (old) exchange(old, fresh);
+    else if (newer >= 0) rows[newer].before(fresh);
+    else if (rows.length < Number(table.dataset.most)) table.tBodies[0].append(fresh);
+    while (rows.length > Number(table.dataset.most)) rows[rows.length - 1].remove();
+  }
+  const isEmpty = table.tBodies[0].rows.length === 0;
+  table.hidden = isEmpty;
+  document.getElementById("no-call").hidden = !isEmpty;
+}
+
+function showDid({ number, cells }) {
+  const row = [...document.querySelectorAll("#dids tr[data-shown]")].find((one) => one.dataset.shown === number);
+  if (!row) return;
+  const holder = document.createElement("table");
+  holder.innerHTML = `<tbody><tr>${cells}</tr></tbody>`;
+  by(holder, "td[data-cell]", (fresh) => {
+    const old = row.querySelector(`td[data-cell=${fresh.dataset.cell}]`);
+    if (old) exchange(old, fresh);
+  });
+}
+
+function following() {
+  const place = document.getElementById("following");
+  const button = document.querySelector("[data-act=pause]");
+  if (!place || !button) return;
+  place.textContent = !isConnected ? "Stands still: no connection to the proxy." : paused ? "Paused." : "Follows calls as they come.";
+  button.setAttribute("aria-pressed", String(paused !== null));
+  button.textContent = paused ? "Go on" : "Pause";
+}
+
+function pause() {
+  const kept = paused;
+  paused = kept ? null : new Map();
+  if (kept?.get("many")) refresh();
+  else kept?.forEach(showCall);
+  following();
+}
+
+// One stream for each page: a browser has six connections to one host.
+function listen() {
+  const calls = document.getElementById("calls")?.dataset.events;
+  const path = calls !== undefined ? `/admin/calls/events?${calls}&` : document.getElementById("dids") ? "/admin/dids/events?" : "/admin/events?";
+  const events = new EventSource(`${path}generation=${document.body.dataset.generation}`);
+  events.addEventListener("changed", () => refresh());
+  events.addEventListener("many", () => { if (paused) paused.set("many", true); else if (!document.hidden) refresh(); });
+  events.addEventListener("call", (event) => {
+    const call = JSON.parse(event.data);
+    if (paused) paused.set(call.id, call); else showCall(call);
+  });
+  events.addEventListener("did", (event) => showDid(JSON.parse(event.data)));
+  events.addEventListener("error", () => { isConnected = false; following(); });
+  events.addEventListener("open", () => {
+    // What happened meanwhile was told to nobody.
+    if (!isConnected) refresh();
+    isConnected = true;
+    following();
+  });
 }
 
 function count() {
@@ -214,6 +352,8 @@ document.addEventListener("click", (event) => {
   else if (button.dataset.open === "move-many") openMany();
   else if ("close" in button.dataset) button.closest("dialog").close();
   else if ("endLease" in button.dataset) endLease(button);
+  else if ("askAgain" in button.dataset) askReady(button.closest("dialog"));
+  else if (button.dataset.act === "pause") pause();
   else if (button.dataset.act === "logout") ask("DELETE", "/api/v1/session").then(() => location.assign("/admin/login"));
 });
 
@@ -222,12 +362,15 @@ document.addEventListener("change", (event) => {
   if (target.id === "all") { by(document, "#dids .one", (box) => { box.checked = target.checked; }); count(); }
   else if (target.classList.contains("one")) count();
   else if (target.name === "environment" && target.closest("#move-many")) preview();
+  else if (target.name === "environment" && target.closest("#move")) askReady(target.closest("#move"));
 });
+
+// What a page in the background left out.
+document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
 
 setInterval(tick, 1000);
 tick();
 count();
-if (document.body.dataset.generation !== undefined) {
-  const events = new EventSource("/admin/events");
-  events.addEventListener("changed", () => refresh());
-}
+if (document.body.dataset.generation !== undefined) listen();
+// Its figures change all the time, and nobody is told of each.
+if (document.getElementById("calls-now")) setInterval(() => { if (!document.hidden) refresh(); }, 5000);

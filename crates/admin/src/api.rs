@@ -5,18 +5,24 @@
 pub mod audit;
 pub mod calls;
 pub mod capture;
+pub mod csv;
 pub mod dids;
 pub mod drain;
 pub mod explain;
 pub mod faults;
 pub mod generations;
 pub mod guard;
+pub mod health;
 pub mod leases;
+pub mod limits;
 pub mod log;
+mod openapi;
 pub mod panic;
 pub mod peers;
 pub(crate) mod request;
+mod routes;
 pub mod session;
+pub mod sheet;
 pub mod testers;
 pub mod times;
 pub mod tokens;
@@ -38,6 +44,7 @@ use crate::auth::Tokens;
 use crate::instruments::Instruments;
 use crate::problem::{Kind, Problem};
 use crate::status::Status;
+use routes::Routes;
 
 pub use written::Live;
 
@@ -68,8 +75,14 @@ pub struct Api {
     pub calls: telemetry::calls::Calls,
     /// Where a call would go.
     pub explain: Box<Explain>,
+    /// What is used of each limit on calls.
+    pub limits: Box<limits::Read>,
     /// Decides about a peer.
     pub set_peer: Box<peers::SetPeer>,
+    /// The calls of a number, now.
+    pub live_calls: Box<dids::calls::LiveCalls>,
+    /// Asks an environment's targets for a number.
+    pub ask_targets: Box<dids::readiness::AskTargets>,
     /// Refuses new calls, and takes them again.
     pub drain: Box<drain::Drain>,
     /// The log and the captures.
@@ -90,7 +103,8 @@ impl Api {
     /// Who changes something, and why; a fault unless they may.
     fn by(&self, caller: &Caller, needed: Role, reason: String) -> Result<By, Problem> {
         caller.may(needed)?;
-        let by = By { who: caller.who.clone(), reason };
+        let (role, origin) = (caller.role.to_string(), caller.origin.clone());
+        let by = By { who: caller.who.clone(), reason, role, origin };
         Writes::check(&by)?;
         Ok(by)
     }
@@ -110,9 +124,22 @@ pub fn router(api: Arc<Api>) -> Router {
 
 /// Every route.
 pub(crate) fn routes(api: Arc<Api>) -> Router {
-    let v1 = Router::new()
+    Router::new()
+        .nest("/api/v1", v1().into_router())
+        .method_not_allowed_fallback(|| async {
+            Problem::new(Kind::Method, "found a method that this resource does not have")
+        })
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(api)
+}
+
+fn v1() -> Routes {
+    Routes::new()
         .route("/status", get(status))
+        .merge(health::router())
+        .merge(limits::router())
         .merge(dids::router())
+        .merge(sheet::router())
         .merge(leases::router())
         .merge(testers::router())
         .merge(panic::router())
@@ -126,14 +153,14 @@ pub(crate) fn routes(api: Arc<Api>) -> Router {
         .merge(calls::router())
         .merge(explain::router())
         .merge(log::router())
-        .merge(capture::router());
-    Router::new()
-        .nest("/api/v1", v1)
-        .method_not_allowed_fallback(|| async {
-            Problem::new(Kind::Method, "found a method that this resource does not have")
-        })
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .with_state(api)
+        .merge(capture::router())
+        .merge(openapi::router())
+}
+
+/// Every path behind `/api/v1`, as it is routed: `/dids/{number}`. The session's stands on the listener alone.
+pub fn paths() -> Vec<&'static str> {
+    let session = session::PATH.strip_prefix("/api/v1");
+    v1().into_paths().into_iter().chain(session).collect()
 }
 
 async fn status(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Result<Json<Status>, Problem> {

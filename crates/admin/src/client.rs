@@ -97,7 +97,18 @@ impl Client {
         body: &impl Serialize,
     ) -> Result<T, AskFault> {
         let body = serde_json::to_vec(body).map_err(|error| self.unexpected(error.to_string()))?;
-        self.ask(method, resource, version, Some(body)).await
+        self.ask(method, resource, version, Some(("application/json", body))).await
+    }
+
+    /// `POST` of a table for spreadsheets, with what stands behind `?`.
+    pub async fn send_table<T: DeserializeOwned>(
+        &self,
+        resource: &str,
+        question: &impl Serialize,
+        table: Vec<u8>,
+    ) -> Result<T, AskFault> {
+        let question = serde_urlencoded::to_string(question).map_err(|error| self.unexpected(error.to_string()))?;
+        self.ask(Method::POST, &format!("{resource}?{question}"), None, Some(("text/csv", table))).await
     }
 
     /// `DELETE`
@@ -112,7 +123,7 @@ impl Client {
         method: Method,
         resource: &str,
         version: Option<&str>,
-        body: Option<Vec<u8>>,
+        body: Option<(&'static str, Vec<u8>)>,
     ) -> Result<T, AskFault> {
         let answer = self.ask_bytes(method, resource, version, body).await?;
         serde_json::from_slice(&answer).map_err(|error| self.unexpected(error.to_string()))
@@ -123,7 +134,7 @@ impl Client {
         method: Method,
         resource: &str,
         version: Option<&str>,
-        body: Option<Vec<u8>>,
+        body: Option<(&'static str, Vec<u8>)>,
     ) -> Result<Bytes, AskFault> {
         let stream = UnixStream::connect(&self.path).await.map_err(|source| match source.kind() {
             io::ErrorKind::PermissionDenied => AskFault::NotAllowed(self.path.clone()),
@@ -135,7 +146,7 @@ impl Client {
             request.header(IF_MATCH, tag)
         });
         let request = match body {
-            Some(body) => request.header(CONTENT_TYPE, "application/json").body(Full::new(Bytes::from(body))),
+            Some((kind, body)) => request.header(CONTENT_TYPE, kind).body(Full::new(Bytes::from(body))),
             None => request.body(Full::default()),
         };
         // What does not fit into a request never reaches the process.

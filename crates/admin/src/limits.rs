@@ -28,6 +28,14 @@ pub const REQUESTS_AT_ONCE: u32 = 500;
 pub const FAILED_LOGINS_MAX: u32 = 10;
 /// Clients whose requests and failed logins are remembered.
 pub const CLIENTS_MAX: usize = 4_096;
+/// Bytes of a table of DIDs that is taken.
+pub const SHEET_BYTES_MAX: usize = 4_194_304;
+/// Rows of a table of DIDs that is taken.
+pub const SHEET_ROWS_MAX: usize = 10_000;
+/// DIDs that one table moves.
+pub const SHEET_MOVES_MAX: usize = 1_000;
+/// DIDs and organisations whose calls are listed beside their limit.
+pub const LIMITS_LISTED_MAX: usize = 200;
 /// Bytes of an assertion of Cloudflare Access.
 pub const ASSERTION_BYTES_MAX: usize = 8_192;
 /// Bytes of a team's keys.
@@ -36,3 +44,9 @@ pub const TEAM_KEYS_BYTES_MAX: usize = 262_144;
 pub const TEAM_KEYS_MAX: usize = 32;
 /// The longest time for which keys are good that cannot be fetched again.
 pub const TEAM_KEYS_AGE_MAX: Duration = Duration::from_secs(86_400);
+/// Questions for readiness that are under way at one time.
+pub const READINESS_AT_ONCE: usize = 8;
+/// Questions for readiness that begin in a second.
+pub const READINESS_PER_SECOND: usize = 5;
+/// The longest time for which a target's answers are waited for.
+pub const READINESS_TIME_MAX: Duration = Duration::from_secs(2);

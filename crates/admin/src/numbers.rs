@@ -71,14 +71,14 @@ pub(crate) async fn in_part(response: Response) -> Response {
     let content = response.headers().get(CONTENT_TYPE).and_then(|content| content.to_str().ok()).unwrap_or_default();
     let kind = content.split(';').next().unwrap_or_default().trim();
     let is_json = kind.ends_with("json");
-    let is_stream = kind == "text/event-stream";
-    if !is_json && !is_stream && !matches!(kind, "text/csv" | "text/plain") {
+    let is_stream = matches!(kind, "text/event-stream" | "text/csv");
+    if !is_json && !is_stream && kind != "text/plain" {
         return response;
     }
     let (mut head, body) = response.into_parts();
     head.headers.remove(CONTENT_LENGTH);
     if is_stream {
-        // A frame is a whole event.
+        // A frame is a whole event, or whole rows.
         let body = body.map_frame(|frame| frame.map_data(|data| masked(&String::from_utf8_lossy(&data)).into()));
         return Response::from_parts(head, Body::new(body));
     }

@@ -10,27 +10,32 @@ mod dids;
 mod events;
 mod frame;
 mod overview;
+mod pulse;
 mod tables;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 
 use crate::api::Api;
 use crate::problem::{Kind, Problem};
 pub use frame::Session;
 use frame::{Frame, Looker};
+use pulse::Pulse;
 
 /// Every page. Whatever serves it puts a [`crate::Caller`] into each request's extensions first, and a [`Session`] where
-/// there is one.
+/// there is one. It must be called on a runtime: one task there looks for all pages, until the API is gone.
 pub fn router(api: Arc<Api>) -> Router {
+    let pulse = Pulse::start(&api);
     Router::new()
         .route("/admin", get(overview::show))
         .route("/admin/", get(async || Redirect::permanent("/admin")))
         .route("/admin/dids", get(dids::show))
+        .route("/admin/dids/events", get(events::of_dids))
         .route("/admin/calls", get(calls::list))
+        .route("/admin/calls/events", get(events::of_calls))
         .route("/admin/calls/{id}", get(calls::show))
         .route("/admin/peers", get(tables::peers))
         .route("/admin/generations", get(tables::generations))
@@ -40,6 +45,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/admin/events", get(events::stream))
         .route("/admin/assets/{name}", get(assets::asset))
         .fallback(async |looker: Looker| not_found(&looker))
+        .layer(Extension(pulse))
         .with_state(api)
 }
 

@@ -5,12 +5,13 @@ use std::fmt;
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sync::SyncFault;
 use sync::changes::WriteFault;
 
 /// The body of every answer that is no success, as `application/problem+json`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Problem {
     /// The kind; the same words for ever.
     #[serde(rename = "type")]
@@ -30,7 +31,7 @@ pub struct Problem {
 }
 
 /// The kinds of problem.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub enum Kind {
     /// The request cannot be.
     #[serde(rename = "urn:switchyard:invalid")]

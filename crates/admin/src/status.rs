@@ -1,11 +1,12 @@
 //! What the process says about itself.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use telemetry::Sample;
 
 /// The answer of `GET /api/v1/status`.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Status {
     /// The program's version.
     pub version: String,
@@ -34,7 +35,7 @@ pub struct Status {
 }
 
 /// A drain that somebody asked for.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct DrainStatus {
     /// Who asked for it.
     pub who: String,
@@ -48,7 +49,7 @@ pub struct DrainStatus {
 }
 
 /// The table of numbers, and how fresh it is.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct DirectoryStatus {
     /// False until a first table has been read.
     pub loaded: bool,
@@ -77,7 +78,7 @@ pub struct DirectoryStatus {
 }
 
 /// One socket.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct ListenerStatus {
     /// `udp` or `tcp`.
     pub transport: String,
@@ -86,7 +87,7 @@ pub struct ListenerStatus {
 }
 
 /// One trunk or environment.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct PartyStatus {
     /// The configuration's name.
     pub name: String,
@@ -99,7 +100,7 @@ pub struct PartyStatus {
 }
 
 /// One gateway or target. docs/reference/peer-states.md explains the words.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub struct PeerStatus {
     /// The trunk or environment.
     pub party: String,
@@ -126,7 +127,7 @@ pub struct PeerStatus {
 }
 
 /// One counted value.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Count {
     /// The metric's name.
     pub name: String,

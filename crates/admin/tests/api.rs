@@ -14,9 +14,12 @@ use admin::api::explain::Question;
 use admin::api::faults::{Faults, FaultsQuestion};
 use admin::api::generations::{Diff, DiffQuestion, Generations};
 use admin::api::guard::{GuardState, Judgement};
+use admin::api::health::{Health, Verdict};
 use admin::api::leases::Leases;
+use admin::api::limits::{LimitKind, LimitList, LimitsQuestion};
 use admin::api::panic::{NewPanic, PanicState};
 use admin::api::peers::{Decided, NewAdmin};
+use admin::api::sheet::{ImportQuestion, Imported, Outcome};
 use admin::api::testers::{NewTester, Testers};
 use admin::api::times::{End, now_ms};
 use admin::api::{Live, PAGE_MAX};
@@ -320,7 +323,8 @@ async fn d6_what_is_held_back_is_looked_at_then_judged() {
     assert!(leased.generation.is_some());
     let accepted: Live = client.write(Method::POST, "guard/accept", Some(&second.version), &judgement).await.unwrap();
     assert_eq!(accepted.generation, Some(stage.watcher.status().generation.0));
-    let audit: Audit = client.find("audit", &AuditQuestion { limit: Some(3) }).await.unwrap();
+    let audit: Audit =
+        client.find("audit", &AuditQuestion { limit: Some(3), ..AuditQuestion::default() }).await.unwrap();
     let actions: Vec<&str> = audit.changes.iter().map(|change| change.action.as_str()).collect();
     assert_eq!(actions, ["accept", "lease", "reject"]);
     assert_eq!(audit.changes[0].made.reason, "the range was sold");
@@ -469,7 +473,8 @@ async fn a_peer_is_set_by_an_operator_and_recorded_where_there_is_a_table() {
     let peer = &decided.peers[0];
     assert_eq!((&*peer.admin, &*peer.reason, &*peer.set_by), ("drain", "new kernel", "asha"));
     assert_eq!(decided.not_recorded, None);
-    let audit: Audit = operator.find("audit", &AuditQuestion { limit: Some(1) }).await.unwrap();
+    let audit: Audit =
+        operator.find("audit", &AuditQuestion { limit: Some(1), ..AuditQuestion::default() }).await.unwrap();
     let entry = &audit.changes[0];
     let told = (&*entry.action, &*entry.subject, entry.after.as_deref(), &*entry.made.made_by);
     assert_eq!(told, ("set_peer", "udp:10.10.10.3:5080", Some("drain"), "asha"));
@@ -503,7 +508,8 @@ async fn an_admin_drains_and_a_limit_has_its_bounds() {
     assert!(state.draining && state.not_recorded.is_none());
     let ended: DrainState = admin.end("drain", "done").await.unwrap();
     assert_eq!(ended.not_recorded, None);
-    let audit: Audit = admin.find("audit", &AuditQuestion { limit: Some(2) }).await.unwrap();
+    let audit: Audit =
+        admin.find("audit", &AuditQuestion { limit: Some(2), ..AuditQuestion::default() }).await.unwrap();
     let afters: Vec<_> = audit.changes.iter().map(|entry| entry.after.as_deref()).collect();
     assert_eq!(afters, [Some("off"), Some("on for 600 s")]);
     for limit_s in [0, 86_401] {
@@ -555,4 +561,237 @@ async fn the_log_and_captures_are_turned_by_operators() {
     assert_eq!(state.what, CaptureChange { number: Some("+918065978002".to_owned()), ..on });
     assert_eq!(operator.fetch::<CaptureState>("capture").await.unwrap(), state);
     assert!(viewer.fetch::<CaptureState>("capture").await.is_ok());
+}
+
+/// Limits READINESS_AT_ONCE, READINESS_PER_SECOND and READINESS_TIME_MAX are held where the sockets are.
+#[tokio::test]
+async fn an_environment_is_asked_for_a_number_by_operators() {
+    use admin::api::dids::readiness::{Outcome, Readiness};
+    let mut stage = Stage::migrated().await;
+    let (operator, viewer) = (stage.client("meera", Role::Operator), stage.client("anna", Role::Viewer));
+    let ask = async |client: &Client, number: &str, environment: &str| -> Result<Readiness, AskFault> {
+        client.write(Method::POST, &format!("dids/{number}/readiness?environment={environment}"), None, &()).await
+    };
+    let ready = ask(&operator, "08065978002", "staging").await.unwrap();
+    assert_eq!((ready.number.as_str(), ready.impossible.as_str()), ("+918065978002", "+910000000000"));
+    assert_eq!((ready.outcome, ready.targets[0].outcome), (Outcome::Ready, Outcome::Ready));
+    assert_eq!((ready.targets[0].status, ready.targets[0].impossible_status), (Some(200), Some(404)));
+    assert_eq!(ready.live_calls.into_iter().collect::<Vec<_>>(), [("oss".to_owned(), 1), ("prod".to_owned(), 2)]);
+    let prod = ask(&operator, "+918065978002", "prod").await.unwrap();
+    assert_eq!(prod.outcome, Outcome::TellsNothing);
+    assert!(prod.told.contains("tells nothing"), "{}", prod.told);
+    assert_eq!(ask(&operator, "+918065978002", "oss").await.unwrap().outcome, Outcome::Nobody);
+    assert_eq!(problem(ask(&viewer, "+918065978002", "staging").await).kind, Kind::Forbidden);
+    assert_eq!(problem(ask(&operator, "+918065978002", "moon").await).kind, Kind::Invalid);
+    assert_eq!(problem(ask(&operator, "+918065080799", "prod").await).kind, Kind::NotFound);
+}
+
+#[tokio::test]
+async fn a_move_says_which_calls_stay_where_they_are() {
+    let mut stage = Stage::migrated().await;
+    let client = stage.client("meera", Role::Operator);
+    let did: Did = client.fetch("dids/+918065978002").await.unwrap();
+    assert_eq!((did.live_calls.len(), did.live_calls["prod"]), (2, 2));
+    let to = |environment: &str| EnvironmentChange {
+        environment: environment.into(),
+        end: End { for_s: Some(600), ends_at_ms: None },
+        reason: "a test".into(),
+    };
+    let resource = "dids/+918065978002/environment";
+    let live: Live = client.write(Method::PUT, resource, Some("*"), &to("staging")).await.unwrap();
+    assert!(live.to_string().ends_with(" ms; 1 call still up in oss, 2 in prod"), "{live}");
+    let live: Live = client.write(Method::PUT, resource, Some("*"), &to("oss")).await.unwrap();
+    assert!(live.to_string().ends_with(" ms; 2 calls still up in prod"), "{live}");
+    let other: Live = client.write(Method::PUT, "dids/+918065978003/environment", Some("*"), &to("oss")).await.unwrap();
+    assert!(other.still_up.is_empty() && other.to_string().ends_with(" ms"), "{other}");
+}
+
+#[tokio::test]
+async fn health_and_limits_are_told_to_everyone() {
+    let mut stage = Stage::migrated().await;
+    let client = stage.client("viewer", Role::Viewer);
+    let health: Health = client.fetch("health").await.unwrap();
+    assert_eq!((health.verdict, health.ready, health.draining), (Verdict::Bad, false, true), "{health:?}");
+    assert_eq!((health.panic, health.leases), (false, 0));
+    let operator = stage.client("meera", Role::Operator);
+    set(&operator, &change("staging", for_s(600))).await.unwrap();
+    let admin = stage.client("asha", Role::Admin);
+    let panic = NewPanic { end: End::default(), reason: "a test".into() };
+    let _on: Live = admin.write(Method::PUT, "panic", None, &panic).await.unwrap();
+    let health: Health = client.fetch("health").await.unwrap();
+    assert_eq!((health.panic, health.leases), (true, 1));
+    assert!(health.reasons.contains(&"panic: everything goes to prod".to_owned()), "{health:?}");
+    let limits: LimitList = client.fetch("limits").await.unwrap();
+    assert_eq!((limits.limits.len(), limits.limits[0].used, limits.limits[0].allowed), (1, Some(3), Some(30)));
+    let of_dids = LimitsQuestion { kind: Some(LimitKind::DidCalls) };
+    let limits: LimitList = client.find("limits", &of_dids).await.unwrap();
+    assert_eq!(limits, LimitList::default());
+    let unknown: Result<LimitList, _> = client.fetch("limits?kind=moods").await;
+    assert_eq!(problem(unknown).kind, Kind::Invalid);
+}
+
+/// The DIDs that a question finds, as a table: its lines.
+async fn table(client: &Client, question: &str) -> Vec<String> {
+    let table = client.fetch_bytes(&format!("dids?format=csv{question}")).await.unwrap();
+    let table = String::from_utf8(table.to_vec()).unwrap();
+    assert!(table.ends_with("\r\n"), "{table:?}");
+    table.split_terminator("\r\n").map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn dids_are_exported_as_a_table_and_no_cell_is_a_formula() {
+    let mut stage = Stage::migrated().await;
+    stage
+        .write("UPDATE organizations SET name = '=HYPERLINK(\"http://evil.example\")' WHERE name = 'Asha Clinics'")
+        .await;
+    let client = stage.client("viewer", Role::Viewer);
+    let all = table(&client, "").await;
+    assert_eq!(all.len(), 56, "{all:#?}");
+    assert_eq!(
+        all[0],
+        "number,row_environment,environment,by,lease_environment,lease_ends_at,service,state,organisation_id,\
+         organisation,is_default,call_limit,provider,version"
+    );
+    let asha = all.iter().filter(|line| line.contains("HYPERLINK")).collect::<Vec<_>>();
+    assert!(!asha.is_empty() && asha.iter().all(|line| line.contains(",\"'=HYPERLINK(\"\"http")), "{asha:#?}");
+    assert!(all[1].starts_with("+9180"), "{}", all[1]);
+    assert!(all.windows(2).skip(1).all(|pair| pair[0] < pair[1]), "by number");
+    let staging = table(&client, "&environment=staging").await;
+    assert!((2..20).contains(&staging.len()) && staging.iter().skip(1).all(|line| line.contains(",staging,")));
+    let place = all.iter().position(|line| line.starts_with("+918065978002")).unwrap();
+    assert_eq!(table(&client, "&limit=3&after=%2B918065978002").await[1..], all[place + 1..place + 4]);
+}
+
+#[tokio::test]
+async fn a_table_that_comes_back_moves_what_was_changed_in_it() {
+    let mut stage = Stage::migrated().await;
+    let client = stage.client("meera", Role::Operator);
+    let exported = table(&client, "").await;
+    let line_of = |number: &str| exported.iter().position(|line| line.starts_with(number)).unwrap();
+    let (first, second) = (line_of("+918065978002"), line_of("+918065978003"));
+    let mut lines = exported.clone();
+    lines[first] = lines[first].replacen(",prod,", ",staging,", 1);
+    lines[second] = lines[second].replacen(",prod,", ",OSS,", 1);
+    let sheet = lines.join("\r\n").into_bytes();
+    let import = async |dry_run: bool, sheet: &[u8]| -> Result<Imported, AskFault> {
+        let reason = (!dry_run).then(|| "a new plan".to_owned());
+        client.send_table("dids/csv", &ImportQuestion { dry_run, reason }, sheet.to_vec()).await
+    };
+    let dry = import(true, &sheet).await.unwrap();
+    assert_eq!((dry.changed, dry.unchanged, dry.refused, dry.dry_run), (2, 53, 0, true), "{dry:?}");
+    let told = |row: &admin::api::sheet::ImportedRow| {
+        (row.line, row.number.clone(), row.before.clone().unwrap(), row.after.clone().unwrap(), row.outcome)
+    };
+    let lines_of = [first, second].map(|at| u64::try_from(at).unwrap() + 1);
+    let expected = |outcome| {
+        [
+            (lines_of[0], "+918065978002".to_owned(), "prod".to_owned(), "staging".to_owned(), outcome),
+            (lines_of[1], "+918065978003".to_owned(), "prod".to_owned(), "oss".to_owned(), outcome),
+        ]
+    };
+    assert_eq!(dry.rows.iter().map(told).collect::<Vec<_>>(), expected(Outcome::WouldChange));
+    assert_eq!(did(&client).await.row_environment, "prod", "nothing was changed");
+    // Somebody else moves one of them meanwhile: that row is refused, the other is moved.
+    set(&client, &change("oss", End::default())).await.unwrap();
+    let partly = import(false, &sheet).await.unwrap();
+    assert_eq!((partly.changed, partly.refused, partly.not_tried), (1, 1, 0), "{partly:?}");
+    assert_eq!(partly.rows[0].outcome, Outcome::Refused);
+    assert!(partly.rows[0].why.as_deref().unwrap().contains("it has changed meanwhile"), "{partly:?}");
+    assert_eq!(partly.rows[1].outcome, Outcome::Changed);
+    assert_eq!(partly.generation, Some(stage.watcher.status().generation.0));
+    assert_eq!(did(&client).await.row_environment, "oss", "as the other one left it");
+    let audit: Audit = client.find("audit", &AuditQuestion::default()).await.unwrap();
+    let last = &audit.changes[0];
+    assert_eq!(
+        (last.subject.as_str(), last.before.as_deref(), last.after.as_deref()),
+        ("+918065978003", Some("prod"), Some("oss"))
+    );
+    assert_eq!((last.made.reason.as_str(), last.role.as_deref()), ("a new plan", Some("operator")));
+    // A row under a lease is moved, and says what overrules it.
+    set(&client, &change("staging", for_s(600))).await.unwrap();
+    let leased = import(false, b"number,row_environment\n08065978002,prod\n").await.unwrap();
+    assert_eq!(leased.rows[0].overruled_by.as_deref(), Some("lease"), "{leased:?}");
+}
+
+#[tokio::test]
+async fn each_row_that_cannot_be_is_refused_by_itself_and_says_why() {
+    let mut stage = Stage::migrated().await;
+    let client = stage.client("meera", Role::Operator);
+    let sheet = "number,row_environment,call_limit,environment,version\n\
+                 nonsense,oss,,,\n9.18066E+11,oss,,,\n+447700900009,oss,,,\n08065978002,mars,,,\n\
+                 08065978003,oss,99,,\n08065978004,prod,,staging,\n08065978005,oss,,,row=staging\n\
+                 08065978006,oss,,,row=prod\n+91 80-6597 8006,staging,,,\n";
+    let question = ImportQuestion { dry_run: false, reason: Some("a test".into()) };
+    let imported: Imported = client.send_table("dids/csv", &question, sheet.into()).await.unwrap();
+    assert_eq!((imported.changed, imported.refused, imported.unchanged), (1, 8, 0), "{imported:#?}");
+    let why = |at: usize| imported.rows[at].why.clone().unwrap_or_default();
+    for (at, expected) in [
+        (0, "found \"nonsense\", expected a number"),
+        (1, "a spreadsheet has rounded it"),
+        (2, "found no such DID"),
+        (3, "expected prod, staging or oss"),
+        (4, "call_limit: found \"99\", and it is"),
+        (5, "environment: found \"staging\", and it is \"prod\": a table changes row_environment alone"),
+        (6, "found the version row=staging, and it is row=prod now"),
+        (8, "line 9 has the same number"),
+    ] {
+        assert!(why(at).contains(expected), "{at}: {} in {imported:#?}", why(at));
+        assert_eq!(imported.rows[at].outcome, Outcome::Refused);
+    }
+    assert_eq!((imported.rows[7].outcome, imported.rows[7].line), (Outcome::Changed, 9));
+}
+
+#[tokio::test]
+async fn a_table_is_for_operators_has_a_reason_and_its_bounds() {
+    let mut stage = Stage::migrated().await;
+    let (viewer, client) = (stage.client("viewer", Role::Viewer), stage.client("meera", Role::Operator));
+    let dry = ImportQuestion { dry_run: true, reason: None };
+    let sheet = b"number,row_environment\n08065978002,oss\n".to_vec();
+    let refused: Result<Imported, _> = viewer.send_table("dids/csv", &dry, sheet.clone()).await;
+    assert_eq!(problem(refused).kind, Kind::Forbidden);
+    let no_reason = ImportQuestion { dry_run: false, reason: None };
+    let refused: Result<Imported, _> = client.send_table("dids/csv", &no_reason, sheet.clone()).await;
+    assert!(problem(refused).detail.starts_with("reason: expected 1 to 1024 bytes"));
+    let refused: Result<Imported, _> = client.write(Method::POST, "dids/csv?dry_run=true", None, &json!({})).await;
+    assert!(problem(refused).detail.contains("expected text/csv"));
+    let long = [&sheet[..], &b" ".repeat(admin::limits::SHEET_BYTES_MAX)].concat();
+    let refused: Result<Imported, _> = client.send_table("dids/csv", &dry, long).await;
+    assert!(problem(refused).detail.contains("length limit exceeded"));
+    // More DIDs than one table moves: nothing is.
+    assert_eq!(admin::limits::SHEET_MOVES_MAX, 1_000, "as many as there are numbers for fiction, and one DID");
+    let many: String = (0..1_000).map(|at| format!("('{at:036}', '+447700900{at:03}', 'assigned'), ")).collect();
+    let many = format!("INSERT INTO did_numbers (id, number, pool_status) VALUES {}", many.trim_end_matches(", "));
+    stage.write(Box::leak(many.into_boxed_str())).await;
+    let rows: String = (0..1_000).map(|at| format!("+447700900{at:03},oss\n")).collect();
+    let table = format!("number,row_environment\n{rows}08065978002,oss\n").into_bytes();
+    let refused: Result<Imported, _> = client.send_table("dids/csv", &dry, table.clone()).await;
+    assert!(problem(refused).detail.contains("found 1001 DIDs to move, expected at most 1000"));
+    let most = table.strip_suffix(b"08065978002,oss\n").unwrap().to_vec();
+    let most: Imported = client.send_table("dids/csv", &dry, most).await.unwrap();
+    assert_eq!(most.changed, 1_000);
+}
+
+#[tokio::test]
+async fn the_audit_is_paged_and_exported() {
+    let mut stage = Stage::migrated().await;
+    let client = stage.client("meera", Role::Operator);
+    for environment in ["staging", "oss", "prod"] {
+        set(&client, &change(environment, End::default())).await.unwrap();
+    }
+    let first = AuditQuestion { limit: Some(2), ..AuditQuestion::default() };
+    let page: Audit = client.find("audit", &first).await.unwrap();
+    assert_eq!(page.changes.len(), 2);
+    let second = AuditQuestion { before: page.next.clone(), ..first };
+    let rest: Audit = client.find("audit", &second).await.unwrap();
+    assert_eq!((rest.changes.len(), rest.next), (1, None));
+    assert_eq!(rest.changes[0].after.as_deref(), Some("staging"), "the oldest");
+    let table = client.fetch_bytes("audit?format=csv").await.unwrap();
+    let table = String::from_utf8(table.to_vec()).unwrap();
+    let lines: Vec<&str> = table.split_terminator("\r\n").collect();
+    assert_eq!((lines.len(), lines[0]), (4, "id,at,who,role,origin,action,subject,before,after,reason"));
+    assert!(lines[1].contains(",meera,operator,,set_environment,+918065978002,oss,prod,a test"), "{}", lines[1]);
+    for wrong in ["", "~", "x~y", "99999999999999999999~a", "1~'%20OR%20'"] {
+        let refused: Result<Audit, _> = client.fetch(&format!("audit?before={wrong}")).await;
+        assert_eq!(problem(refused).kind, Kind::Invalid, "{wrong}");
+    }
 }

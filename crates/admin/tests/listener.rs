@@ -73,7 +73,17 @@ async fn a_token_may_what_its_role_may_until_it_ends_or_is_revoked_and_the_audit
     let panic = house.ask("PUT", "/api/v1/panic", &[&operator], r#"{"reason":"a test"}"#).await;
     assert_eq!(panic.problem(), "forbidden");
     let audit = house.ask("GET", "/api/v1/audit", &[&viewer], "").await.json();
-    assert_eq!(audit["changes"][0]["made_by"], "meera");
+    let change = &audit["changes"][0];
+    assert_eq!((&change["made_by"], &change["role"]), (&"meera".into(), &"operator".into()));
+    let origin = change["origin"].as_str().unwrap();
+    assert!(origin.starts_with("token ") && origin.ends_with(" from 127.0.0.1"), "{origin}");
+    let sheet = house.ask("GET", "/api/v1/audit?format=csv", &[&viewer], "").await;
+    let lines: Vec<&str> = sheet.body.lines().collect();
+    assert_eq!(lines[0], "id,at,who,role,origin,action,subject,before,after,reason");
+    assert!(lines[1].contains(",meera,operator,token "), "{}", sheet.body);
+    for method in ["PUT", "POST", "DELETE", "PATCH"] {
+        assert_eq!(house.ask(method, "/api/v1/audit", &[&operator], "").await.status, 405, "{method}");
+    }
     let ended = NewToken { who: "asha".into(), role: Role::Admin, ends_s: Some(now_s() - 1) };
     let (_, ended) = house.tokens.add(ended, now_s() - 60).unwrap();
     assert_eq!(house.ask("GET", DID, &[&format!("Authorization: Bearer {ended}")], "").await.status, 401);

@@ -11,8 +11,16 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-const PAGES: [&str; 7] =
-    ["/admin", "/admin/dids", "/admin/peers", "/admin/generations", "/admin/faults", "/admin/testers", "/admin/audit"];
+const PAGES: [&str; 8] = [
+    "/admin",
+    "/admin/dids",
+    "/admin/calls",
+    "/admin/peers",
+    "/admin/generations",
+    "/admin/faults",
+    "/admin/testers",
+    "/admin/audit",
+];
 
 /// The pages for someone with this role.
 async fn serve(stage: &Stage, role: Role, masks_numbers: bool) -> SocketAddr {
@@ -74,6 +82,73 @@ async fn a_number_is_found_by_each_spelling_and_filters_narrow() {
     assert!(rows(&staging) > 0 && !staging.contains("data-environment=\"prod\""));
     assert!(fetch(address, "/admin/dids?search=no+such").await.contains("No number fits."));
     assert!(fetch(address, "/admin/dids?environment=moon").await.starts_with("HTTP/1.1 400 "));
+}
+
+/// Each column of the numbers says what it is about, in words beside every colour.
+#[tokio::test]
+async fn a_number_s_row_says_all_that_is_known_of_it() {
+    let bad = "UPDATE did_numbers SET routing_environment = 'moon' WHERE number LIKE '%8065978003';";
+    let stage = Stage::migrated().await;
+    stage.write(bad).await;
+    let address = serve(&stage, Role::Operator, false).await;
+    let page = fetch(address, "/admin/dids").await;
+    for column in ["Number", "Organisation", "Calls land in", "Because of", "Service", "Calls now", "Last call"] {
+        assert!(page.contains(&format!("<th scope=\"col\">{column}</th>")), "{column}");
+    }
+    let row = |last: &str| {
+        let all = page.split("<tr data-number=\"").skip(1).map(|row| row.split("</tr>").next().unwrap());
+        all.into_iter().find(|row| row.starts_with(last)).unwrap().to_owned()
+    };
+    let said = |number: &str, words: &[&str]| {
+        let row = row(number);
+        words.iter().for_each(|words| assert!(row.contains(words), "{words}: {row}"));
+    };
+    said("+918065978001", &["Asha Clinics", ">default</span>", "\"environment prod\">prod<", ">in service<", "row"]);
+    said("+918065978002", &["data-cell=\"live\"><strong>1 in oss, 2 in prod</strong>", "data-cell=\"last\">none"]);
+    said("+918065978003", &["last good value", "data-cell=\"live\">none"]);
+    said("+918065978015", &["not active: inactive"]);
+    said("+918065978018", &["not assigned: available", "<td data-label=\"Organisation\">none</td>"]);
+    said("+918065978020", &["organisation not active"]);
+    assert!(!row("+918065978002").contains(">default<"));
+    let faults = fetch(address, "/admin/faults").await;
+    assert!(faults.contains("moon") && faults.contains("1 value that"), "{faults}");
+}
+
+#[tokio::test]
+async fn what_lies_between_two_generations_is_shown() {
+    let stage = Stage::migrated().await;
+    let address = serve(&stage, Role::Viewer, false).await;
+    let before = stage.watcher.published().load().generation().0;
+    stage.write("UPDATE did_numbers SET routing_environment = 'oss' WHERE number LIKE '%8065978004';").await;
+    let after = stage.watcher.published().load().generation().0;
+    let page = fetch(address, &format!("/admin/generations?from={before}&to={after}")).await;
+    assert!(page.contains("<code>+918065978004</code>") && page.contains("prod, active, assigned"), "{page}");
+    assert!(page.contains("oss, active, assigned"), "{page}");
+    let page = fetch(address, "/admin/generations?from=1&to=700").await;
+    assert!(page.contains("role=\"alert\""), "{page}");
+}
+
+/// Who sees numbers in part is told of changes, and of no call by its whole number.
+#[tokio::test]
+async fn an_open_page_hears_at_once_of_a_change_that_came_before_it_listened() {
+    let stage = Stage::migrated().await;
+    let address = serve(&stage, Role::Viewer, true).await;
+    stage.write("UPDATE did_numbers SET routing_environment = 'oss' WHERE number LIKE '%8065978004';").await;
+    for path in ["/admin/events", "/admin/dids/events", "/admin/calls/events?number=&peer=prod"] {
+        let sign = if path.contains('?') { '&' } else { '?' };
+        let mut events = ask(address, &format!("{path}{sign}generation=1")).await;
+        let heard = async {
+            let (mut text, mut slot) = (String::new(), [0; 1_024]);
+            while !text.contains("event: changed") {
+                let length = events.read(&mut slot).await.unwrap();
+                assert_ne!(length, 0, "{path} ended: {text}");
+                text.push_str(&String::from_utf8_lossy(&slot[..length]));
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), heard).await.unwrap();
+    }
+    let refused = fetch(address, "/admin/calls/events?number=1").await;
+    assert!(refused.starts_with("HTTP/1.1 400 "), "{refused}");
 }
 
 #[tokio::test]

@@ -296,7 +296,7 @@ impl Engine {
         };
         let call = self.call_in_dialog(arrival.request, arrival.party, way.verified.as_ref());
         if let Some(verified) = way.verified.as_ref().filter(|_| arrival.request.method() == Method::Bye) {
-            self.note_bye(turn, arrival.request, call, verified.side);
+            self.note_bye(turn, arrival, (call, toward), verified);
         }
         let (uri, routes) = in_dialog_uri(&arrival.way);
         let settings = Arc::clone(&self.settings);

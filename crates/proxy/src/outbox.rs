@@ -2,7 +2,7 @@
 
 use crate::caller_id::Rule;
 use crate::calls::{CallKey, EndedBy, Spent};
-use crate::dispatch::Decision;
+use crate::dispatch::{Decision, Direction};
 use crate::flow::{Flow, PartyId};
 use crate::refusal::Refusal;
 use crate::settings::Peer;
@@ -101,6 +101,22 @@ pub enum Event {
         after_us: u64,
         /// Microseconds from its answer to its end.
         talked_us: u64,
+    },
+    /// A BYE was passed on of a call that is not in progress here: it began before this process did and nobody told of it,
+    /// or another BYE has ended it.
+    EndedUnseen {
+        /// The Call-ID, as it arrived.
+        call_id: Span,
+        /// The call.
+        key: CallKey,
+        /// Which way it was set up.
+        direction: Direction,
+        /// The caller's party, and the callee's.
+        parties: [PartyId; 2],
+        /// The user part of the caller's URI in this BYE, and of the callee's.
+        users: [Span; 2],
+        /// Who sent it.
+        by: EndedBy,
     },
     /// The session of a call that is up was refreshed (RFC 4028), or has no timer any more.
     Refreshed {

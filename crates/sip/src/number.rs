@@ -138,6 +138,18 @@ impl Numbering {
         out.extend_from_slice(digits);
     }
 
+    /// A number as long as this one that nobody can have: zeros behind the country code. Of another country its first
+    /// three digits stand for the code.
+    pub fn impossible(&self, number: Number) -> Number {
+        let mut digits = [0; 20];
+        let digits = decimal(number.0, &mut digits);
+        let code = self.country_code.digits();
+        let kept = if digits.starts_with(code) { code.len() } else { digits.len().min(3) };
+        let zeros = u32::try_from(digits.len().saturating_sub(kept)).unwrap_or(0);
+        let power = 10_u64.pow(zeros);
+        Number(number.0 / power * power)
+    }
+
     /// The national part of E.164 digits of this country, when its national spelling is read back as the same number.
     fn national<'d>(&self, digits: &'d [u8]) -> Option<&'d [u8]> {
         let national = digits.strip_prefix(self.country_code.digits())?;
@@ -322,6 +334,16 @@ mod tests {
     fn a_bare_national_number_that_begins_with_the_country_code_is_national() {
         assert_eq!(canonical("9123456789"), Ok(919_123_456_789));
         assert_eq!(canonical("919123456789"), Ok(919_123_456_789));
+    }
+
+    #[test]
+    fn the_impossible_number_is_as_long_and_of_the_same_country() {
+        for (number, impossible) in
+            [(918_065_978_002, 910_000_000_000), (447_700_900_123, 447_000_000_000), (4_412, 4_410)]
+        {
+            let number = Number::from_digits(number).unwrap();
+            assert_eq!(Numbering::default().impossible(number).digits(), impossible);
+        }
     }
 
     #[test]

@@ -1,29 +1,34 @@
 //! The journal of calls in progress: what a new process is told of the calls that outlived the old one.
 //!
-//! A file of lines in the state folder, each with its checksum: a call began, was answered, refreshed, ended, or took one of
-//! its environment's calls for the day. The worker hands its entries over and never waits; a thread of its own writes them.
-//! When most lines are of calls that have ended, the file is written anew. A line that is torn or damaged is left out, and
-//! costs one call's count at most. Nothing is synced to the platter: what the kernel has taken outlives the process, and a
-//! machine that lost its power has lost the calls too.
+//! A file of lines in the state folder, each with its checksum: a call began, was answered, is known by this record, was
+//! refreshed, ended, or took one of its environment's calls for the day. The worker and the thread of the records hand their
+//! entries over and never wait; a thread of its own writes them. When most lines are of calls that have ended, the file is
+//! written anew. A line that is torn or damaged is left out, and costs one call's count or one record's details at most.
+//! Nothing is synced to the platter: what the kernel has taken outlives the process, and a machine that lost its power has
+//! lost the calls too.
 
 mod entry;
+mod live;
+mod record;
 mod standing;
 
 pub(crate) use entry::checksum;
 pub use entry::{Answered, Began, Entry, FORM};
+pub use live::LiveCalls;
 pub use standing::{CallTimes, Day, Line, Standing};
 
 use proxy::calls::RestoredCall;
-use proxy::{PartyId, Role, Settings};
+use proxy::{CallKey, PartyId, Role, Settings};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
-use telemetry::{Counters, Fact};
+use telemetry::{Counters, Fact, Paced};
 
 /// The file's name in the state folder.
 const FILE: &str = "calls.journal";
@@ -33,6 +38,9 @@ pub const ENTRIES_WAITING: usize = 16_384;
 pub const FILE_BYTES: u64 = 268_435_456;
 /// Lines of ended calls that may stand in the file beside as many as there are calls in progress.
 pub const SPENT_LINES: usize = 20_000;
+/// How often entries are looked for while they come: what is younger than that is lost with kill -9, and a worker that has
+/// calls wakes nobody.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// A file that cannot be written is tried again so often: with time, and not with each call.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long the end of the process waits for the last lines.
@@ -42,6 +50,7 @@ const CLOSES_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct Pen {
     entries: SyncSender<Entry>,
+    waiting: Arc<AtomicUsize>,
     counters: Arc<Counters>,
 }
 
@@ -49,6 +58,8 @@ pub struct Pen {
 #[derive(Debug)]
 pub struct CallJournal {
     thread: JoinHandle<()>,
+    live: LiveCalls,
+    waiting: Arc<AtomicUsize>,
 }
 
 /// What a journal said at the start.
@@ -65,7 +76,9 @@ pub struct Found {
 impl Pen {
     /// Hands one entry over; with no room it is lost, and counted.
     pub fn write(&self, entry: Entry) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.entries.try_send(entry) {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
             self.counters.note(Fact::JournalLost);
         }
     }
@@ -87,17 +100,32 @@ impl CallJournal {
             tracing::warn!(path = %path.display(), lines = found.damaged, "damaged lines of the journal of calls are left out");
         }
         let (entries, arriving) = sync_channel(ENTRIES_WAITING);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let live = LiveCalls::of_lines(found.standing.calls.values());
         let writer = Writer {
             path,
             file: None,
             standing: found.standing.clone(),
+            shown: live.clone(),
+            waiting: Arc::clone(&waiting),
             lines: 0,
             is_failing: false,
             retry_at: Instant::now(),
         };
         let thread =
             std::thread::Builder::new().name("call-journal".to_owned()).spawn(move || writer.run(&arriving))?;
-        Ok((CallJournal { thread }, Pen { entries, counters: Arc::clone(counters) }, found))
+        let pen = Pen { entries, waiting: Arc::clone(&waiting), counters: Arc::clone(counters) };
+        Ok((CallJournal { thread, live, waiting }, pen, found))
+    }
+
+    /// The calls in progress by number.
+    pub fn live(&self) -> &LiveCalls {
+        &self.live
+    }
+
+    /// How many entries wait for the disk.
+    pub fn waiting(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.waiting)
     }
 
     /// Waits until the last entry is written, for a while. All pens must be gone.
@@ -147,6 +175,10 @@ struct Writer {
     file: Option<BufWriter<File>>,
     /// What the entries come to.
     standing: Standing,
+    /// What others are shown of the calls in progress.
+    shown: LiveCalls,
+    /// Entries that wait.
+    waiting: Arc<AtomicUsize>,
     /// Lines in the file.
     lines: usize,
     /// The last write failed, and that has been told.
@@ -157,11 +189,12 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, arriving: &Receiver<Entry>) {
+        let mut paced = Paced::new(arriving, LOOK_EVERY);
         self.begin();
         loop {
             let until_retry = self.retry_at.saturating_duration_since(Instant::now());
             let first = match self.file {
-                Some(_) => arriving.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(_) => paced.next().ok_or(RecvTimeoutError::Disconnected),
                 None => arriving.recv_timeout(until_retry),
             };
             match first {
@@ -202,14 +235,26 @@ impl Writer {
 
     /// Books an entry, and appends its line.
     fn take(&mut self, entry: Entry) -> io::Result<()> {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        if matches!(&entry, Entry::Known(key, _) if !self.standing.calls.contains_key(key)) {
+            // It was over before its record was told.
+            return Ok(());
+        }
         let at_ms = unix_ms();
-        let line = entry.line(at_ms);
+        let (line, key) = (entry.line(at_ms), entry.key());
+        let before = self.place(key);
         entry.book(at_ms, &mut self.standing);
+        self.shown.book(before, self.place(key));
         self.lines += 1;
         match &mut self.file {
             Some(file) => file.write_all(line.as_bytes()),
             None => Ok(()),
         }
+    }
+
+    /// Where a call counts for those who are shown it.
+    fn place(&self, key: Option<CallKey>) -> Option<live::Place> {
+        live::Place::of(self.standing.calls.get(&key?)?)
     }
 
     /// Writes a file with nothing but what stands, beside the old one, and puts it in its place.

@@ -6,12 +6,14 @@
 
 mod lines;
 mod redact;
+mod sink;
 pub mod watches;
 
 pub use watches::{Watch, Watches};
 
 use lines::Lines;
 use redact::Redacting;
+use sink::Flow;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -71,6 +73,7 @@ pub struct Log {
 pub struct Logging {
     filter: reload::Handle<EnvFilter, Registry>,
     lost: ErrorCounter,
+    flow: Flow,
     levels: Mutex<Levels>,
     redacts: Arc<AtomicBool>,
     /// The calls that are watched.
@@ -132,11 +135,13 @@ pub fn start(log: Log) -> WorkerGuard {
         Ok(errors) => Box::new(File::from(errors)),
         Err(_) => Box::new(std::io::sink()),
     };
+    let flow = Flow::default();
+    let sink = flow.clone().into_sink(sink);
     let (writer, guard) =
         NonBlockingBuilder::default().buffered_lines_limit(LINES).lossy(true).thread_name("log").finish(sink);
     let lost = writer.error_counter();
     let redacts = Arc::new(AtomicBool::new(log.redacts));
-    let writer = Redacting::new(writer, Arc::clone(&redacts));
+    let writer = Redacting::new(writer, flow.clone(), Arc::clone(&redacts));
     let from_variable = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|text| !text.is_empty());
     let filter = from_variable.map_or_else(|| log.level.filter(), |text| watching(&text));
     let (filter, handle) = reload::Layer::new(filter);
@@ -149,7 +154,7 @@ pub fn start(log: Log) -> WorkerGuard {
     // A subscriber that is there already is that of a test.
     if started.is_ok() {
         let levels = Mutex::new(Levels { configured: log.level, present: log.level });
-        let _set = LOGGING.set(Logging { filter: handle, lost, levels, redacts, watches: Watches::default() });
+        let _set = LOGGING.set(Logging { filter: handle, lost, flow, levels, redacts, watches: Watches::default() });
     }
     guard
 }
@@ -163,6 +168,11 @@ impl Logging {
     /// Lines that were lost because nobody read what was written before them.
     pub fn lost_lines(&self) -> u64 {
         u64::try_from(self.lost.dropped_lines()).unwrap_or(u64::MAX)
+    }
+
+    /// Lines that wait for whoever reads.
+    pub fn waiting_lines(&self) -> usize {
+        self.flow.waiting(self.lost.dropped_lines())
     }
 
     /// The least that is told now.

@@ -4,6 +4,7 @@
 
 mod admins;
 mod message;
+mod questions;
 mod rounds;
 mod tunnel;
 
@@ -11,12 +12,14 @@ use crate::clock::Clock;
 use crate::config::{Named, Probe};
 use crate::names::in_words;
 use crate::worker::{Command, Heard};
+use admin::api::dids::readiness::{Asked, Replies};
 use admin::api::peers::AdminOrder;
 use admin::{Kind, PeerStatus, Problem};
 use admins::{Admins, Decided};
 use arc_swap::ArcSwap;
 use proxy::targets::{Admin, Evidence, Health, Signal, States};
 use proxy::{Settings, Time};
+use questions::Questions;
 use rounds::{Changed, Rounds, Watched};
 use std::collections::BTreeMap;
 use std::io;
@@ -56,7 +59,20 @@ pub struct Parts {
 pub struct Peers {
     orders: mpsc::Sender<Order>,
     known: Arc<ArcSwap<Vec<PeerStatus>>>,
+    measured: Arc<ArcSwap<Vec<Measured>>>,
     tunnels_down: Arc<AtomicU64>,
+}
+
+/// What measuring found of one peer, where it found anything.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Measured {
+    pub(crate) party: Box<str>,
+    /// As the configuration writes it.
+    pub(crate) peer: String,
+    /// Whether it is there.
+    pub(crate) is_up: Option<bool>,
+    /// How long the last probe took to its answer; none while it does not answer.
+    pub(crate) round_trip: Option<Duration>,
 }
 
 /// Why nothing was decided.
@@ -80,14 +96,17 @@ type Answer = oneshot::Sender<Result<Vec<PeerStatus>, SetFault>>;
 enum Order {
     Set { peer: String, decided: Decided, answer: Answer },
     Probe(Probe),
+    Ask(Asked, questions::Answer),
 }
 
 struct Prober {
     parts: Parts,
     orders: mpsc::Receiver<Order>,
     known: Arc<ArcSwap<Vec<PeerStatus>>>,
+    measured: Arc<ArcSwap<Vec<Measured>>>,
     settings: Arc<Settings>,
     rounds: Rounds,
+    questions: Questions,
     admins: Admins,
     told: States,
     /// Decisions that are answered once the worker is told.
@@ -103,15 +122,17 @@ struct Prober {
 /// Begins to measure. Decisions are read from and kept in `state_dir`. The future ends with the worker.
 pub fn start(parts: Parts, state_dir: &Path) -> (Peers, impl Future<Output = ()> + use<>) {
     let (orders, ordered) = mpsc::channel(ORDERS);
-    let known = Arc::new(ArcSwap::default());
+    let (known, measured) = (Arc::new(ArcSwap::default()), Arc::new(ArcSwap::default()));
     let (tunnels, tunnels_down, clock) = (Arc::default(), Arc::<AtomicU64>::default(), parts.clock);
     let interfaces = Arc::new(ArcSwap::from_pointee(interfaces_of(&parts.probe)));
     let prober = Prober {
         rounds: Rounds::new(parts.probe.clone()),
+        questions: Questions::default(),
         settings: parts.settings.load_full(),
         parts,
         orders: ordered,
         known: Arc::clone(&known),
+        measured: Arc::clone(&measured),
         admins: Admins::read(state_dir),
         told: States::default(),
         decided: Vec::new(),
@@ -127,13 +148,18 @@ pub fn start(parts: Parts, state_dir: &Path) -> (Peers, impl Future<Output = ()>
             () = looking => {}
         }
     };
-    (Peers { orders, known, tunnels_down }, running)
+    (Peers { orders, known, measured, tunnels_down }, running)
 }
 
 impl Peers {
     /// Every peer with its state, trunks first.
     pub fn list(&self) -> Vec<PeerStatus> {
         self.known.load().to_vec()
+    }
+
+    /// What measuring found of each peer that has an address.
+    pub(crate) fn measured(&self) -> Arc<Vec<Measured>> {
+        self.measured.load_full()
     }
 
     /// Peers whose tunnel is down.
@@ -164,6 +190,20 @@ impl Peers {
                 SetFault::NotKept(_) | SetFault::Ending => Kind::Internal,
             };
             Problem::new(kind, fault.to_string())
+        })
+    }
+
+    /// Asks every target of an environment for a number, from the sockets that serve them. Answers within
+    /// [`admin::limits::READINESS_TIME_MAX`], and changes nothing of what is known of them.
+    pub(crate) async fn ask(&self, asked: Asked) -> Result<Vec<Replies>, Problem> {
+        let ending = || Problem::new(Kind::Internal, SetFault::Ending.to_string());
+        let (answer, answered) = oneshot::channel();
+        self.orders.send(Order::Ask(asked, answer)).await.map_err(|_| ending())?;
+        let replies = answered.await.map_err(|_| ending())?;
+        replies.map_err(|_| {
+            let (at_once, per_second) = (admin::limits::READINESS_AT_ONCE, admin::limits::READINESS_PER_SECOND);
+            let detail = format!("found {at_once} questions under way or {per_second} in this second, expected fewer");
+            Problem::new(Kind::TooMany, detail)
         })
     }
 
@@ -202,7 +242,8 @@ impl Prober {
         }
         let now = self.parts.clock.now();
         let mut changed = Vec::new();
-        let out = self.rounds.on_time(now, &self.settings, chance, &mut changed);
+        let mut out = self.rounds.on_time(now, &self.settings, chance, &mut changed);
+        out.extend(self.questions.on_time(now));
         self.tell(&changed);
         if !out.is_empty() && self.parts.commands.send(Command::Send(out)).await.is_err() {
             return false;
@@ -212,12 +253,16 @@ impl Prober {
 
     fn wake_up(&self) -> Instant {
         let idle = Instant::now() + IDLE;
-        self.rounds.next().map_or(idle, |at| self.parts.clock.instant(at).min(idle))
+        let next = self.rounds.next().into_iter().chain(self.questions.next()).min();
+        next.map_or(idle, |at| self.parts.clock.instant(at).min(idle))
     }
 
     fn hear(&mut self, heard: &Heard) {
-        let mut changed = Vec::new();
-        self.rounds.on_heard(self.parts.clock.now(), heard, &mut changed);
+        let (now, mut changed) = (self.parts.clock.now(), Vec::new());
+        if self.questions.on_heard(now, heard) {
+            return;
+        }
+        self.rounds.on_heard(now, heard, &mut changed);
         self.tell(&changed);
     }
 
@@ -227,6 +272,10 @@ impl Prober {
                 self.interfaces.store(Arc::new(interfaces_of(&probe)));
                 self.parts.probe = probe.clone();
                 self.rounds.set_probe(probe);
+            }
+            Order::Ask(asked, answer) => {
+                let now = self.parts.clock.now();
+                self.questions.begin(now, &self.settings, self.rounds.watched(), asked, chance, answer);
             }
             Order::Set { peer, decided, answer } => match self.decide(&peer, &decided) {
                 Ok(()) => self.decided.push((peer, answer)),
@@ -327,6 +376,7 @@ impl Prober {
         });
         let peers = placed.chain(self.without_address().map(|named| self.unplaced(&named))).collect();
         self.known.store(Arc::new(peers));
+        self.measured.store(Arc::new(self.rounds.watched().iter().map(Measured::of).collect()));
         let states = self.rounds.states();
         if states != self.told {
             self.told = states.clone();
@@ -340,6 +390,18 @@ impl Prober {
             drop(answer.send(Ok(self.known.load().iter().filter(is_it).cloned().collect())));
         }
         true
+    }
+}
+
+impl Measured {
+    fn of(watched: &Watched) -> Measured {
+        let is_up = match watched.health() {
+            Health::Up | Health::Degraded => Some(true),
+            Health::Down => Some(false),
+            Health::Unknown => None,
+        };
+        let (party, peer) = (watched.party.clone(), watched.place());
+        Measured { party, peer, is_up, round_trip: watched.round_trip }
     }
 }
 

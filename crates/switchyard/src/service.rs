@@ -2,16 +2,17 @@
 //! `run` keeps one alive between signals, `demo` puts one between simulated neighbours.
 
 mod admin_listener;
+mod api;
 mod drain;
 mod in_force;
 mod instruments;
+mod limits;
 mod readings;
 mod records;
 
 pub(crate) use in_force::InForce;
 
 use crate::call_journal::CallJournal;
-use crate::cli::explain;
 use crate::clock::Clock;
 use crate::config::Configuration;
 use crate::names::{self, Names};
@@ -19,21 +20,21 @@ use crate::probe::{self, Peers};
 use crate::tcp::{self, Streams};
 use crate::udp::{self, Interfaces, OpenFault};
 use crate::worker::{self, Command, InProgress, Parts, Seen};
-use admin::{Api, BindFault, Count, DirectoryStatus, ListenerStatus, PartyStatus, Status, Tokens};
+use admin::{BindFault, Count, DirectoryStatus, ListenerStatus, PartyStatus, Status};
 use admin_listener::AdminListener;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use instruments::Captures;
 use proxy::{Counts, KeyRing, Listener, ListenerId, Party, Peer, Role, Settings, Transport};
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 use sync::changes::Writes;
 use sync::{SyncFault, Watcher};
-use telemetry::calls::{Calls, Recorder};
+use telemetry::calls::Recorder;
 use telemetry::{Counters, Exporter, catalogue};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -133,12 +134,12 @@ impl Service {
         let metrics = bind_metrics(metrics_listen).await?;
         let people = people.map(|people| AdminListener::bind(people, &state_dir)).transpose()?;
         let Sockets { udp, tcp } = open_listeners(&settings.listeners)?;
-        let api = admin::bind(&state_dir).await?;
+        let socket = admin::bind(&state_dir).await?;
         let watcher = sync::start(database.clone()).await?;
         let access = DirectoryAccess { watcher: watcher.clone(), writes: Arc::new(Writes::new(&database, watcher)?) };
         let captures = Captures::start(capture).map_err(StartFault::Worker)?;
         let told = Arc::new(Told::new(&settings, database, exporter.counters(), captures));
-        let (journal, calls) =
+        let (journal, mut calls) =
             InProgress::open(&state_dir, &told.counters, &told.counts, &settings).map_err(StartFault::Worker)?;
         let interfaces = Arc::new(ArcSwap::from_pointee(Interfaces::resolve(&settings.interfaces)));
         let streams = start_streams(tcp, &told, &interfaces).map_err(StartFault::Worker)?;
@@ -153,7 +154,7 @@ impl Service {
             names: Arc::clone(names.published()),
         };
         let (peers, probing) = probe::start(probing, &state_dir);
-        let (tap, recorder) = records::start(records, &told).map_err(StartFault::Worker)?;
+        let (tap, recorder) = records::start(records, &told, &mut calls).map_err(StartFault::Worker)?;
         let parts = Parts {
             keys: Arc::clone(&keys),
             directory: access.watcher.published().clone(),
@@ -166,19 +167,20 @@ impl Service {
             watch,
             heard: Some(hears),
             wire: Some(told.captures.tap.clone()),
-            tap: Some(tap),
+            tap,
             settings,
         };
         let ended = spawn_worker(parts, orders).map_err(StartFault::Worker)?;
-        let shown = Arc::new(api_of(&told, &access, &peers, &commands, &state_dir, recorder.calls()));
-        let answer = admin::serve(api, Arc::clone(&shown), std::future::pending());
+        let calls = (recorder.calls(), journal.live());
+        let shown = Arc::new(api::of(&told, &access, &peers, &commands, &state_dir, calls));
+        let answer = admin::serve(socket, Arc::clone(&shown), std::future::pending());
         let admin = people.map(|people| people.start(shown)).transpose()?;
-        let observed = (recorder.calls(), &names);
+        let observed = (recorder.calls(), &names, readings::Queues::new(&commands, &journal));
         let observed = Arc::new(readings::Observed::new(&told, &access.watcher, &exporter, &peers, observed));
         let mut tasks = vec![
             tokio::spawn(until_closed("the status socket", answer)),
             tokio::spawn(follow_interfaces(Arc::clone(&told), interfaces)),
-            tokio::spawn(keep_up(exporter)),
+            tokio::spawn(keep_up(exporter, access.watcher.clone())),
             tokio::spawn(probing),
             tokio::spawn(Arc::clone(&names).follow()),
         ];
@@ -355,36 +357,6 @@ impl Told {
     }
 }
 
-/// What the API shows and changes.
-fn api_of(
-    told: &Arc<Told>,
-    access: &DirectoryAccess,
-    peers: &Peers,
-    commands: &mpsc::Sender<Command>,
-    state_dir: &Path,
-    calls: &Calls,
-) -> Api {
-    let (of_status, of_explain, watcher) = (Arc::clone(told), Arc::clone(told), access.watcher.clone());
-    let (peers, deciding) = (peers.clone(), peers.clone());
-    let drain = drain::Drain::new(Arc::clone(told), commands.clone());
-    Api {
-        watcher: access.watcher.clone(),
-        writes: Arc::clone(&access.writes),
-        tokens: Arc::new(Tokens::new(state_dir)),
-        calls: calls.clone(),
-        status: Box::new(move || of_status.status(&watcher, &peers)),
-        explain: Box::new(move |directory, question| {
-            explain::over_api(&of_explain.settings.load(), of_explain.counted(), directory, question)
-        }),
-        set_peer: Box::new(move |order| {
-            let peers = deciding.clone();
-            Box::pin(async move { peers.obey(order).await })
-        }),
-        drain: Box::new(move |order| Box::pin(Arc::clone(&drain).obey(order))),
-        instruments: Box::new(instruments::Turned { told: Arc::clone(told) }),
-    }
-}
-
 fn party_status(party: &Party) -> PartyStatus {
     let role = match party.role {
         Role::Trunk => "trunk",
@@ -472,10 +444,11 @@ async fn until_closed(what: &str, serving: impl Future<Output = io::Result<()>>)
 }
 
 /// Empties the histograms' buffers, also when nobody scrapes.
-async fn keep_up(exporter: Arc<Exporter>) {
+async fn keep_up(exporter: Arc<Exporter>, watcher: Watcher) {
     let mut every = tokio::time::interval(KEEP_UP_EVERY);
     loop {
         every.tick().await;
+        readings::note_applied(&watcher, &exporter);
         exporter.upkeep();
     }
 }

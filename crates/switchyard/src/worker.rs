@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 use sync::{Published, Reader};
-use telemetry::calls::Tap;
+use telemetry::calls::{RestoredRecord, Tap};
 use telemetry::hep;
 use telemetry::{Counters, Fact};
 use tokio::io::Ready;
@@ -81,6 +81,8 @@ pub struct InProgress {
     pub counts: Arc<Counts>,
     /// Calls of the process before this one.
     pub restored: Vec<RestoredCall>,
+    /// Their records.
+    pub records: Vec<RestoredRecord>,
     /// The journal of calls.
     pub pen: Option<Pen>,
 }
@@ -94,9 +96,9 @@ impl InProgress {
         settings: &Settings,
     ) -> io::Result<(CallJournal, InProgress)> {
         let (journal, pen, found) = CallJournal::open(state_dir, counters)?;
-        let restored = found.restored(settings);
+        let (restored, records) = (found.restored(settings), found.records(settings));
         found.standing.resume(counts);
-        Ok((journal, InProgress { counts: Arc::clone(counts), restored, pen: Some(pen) }))
+        Ok((journal, InProgress { counts: Arc::clone(counts), restored, records, pen: Some(pen) }))
     }
 }
 

@@ -2,12 +2,16 @@
 //! end, and the file of records.
 #![expect(clippy::unwrap_used, reason = "the lint's leave for tests does not reach the functions they share")]
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use telemetry::calls::CallRecord;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -27,6 +31,15 @@ impl Running {
 
     /// With more in its configuration, and a webhook.
     fn with(more: &str, webhook: Option<&str>) -> Running {
+        Running::configured("", more, webhook)
+    }
+
+    /// With more in the trunk's table.
+    fn with_trunk(trunk: &str) -> Running {
+        Running::configured(trunk, "", None)
+    }
+
+    fn configured(trunk: &str, more: &str, webhook: Option<&str>) -> Running {
         let bound = |ip: &str| {
             let socket = UdpSocket::bind((ip, 0)).unwrap();
             socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -39,22 +52,31 @@ impl Running {
         let (from, to) = (gateway.local_addr().unwrap(), pbx.local_addr().unwrap());
         let config = format!(
             "state_dir = \"{state}\"\n[sip]\nlisten = [\"udp:{proxy}\"]\n[[trunk]]\nname = \"tata\"\n\
-             gateways = [\"udp:{from}\"]\n[probe]\ninterval = \"0s\"\n\
+             gateways = [\"udp:{from}\"]\n{trunk}[probe]\ninterval = \"0s\"\n\
              [environments.prod]\ntargets = [\"udp:{to}\"]\n[database]\nurl = \"sqlite://{state}/directory.db\"\n{more}\n"
         );
         std::fs::write(folder.path().join("switchyard.toml"), config).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let scripts = [sync::schema::SQLITE_TABLES, sync::schema::ROWS];
         runtime.block_on(sync::schema::run(&folder.path().join("directory.db"), &scripts)).unwrap();
-        let mut child = program();
-        child.envs(webhook.map(|url| ("CALL_LOG_WEBHOOK_URL", url)));
-        child.args(["run", "--config"]).arg(folder.path().join("switchyard.toml"));
-        let child = child.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let child = started(folder.path(), webhook);
         let running = Running { child, proxy, gateway, pbx, folder };
-        let is_loaded =
-            || String::from_utf8_lossy(&running.ask(&["status", "-o", "json"]).stdout).contains("\"loaded\": true");
-        running.wait_for("it serves with a directory", is_loaded);
+        running.wait_until_loaded();
         running
+    }
+
+    fn wait_until_loaded(&self) {
+        let is_loaded =
+            || String::from_utf8_lossy(&self.ask(&["status", "-o", "json"]).stdout).contains("\"loaded\": true");
+        self.wait_for("it serves with a directory", is_loaded);
+    }
+
+    /// Ends it by this signal, and starts it again.
+    fn restart(&mut self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+        self.child.wait().unwrap();
+        self.child = started(self.folder.path(), None);
+        self.wait_until_loaded();
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -81,26 +103,99 @@ impl Running {
 
     /// One call from the gateway that the PBX refuses as busy.
     fn busy_call(&self, call_id: &str) {
+        let arrived = self.invited(call_id);
+        self.answer(&arrived, "486 Busy Here");
+        next(&self.gateway, "SIP/2.0 486");
+    }
+
+    /// The PBX's answer to what it got.
+    fn answer(&self, request: &str, status: &str) {
+        let own = self.pbx.local_addr().unwrap();
+        let mut answer = format!("SIP/2.0 {status}\r\n");
+        for line in request.split("\r\n").skip(1).take_while(|line| !line.is_empty()) {
+            match line.split(':').next().unwrap_or_default() {
+                "To" if !line.contains(";tag=") => answer.push_str(&format!("{line};tag=pbx\r\n")),
+                "To" | "Via" | "From" | "Call-ID" | "CSeq" | "Record-Route" => answer.push_str(&format!("{line}\r\n")),
+                _ => {}
+            }
+        }
+        answer.push_str(&format!("Contact: <sip:{own}>\r\nContent-Length: 0\r\n\r\n"));
+        self.pbx.send_to(answer.as_bytes(), self.proxy).unwrap();
+    }
+
+    /// An INVITE of the gateway: what the PBX got.
+    fn invited(&self, call_id: &str) -> String {
+        self.invited_with(call_id, "")
+    }
+
+    /// The same with a session description.
+    fn invited_with(&self, call_id: &str, sdp: &str) -> String {
         let from = self.gateway.local_addr().unwrap();
         let invite = format!(
             "INVITE sip:08065978000@{} SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bK{call_id}\r\nMax-Forwards: 70\r\n\
              From: <sip:+447700900123@{from}>;tag={call_id}\r\nTo: <sip:08065978000@{}>\r\nCall-ID: {call_id}\r\n\
-             CSeq: 1 INVITE\r\nContact: <sip:{from}>\r\nContent-Length: 0\r\n\r\n",
-            self.proxy, self.proxy
+             CSeq: 1 INVITE\r\nContact: <sip:{from}>\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{sdp}",
+            self.proxy,
+            self.proxy,
+            sdp.len()
         );
         self.gateway.send_to(invite.as_bytes(), self.proxy).unwrap();
-        let arrived = next(&self.pbx, "INVITE");
-        let mut busy = "SIP/2.0 486 Busy Here\r\n".to_owned();
-        for line in arrived.split("\r\n").skip(1).take_while(|line| !line.is_empty()) {
-            match line.split(':').next().unwrap_or_default() {
-                "To" => busy.push_str(&format!("{line};tag=pbx\r\n")),
-                "Via" | "From" | "Call-ID" | "CSeq" => busy.push_str(&format!("{line}\r\n")),
-                _ => {}
-            }
-        }
-        busy.push_str("Content-Length: 0\r\n\r\n");
-        self.pbx.send_to(busy.as_bytes(), self.proxy).unwrap();
-        next(&self.gateway, "SIP/2.0 486");
+        next(&self.pbx, "INVITE")
+    }
+
+    /// A call that rings at the PBX: what the PBX got.
+    fn ringing_call(&self, call_id: &str) -> String {
+        let arrived = self.invited(call_id);
+        self.answer(&arrived, "180 Ringing");
+        next(&self.gateway, "SIP/2.0 180");
+        arrived
+    }
+
+    /// The PBX answers a call that rings: its 2xx, as the gateway got it. The ACK has arrived.
+    fn picked_up(&self, invite: &str) -> String {
+        self.answer(invite, "200 OK");
+        let success = next(&self.gateway, "SIP/2.0 200");
+        self.gateway.send_to(self.in_dialog("ACK", 1, &success).as_bytes(), self.proxy).unwrap();
+        next(&self.pbx, "ACK ");
+        success
+    }
+
+    /// The caller hangs up.
+    fn hung_up(&self, success: &str) {
+        self.gateway.send_to(self.in_dialog("BYE", 2, success).as_bytes(), self.proxy).unwrap();
+        let bye = next(&self.pbx, "BYE ");
+        self.answer(&bye, "200 OK");
+        next(&self.gateway, "SIP/2.0 200");
+    }
+
+    /// A request of the caller in the dialog of a 2xx.
+    fn in_dialog(&self, method: &str, number: u32, success: &str) -> String {
+        let (own, pbx) = (self.gateway.local_addr().unwrap(), self.pbx.local_addr().unwrap());
+        let value = |name: &str| success.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap();
+        let (from, to, call_id) = (value("From"), value("To"), value("Call-ID"));
+        format!(
+            "{method} sip:{pbx} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bK{call_id}{method}\r\nRoute: {}\r\n\
+             Max-Forwards: 70\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: {call_id}\r\nCSeq: {number} {method}\r\n\
+             Content-Length: 0\r\n\r\n",
+            value("Record-Route")
+        )
+    }
+
+    /// The records in the file, of the calls with this Call-ID.
+    fn written(&self, call_id: &str) -> Vec<CallRecord> {
+        let text = std::fs::read_to_string(self.file("calls/calls.jsonl")).unwrap_or_default();
+        // The last line may be half there.
+        let whole = text.rsplit_once('\n').map(|(lines, _)| lines.to_owned()).unwrap_or_default();
+        let records = whole.lines().map(|line| serde_json::from_str::<CallRecord>(line).unwrap());
+        records.filter(|record| record.call_id == call_id).collect()
+    }
+
+    /// What is known of a call in progress.
+    fn in_progress(&self, call_id: &str) -> Option<CallRecord> {
+        let filter = format!("call_id={call_id}");
+        let told = self.ask(&["calls", "--in-progress", "--filter", &filter, "-o", "json"]);
+        let list: admin::api::calls::CallList = serde_json::from_slice(&told.stdout).unwrap();
+        list.calls.into_iter().next().map(|entry| entry.record)
     }
 }
 
@@ -109,6 +204,13 @@ impl Drop for Running {
         let _ended = self.child.kill();
         let _waited = self.child.wait();
     }
+}
+
+fn started(folder: &Path, webhook: Option<&str>) -> Child {
+    let mut child = program();
+    child.envs(webhook.map(|url| ("CALL_LOG_WEBHOOK_URL", url)));
+    child.args(["run", "--config"]).arg(folder.join("switchyard.toml"));
+    child.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 fn program() -> Command {
@@ -175,6 +277,25 @@ fn a_call_is_found_followed_drawn_captured_and_written_down() {
     });
 }
 
+/// One-way audio: whoever asks after the call is told of the address that the other side does not reach; the SDP is as it was.
+#[test]
+fn a_call_with_stray_media_says_so() {
+    let running = Running::with_trunk("media = [\"10.10.10.0/24\"]\n");
+    let sdp =
+        "v=0\r\no=a 1 1 IN IP4 192.168.1.5\r\ns=-\r\nc=IN IP4 192.168.1.5\r\nt=0 0\r\nm=audio 10000 RTP/AVP 8\r\n";
+    let arrived = running.invited_with("stray", sdp);
+    assert!(arrived.ends_with(sdp), "{arrived}");
+    running.answer(&arrived, "486 Busy Here");
+    next(&running.gateway, "SIP/2.0 486");
+    let told = running.told(&["call", "stray"]);
+    assert!(told.contains("tata named the media address 192.168.1.5, outside its networks"), "{told}");
+    running.wait_for("the record is written", || !running.written("stray").is_empty());
+    let [record] = <[CallRecord; 1]>::try_from(running.written("stray")).unwrap();
+    let named: Vec<(&str, &str)> = record.stray_media.iter().map(|stray| (&*stray.from, &*stray.address)).collect();
+    assert_eq!(named, [("tata", "192.168.1.5")]);
+    assert_eq!((record.caller.as_deref(), record.called.as_deref()), (Some("+447700900123"), Some("+918065978000")));
+}
+
 #[test]
 fn following_ends_by_itself_after_so_many_calls_or_so_much_time() {
     let running = Running::start();
@@ -235,4 +356,206 @@ fn records_reach_the_webhook_and_the_database() {
     };
     running.wait_for("both are written", || rows().lines().count() == 2);
     assert_eq!(rows(), "first|+918065978000|busy|486|busy\nsecond|+918065978000|busy|486|busy\n");
+}
+
+/// A call that is up over kill -9 and over an upgrade: whoever sees the BYE writes the one record, and it lacks nothing that
+/// the process before knew.
+#[test]
+fn a_call_that_spans_a_restart_has_one_whole_record() {
+    let mut running = Running::with("[limits]\ndrain_limit = \"1s\"", None);
+    for (call_id, signal) in [("killed", Signal::SIGKILL), ("upgraded", Signal::SIGTERM)] {
+        let invite = running.ringing_call(call_id);
+        let success = running.picked_up(&invite);
+        running.wait_for("the call is known to the next process", || {
+            let journal = std::fs::read_to_string(running.file("calls.journal")).unwrap();
+            journal.lines().any(|line| line.contains("\"known\"") && line.contains(&format!("\"{call_id}\"")))
+        });
+        let before = running.in_progress(call_id).unwrap();
+        assert_eq!((&*before.outcome, before.restarted), ("answered", false), "{before:?}");
+        running.restart(signal);
+        let after = running.in_progress(call_id).unwrap();
+        assert_eq!((after.answered_at_ms, after.restarted), (before.answered_at_ms, true), "{after:?}");
+        running.hung_up(&success);
+        running.wait_for("the record is written", || !running.written(call_id).is_empty());
+        let [record] = <[CallRecord; 1]>::try_from(running.written(call_id)).unwrap();
+        assert_eq!(record.ended_by.as_deref(), Some("caller"));
+        let (answered, ended) = (record.answered_at_ms.unwrap(), record.ended_at_ms.unwrap());
+        // Either process has a clock of its own, that counts from its own start.
+        assert!(record.talked_ms.unwrap().abs_diff(ended - answered) < 1_000, "{record:?}");
+        assert!(record.bytes_in > 0 && record.bytes_out > 0 && record.messages >= 4, "{record:?}");
+        assert!(record.ringing_at_ms.is_some() && record.target.is_some() && record.generation > 0, "{record:?}");
+        // All else is what the process before knew.
+        let known = CallRecord {
+            restarted: true,
+            ended_by: record.ended_by.clone(),
+            ended_at_ms: record.ended_at_ms,
+            talked_ms: record.talked_ms,
+            messages: record.messages,
+            bytes_in: record.bytes_in,
+            bytes_out: record.bytes_out,
+            ..before
+        };
+        assert_eq!(record, known);
+    }
+}
+
+/// A call in setup at the kill: its answer passes the new process, and its BYE closes a record with what the journal of
+/// calls says.
+#[test]
+fn a_call_that_rings_over_a_restart_has_its_record() {
+    let mut running = Running::start();
+    let invite = running.ringing_call("ringing");
+    running.wait_for("the call is in the journal", || {
+        std::fs::read_to_string(running.file("calls.journal")).unwrap().contains("\"ringing\"")
+    });
+    running.restart(Signal::SIGKILL);
+    let success = running.picked_up(&invite);
+    running.hung_up(&success);
+    running.wait_for("the record is written", || !running.written("ringing").is_empty());
+    let [record] = <[CallRecord; 1]>::try_from(running.written("ringing")).unwrap();
+    assert_eq!((&*record.outcome, record.status, record.restarted), ("answered", Some(200), true), "{record:?}");
+    assert_eq!((&*record.direction, &*record.from, record.to.as_deref()), ("inbound", "tata", Some("prod")));
+    assert_eq!((record.trunk.as_deref(), record.environment.as_deref()), (Some("tata"), Some("prod")));
+    assert_eq!((&*record.called_received, record.called.as_deref()), ("08065978000", Some("+918065978000")));
+    assert_eq!(record.caller_received, "+447700900123");
+    assert!(record.organisation.is_some() && record.answered_at_ms >= Some(record.began_at_ms), "{record:?}");
+    assert_eq!(record.ended_by.as_deref(), Some("caller"));
+}
+
+/// The journal of calls is lost, or the call was another node's: the record has what the BYE says.
+#[test]
+fn who_was_told_nothing_of_a_call_writes_what_its_bye_says() {
+    let mut running = Running::start();
+    let invite = running.ringing_call("elsewhere");
+    let success = running.picked_up(&invite);
+    kill(Pid::from_raw(i32::try_from(running.child.id()).unwrap()), Signal::SIGKILL).unwrap();
+    running.child.wait().unwrap();
+    std::fs::remove_file(running.file("calls.journal")).unwrap();
+    running.child = started(running.folder.path(), None);
+    running.wait_until_loaded();
+    running.hung_up(&success);
+    running.wait_for("the record is written", || !running.written("elsewhere").is_empty());
+    let [record] = <[CallRecord; 1]>::try_from(running.written("elsewhere")).unwrap();
+    assert_eq!((&*record.direction, &*record.from, record.to.as_deref()), ("inbound", "tata", Some("prod")));
+    assert_eq!((record.trunk.as_deref(), record.environment.as_deref()), (Some("tata"), Some("prod")));
+    assert_eq!((&*record.caller_received, &*record.called_received), ("+447700900123", "08065978000"));
+    assert_eq!((record.ended_by.as_deref(), record.restarted, record.answered_at_ms), (Some("caller"), true, None));
+}
+
+/// The program and the load generator as they are delivered: a debug build carries a tenth of the calls.
+fn delivered() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let build = ["build", "--release", "--workspace", "--bins"];
+    assert!(Command::new(env!("CARGO")).args(build).current_dir(root).status().unwrap().success());
+    Path::new(env!("CARGO_BIN_EXE_switchyard")).parent().unwrap().with_file_name("release")
+}
+
+/// What this many seconds of calls at this rate were to the load generator: calls that began, and that came to their end.
+fn loaded(load: &Path, rate: u64, seconds: u64) -> (u64, u64) {
+    let mut command = Command::new(load);
+    for (end, host) in [("--proxy", 1), ("--gateway", 2), ("--prod", 3), ("--staging", 4), ("--oss", 5)] {
+        command.arg(end).arg(format!("127.0.158.{host}:5060"));
+    }
+    command.args(["--overload", "--rate", &rate.to_string(), "--seconds", &seconds.to_string()]);
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let figure = |name: &str| {
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok()).unwrap()
+    };
+    (figure("begun"), figure("completed"))
+}
+
+fn resident_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().trim().parse::<u64>().unwrap() * 1_024
+}
+
+/// The calls of the promise, and how many a second.
+const MILLION: u64 = 1_000_000;
+const PER_SECOND: u64 = 2_000;
+/// What may be added after the warm-up: fewer than 20 bytes for each call.
+const GROWTH_BYTES: u64 = 16 << 20;
+
+/// Counters, histograms, records, both journals, and what a scrape leaves: none grows with the calls that were. The
+/// warm-up fills the journal of calls ten times.
+#[test]
+#[ignore = "full set: a million calls at 2,000/s, nine minutes"]
+fn memory_is_flat_over_a_million_calls() {
+    let release = delivered();
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().display();
+    let config = format!(
+        "state_dir = \"{state}\"\n[sip]\nlisten = [\"udp:127.0.158.1:5060\"]\n[[trunk]]\nname = \"tata\"\n\
+         gateways = [\"udp:127.0.158.2:5060\"]\ncaller_id = \"pass\"\n[environments]\n\
+         prod = {{ targets = [\"udp:127.0.158.3:5060\"] }}\nstaging = {{ targets = [\"udp:127.0.158.4:5060\"] }}\n\
+         oss = {{ targets = [\"udp:127.0.158.5:5060\"] }}\n[probe]\ninterval = \"0s\"\n\
+         [metrics]\nlisten = \"127.0.158.1:9160\"\n[database]\nurl = \"sqlite://{state}/directory.db\"\n"
+    );
+    std::fs::write(folder.path().join("switchyard.toml"), config).unwrap();
+    // What the load generator calls: 10,000 numbers in a row, whose environments take turns.
+    let numbers = "INSERT INTO organizations (id, name, context_prefix, status) \
+                   VALUES ('org-load', 'Load', 'org_a1b2c3d4_', 'active'); \
+                   WITH RECURSIVE place(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM place WHERE n < 9999) \
+                   INSERT INTO did_numbers (id, org_id, number, status, pool_status, routing_environment) \
+                   SELECT 'did-' || n, 'org-load', '+91' || (8065900000 + n), 'active', 'assigned', \
+                   CASE n % 3 WHEN 0 THEN 'prod' WHEN 1 THEN 'staging' ELSE 'oss' END FROM place;";
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let scripts = [sync::schema::SQLITE_TABLES, numbers];
+    runtime.block_on(sync::schema::run(&folder.path().join("directory.db"), &scripts)).unwrap();
+    let mut program = Command::new(release.join("switchyard"));
+    program.env("RUST_LOG", "error").env_remove("ASTRADIAL_ENV").env_remove("CALL_LOG_WEBHOOK_URL");
+    program.args(["run", "--config"]).arg(folder.path().join("switchyard.toml"));
+    let program = Ends(program.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    let scraped = || -> Option<String> {
+        let mut stream = TcpStream::connect("127.0.158.1:9160").ok()?;
+        write!(stream, "GET /metrics HTTP/1.0\r\nHost: switchyard\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        Some(text)
+    };
+    let until = Instant::now() + PATIENCE;
+    while !scraped().is_some_and(|text| text.contains("switchyard_directory_dids 10000\n")) {
+        assert!(Instant::now() < until, "it does not serve");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let (load, pid, ends) = (release.join("load"), program.0.id(), AtomicBool::new(false));
+    let (warm, grown) = std::thread::scope(|scope| {
+        let ending = Ending(&ends);
+        scope.spawn(|| {
+            while !ends.load(Ordering::Relaxed) {
+                let _text = scraped();
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        });
+        let first = loaded(&load, PER_SECOND, MILLION / PER_SECOND / 10);
+        let warm = resident_bytes(pid);
+        let rest = loaded(&load, PER_SECOND, MILLION / PER_SECOND * 9 / 10);
+        let grown = resident_bytes(pid);
+        drop(ending);
+        let (begun, completed) = (first.0 + rest.0, first.1 + rest.1);
+        assert!(begun >= MILLION && completed * 1_000 >= begun * 999, "{completed} of {begun} calls");
+        (warm, grown)
+    });
+    println!("resident after a tenth of the calls {warm} bytes, after all of them {grown}");
+    assert!(grown <= warm + GROWTH_BYTES, "{warm} bytes grew to {grown}");
+}
+
+struct Ends(Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _killed = self.0.kill();
+        let _waited = self.0.wait();
+    }
+}
+
+/// Says that it is over, also when the test fails.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

@@ -461,3 +461,25 @@ fn doctor_names_what_is_bad_and_what_to_do() {
     assert_eq!(code(&output), 2, "{text}");
     assert!(text.contains("BAD   database") && text.contains("BAD   token keys"), "{text}");
 }
+
+#[test]
+fn completions_and_man_pages_are_made_from_the_command_line() {
+    for (shell, begins) in [("bash", "_switchyard()"), ("zsh", "#compdef switchyard"), ("fish", "# Print an optspec")] {
+        let output = switchyard(&["completions", shell]);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        assert!(
+            stdout(&output).starts_with(begins) && stdout(&output).contains("panic"),
+            "{shell}: {}",
+            stdout(&output)
+        );
+    }
+    assert_eq!(code(&switchyard(&["completions", "cmd"])), 1);
+    let folder = tempfile::tempdir().unwrap();
+    let output = switchyard(&["man", &folder.path().display().to_string()]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    for page in ["switchyard.1", "switchyard-run.1", "switchyard-did-set.1", "switchyard-token-add.1"] {
+        let text = fs::read_to_string(folder.path().join(page)).unwrap();
+        assert!(text.contains(".SH SYNOPSIS"), "{page}: {text}");
+    }
+    assert_eq!(code(&switchyard(&["man", "/nowhere"])), 1);
+}

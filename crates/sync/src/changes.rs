@@ -6,6 +6,7 @@
 
 mod fault;
 mod listing;
+mod many;
 mod order;
 mod statements;
 
@@ -26,7 +27,8 @@ use crate::source::Engine;
 use crate::watch::Watcher;
 
 pub use fault::WriteFault;
-pub use listing::{AuditNote, LeaseNote, Made, PanicNote, TesterNote};
+pub use listing::{AuditNote, AuditPlace, LeaseNote, Made, PanicNote, TesterNote};
+pub use many::{Move, MovesWritten};
 use order::Order;
 use statements::Transaction;
 
@@ -40,6 +42,17 @@ pub struct By {
     pub who: String,
     /// The reason: 1 to 1,024 bytes.
     pub reason: String,
+    /// What they are here: a role. Empty where it is not known.
+    pub role: String,
+    /// From where they ask, and by what they were known; its first 255 bytes are recorded. Empty where it is not known.
+    pub origin: String,
+}
+
+impl By {
+    /// Somebody of whom no more is known.
+    pub fn new(who: impl Into<String>, reason: impl Into<String>) -> By {
+        By { who: who.into(), reason: reason.into(), role: String::new(), origin: String::new() }
+    }
 }
 
 /// What was written.
@@ -84,9 +97,22 @@ impl Writes {
         let begun = Instant::now();
         check(by)?;
         let directory = self.watcher.published().load();
+        let id = self.move_row(&directory, number, environment, before, by).await?;
+        Ok(self.live(id, begun).await)
+    }
+
+    /// The id of the row that was written.
+    async fn move_row(
+        &self,
+        directory: &Directory,
+        number: Number,
+        environment: Environment,
+        before: Option<&str>,
+        by: &By,
+    ) -> Result<String, WriteFault> {
         let did = directory.did(number);
         let is_bad = did.is_none_or(|did| did.kept_last_good);
-        let to_mend = if is_bad && before.is_none() { self.row_to_mend(&directory, number).await? } else { None };
+        let to_mend = if is_bad && before.is_none() { self.row_to_mend(directory, number).await? } else { None };
         let (id, before) = match (to_mend, did, directory.did_row_id(number)) {
             (Some(found), ..) => found,
             (None, Some(did), Some(id)) => (id, Some(before.unwrap_or(did.environment.as_str()).to_owned())),
@@ -96,7 +122,7 @@ impl Writes {
         let dids = self.mapping.of(Table::Dids);
         let order = Order::Move { dids, id: &id, number, before: before.as_deref(), environment };
         self.write(&order, by).await?;
-        Ok(self.live(id, begun).await)
+        Ok(id)
     }
 
     /// The row of this number that says an environment which is none, and what it says.
@@ -213,8 +239,13 @@ impl Writes {
 
     /// The last changes, newest first; at most `limit`.
     pub async fn audit(&self, limit: u32) -> Result<Vec<AuditNote>, WriteFault> {
+        self.audit_before(None, limit).await
+    }
+
+    /// The changes before a place, newest first; at most `limit`.
+    pub async fn audit_before(&self, place: Option<&AuditPlace>, limit: u32) -> Result<Vec<AuditNote>, WriteFault> {
         let mut engine = self.engine.lock().await;
-        let work = async { Transaction::begin(&mut engine).await?.audit_notes(limit).await };
+        let work = async { Transaction::begin(&mut engine).await?.audit_notes(place, limit).await };
         let done = self.within(work).await;
         settled(&mut engine, done).await
     }

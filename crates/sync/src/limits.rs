@@ -14,10 +14,14 @@ pub const GAPS_MAX: usize = 256;
 pub const OWN_MOVES_MAX: usize = 100_000;
 /// Generations whose time, cause and difference are kept.
 pub const GENERATIONS_KEPT: usize = 50;
+/// Times that generations took and nobody has asked for.
+pub const APPLY_TIMES_WAITING: usize = 4_096;
 /// The longest name of who writes, in bytes.
 pub const WHO_BYTES_MAX: usize = 255;
 /// The longest reason, in bytes.
 pub const REASON_BYTES_MAX: usize = 1_024;
+/// The longest time after which no further one of many moves is begun.
+pub const MOVES_TIME_MAX: Duration = Duration::from_secs(20);
 /// How far ahead a lease, a tester override or a panic may end.
 pub const OVERLAY_LIFE_MAX: Duration = Duration::from_secs(366 * 86_400);
 /// The longest text in a column of `switchyard_calls` beside the whole record, in bytes; what is beyond is cut off.

@@ -55,6 +55,9 @@ pub fn plan(url: &str, migration: &Migration) -> Result<Vec<Statement>, SyncFaul
     let own = || OwnTable::ALL.into_iter().filter(|own| has_change_log || *own != OwnTable::Changes);
     for own in own() {
         push(&mut statements, format!("our own table {}", own.name()), own.create(dialect));
+        if let Some(extend) = own.extend(dialect) {
+            push(&mut statements, format!("the later columns of {}", own.name()), extend);
+        }
     }
     match dialect {
         Dialect::MariaDb => {
@@ -95,14 +98,50 @@ pub async fn migrate(url: &str, migration: &Migration, mut told: impl FnMut(&Sta
     let settings = Settings { query_timeout: STATEMENT_TIME_MAX, ..Settings::new(url, directory::Policy::default()) };
     let mut engine = Engine::for_writes(&settings)?;
     within(engine.connect()).await?;
-    for statement in &statements {
-        within(engine.execute(&statement.sql)).await.map_err(|fault| match fault {
-            SyncFault::Query { detail, .. } => SyncFault::Query { what: statement.purpose.clone(), detail },
-            other => other,
-        })?;
-        told(statement);
+    let mut count = 0;
+    for statement in statements {
+        run(&mut engine, &statement).await?;
+        told(&statement);
+        count += 1;
     }
-    Ok(statements.len())
+    // SQLite knows no column that is added only where it is missing: the file is asked.
+    for statement in later_columns(&mut engine).await? {
+        run(&mut engine, &statement).await?;
+        told(&statement);
+        count += 1;
+    }
+    Ok(count)
+}
+
+async fn run(engine: &mut Engine, statement: &Statement) -> Result<(), SyncFault> {
+    let done = within(engine.execute(&statement.sql)).await;
+    done.map(|_| ()).map_err(|fault| match fault {
+        SyncFault::Query { detail, .. } => SyncFault::Query { what: statement.purpose.clone(), detail },
+        other => other,
+    })
+}
+
+/// The columns that our own tables of an earlier version lack in an SQLite file.
+async fn later_columns(engine: &mut Engine) -> Result<Vec<Statement>, SyncFault> {
+    let mut statements = Vec::new();
+    if engine.dialect() != Dialect::Sqlite {
+        return Ok(statements);
+    }
+    for own in OwnTable::ALL {
+        let mut columns = Vec::new();
+        let statement = engine.dialect().columns_of_table(None, own.name());
+        let reading = engine.rows(own.name(), statement, |record| {
+            columns.extend(record.cell(0).map(|name| String::from_utf8_lossy(name).into_owned()));
+        });
+        within(reading).await?;
+        if columns.is_empty() {
+            continue;
+        }
+        for sql in own.missing(&columns) {
+            push(&mut statements, format!("the later columns of {}", own.name()), sql);
+        }
+    }
+    Ok(statements)
 }
 
 /// A trigger is made with a lock on its table: whoever holds it up is waited for no longer than this, as everyone else

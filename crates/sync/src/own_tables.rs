@@ -26,6 +26,9 @@ pub(crate) const MOVED: &str = "set_environment";
 /// The tables that lie over the rows.
 pub(crate) const OVERLAYS: [OwnTable; 3] = [OwnTable::Leases, OwnTable::Testers, OwnTable::Panic];
 
+/// From where somebody changed something, and as what.
+const ORIGIN: &str = "made_as VARCHAR(16) NULL, made_from VARCHAR(255) NULL";
+
 impl OwnTable {
     /// Every one of them.
     pub(crate) const ALL: [OwnTable; 6] =
@@ -41,6 +44,22 @@ impl OwnTable {
             OwnTable::Audit => "switchyard_audit",
             OwnTable::Changes => "switchyard_changes",
         }
+    }
+
+    /// The statement that gives a table of an earlier version the columns that have come since, whether it has them or
+    /// not; `None` where there are none, and for SQLite, whose language cannot say so: see [`OwnTable::missing`].
+    pub(crate) fn extend(self, dialect: Dialect) -> Option<String> {
+        let columns = ORIGIN.split(", ").map(|column| format!("ADD COLUMN IF NOT EXISTS {column}"));
+        let is_extended = self == OwnTable::Audit && dialect != Dialect::Sqlite;
+        is_extended.then(|| format!("ALTER TABLE {} {}", self.name(), columns.collect::<Vec<_>>().join(", ")))
+    }
+
+    /// The statements that give it the columns which have come since, of which it has those of `columns`.
+    pub(crate) fn missing(self, columns: &[String]) -> Vec<String> {
+        let later = if self == OwnTable::Audit { ORIGIN } else { "" };
+        let is_there = |definition: &str| columns.iter().any(|column| definition.split(' ').next() == Some(column));
+        let missing = later.split(", ").filter(|definition| !definition.is_empty() && !is_there(definition));
+        missing.map(|definition| format!("ALTER TABLE {} ADD COLUMN {definition}", self.name())).collect()
     }
 
     /// What the account that reads may do with it.
@@ -81,7 +100,7 @@ impl OwnTable {
             }
             OwnTable::Audit => format!(
                 "id CHAR(36) NOT NULL PRIMARY KEY, action VARCHAR(32) NOT NULL, subject VARCHAR(255) NOT NULL, \
-                 value_before VARCHAR(1024) NULL, value_after VARCHAR(1024) NULL, {made}"
+                 value_before VARCHAR(1024) NULL, value_after VARCHAR(1024) NULL, {made}, {ORIGIN}"
             ),
             OwnTable::Changes => match dialect {
                 Dialect::MariaDb => "id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY, \

@@ -1,11 +1,13 @@
 //! How the writer fares, for people to see.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use directory::{Difference, Directory, Generation, HoldReason};
 
 use crate::fault::SyncFault;
 use crate::generations::Generations;
+use crate::limits::APPLY_TIMES_WAITING;
 
 /// How the writer fares at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +85,29 @@ pub(crate) struct Looks {
     pub(crate) snapshots_failed: u64,
     /// The last generations.
     pub(crate) generations: Generations,
+    /// How long they took.
+    pub(crate) applied: Applied,
+}
+
+/// How long each generation took, until somebody takes that.
+#[derive(Default)]
+pub(crate) struct Applied {
+    times: VecDeque<Duration>,
+}
+
+impl Applied {
+    /// One more; with [`APPLY_TIMES_WAITING`] that nobody took, the oldest is forgotten.
+    pub(crate) fn push(&mut self, took: Duration) {
+        if self.times.len() >= APPLY_TIMES_WAITING {
+            self.times.pop_front();
+        }
+        self.times.push_back(took);
+    }
+
+    /// Those since it was asked last.
+    pub(crate) fn take(&mut self) -> VecDeque<Duration> {
+        std::mem::take(&mut self.times)
+    }
 }
 
 impl Looks {
@@ -104,5 +129,20 @@ impl Looks {
             snapshot_fault: self.snapshot_fault.clone(),
             snapshots_failed: self.snapshots_failed,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_times_wait_for_whoever_takes_them() {
+        let mut applied = Applied::default();
+        let count = u64::try_from(APPLY_TIMES_WAITING).unwrap();
+        (0..count + 3).for_each(|ms| applied.push(Duration::from_millis(ms)));
+        let times = applied.take();
+        assert_eq!((times.len(), times.front()), (APPLY_TIMES_WAITING, Some(&Duration::from_millis(3))));
+        assert!(applied.take().is_empty());
     }
 }

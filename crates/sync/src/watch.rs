@@ -111,6 +111,12 @@ impl Watcher {
         lock(&self.looks).generations.notes()
     }
 
+    /// How long each generation took since this was asked last: from the beginning of the look that found it until it was
+    /// published.
+    pub fn take_apply_times(&self) -> VecDeque<Duration> {
+        lock(&self.looks).applied.take()
+    }
+
     /// What lies between two generations; `None` when one of those after `from` is not kept any more.
     pub fn difference(&self, from: Generation, to: Generation) -> Option<Difference> {
         lock(&self.looks).generations.difference(from, to)

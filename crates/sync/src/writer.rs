@@ -50,6 +50,8 @@ pub(crate) struct Writer {
     /// Moves of all nodes by the audit, with their times, as they were last asked for.
     node_moves: Vec<(u64, OwnMove)>,
     next_look: Instant,
+    /// When the look that is under way began, or whatever else leads to the next generation.
+    begun: Instant,
 }
 
 /// What a request asks for, once the look that it shares is over.
@@ -78,6 +80,7 @@ impl Writer {
             retired: Vec::new(),
             node_moves: Vec::new(),
             next_look: Instant::now(),
+            begun: Instant::now(),
             settings,
             bell,
             stopping,
@@ -170,6 +173,7 @@ impl Writer {
     /// One look at the database, with all that follows from it.
     async fn look(&mut self, source: &mut Source, depth: Depth) -> Result<(), SyncFault> {
         let begun = Instant::now();
+        self.begun = begun;
         let depth = if self.is_policy_new || self.is_reading_due { Depth::Whole } else { depth };
         let outcome = self.read_in_time(source, depth).await;
         if let Ok(Some(Read { rows: Some(rows), .. })) = &outcome {
@@ -305,6 +309,7 @@ impl Writer {
         lock(&self.looks).generations.push(note);
         self.retired.push(Arc::clone(published));
         self.publisher.publish(next);
+        lock(&self.looks).applied.push(self.begun.elapsed());
     }
 
     /// What we, and other nodes through the tables that we share, wrote within the guard's window.
@@ -373,7 +378,9 @@ impl Writer {
     fn end_overlays(&mut self) {
         let overlays_ended = self.publisher.load().overlays().next_end().is_some_and(|end_ms| end_ms <= now_ms());
         if overlays_ended {
+            let look = std::mem::replace(&mut self.begun, Instant::now());
             self.settle(&Cause::Overlays, false);
+            self.begun = look;
         }
     }
 

@@ -30,7 +30,7 @@ pub use webhook::{Url, UrlFault, Webhook, WebhookSettings};
 use crate::limits::FOLLOWERS;
 use arc_swap::ArcSwap;
 use assembler::Assembler;
-use proxy::{Settings, Time};
+use proxy::{CallKey, Settings, Time};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,7 +48,7 @@ pub struct RecorderParts {
     pub zero_us: u64,
     /// The time now, by the workers' clock.
     pub now: Box<dyn Fn() -> Time + Send>,
-    /// The other ends of the workers' taps.
+    /// The other ends of the workers' taps; without any, no thread is started and nothing is kept.
     pub lanes: Vec<Lane>,
     /// What the journal may hold.
     pub journal: JournalBounds,
@@ -56,6 +56,24 @@ pub struct RecorderParts {
     pub sinks: Vec<Box<dyn Sink>>,
     /// Facts that found no way here.
     pub lost: Arc<AtomicU64>,
+    /// Calls of the process before this one.
+    pub restored: Vec<RestoredRecord>,
+    /// Who is told of each call that has been answered, for the process after this one.
+    pub standing: Option<Standing>,
+}
+
+/// Takes what is known of a call that has been answered. It must not wait.
+pub type Standing = Box<dyn Fn(CallKey, &CallRecord) + Send>;
+
+/// A call that was in progress when the process before this one ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RestoredRecord {
+    /// What its end is found by.
+    pub key: CallKey,
+    /// What is known of it.
+    pub record: CallRecord,
+    /// When one that has not been answered is given up, in milliseconds since 1970: nobody tells of that.
+    pub given_up_at_ms: u64,
 }
 
 /// The thread that keeps the records, and those of the sinks.
@@ -73,6 +91,8 @@ pub struct Calls {
     journal: Arc<Mutex<Journal>>,
     sinks: Vec<Arc<Queue>>,
     lost: Arc<AtomicU64>,
+    /// Turns of each worker that wait.
+    turns: Vec<Arc<AtomicUsize>>,
     followers: Arc<AtomicUsize>,
 }
 
@@ -100,12 +120,18 @@ impl Calls {
         self.lost.load(Ordering::Relaxed)
     }
 
+    /// Turns of the workers that wait to be looked at.
+    pub fn waiting_turns(&self) -> usize {
+        self.turns.iter().map(|turns| turns.load(Ordering::Relaxed)).sum()
+    }
+
     /// A journal that nobody writes, for those who need one to ask.
     pub fn empty(bounds: JournalBounds) -> Calls {
         Calls {
             journal: Arc::new(Mutex::new(Journal::new(bounds))),
             sinks: Vec::new(),
             lost: Arc::default(),
+            turns: Vec::new(),
             followers: Arc::default(),
         }
     }
@@ -145,16 +171,21 @@ impl Drop for Follower {
 impl Recorder {
     /// Starts the threads.
     pub fn start(parts: RecorderParts) -> io::Result<Recorder> {
-        let RecorderParts { settings, zero_us, now, lanes, journal, sinks, lost } = parts;
+        let RecorderParts { settings, zero_us, now, lanes, journal, sinks, lost, restored, standing } = parts;
         let working = sinks.into_iter().map(queue::start).collect::<io::Result<Vec<_>>>()?;
         let sinks: Vec<Arc<Queue>> = working.iter().map(|sink| Arc::clone(&sink.queue)).collect();
         let journal = Arc::new(Mutex::new(Journal::new(journal)));
         let (sinks_too, lost_too) = (sinks.clone(), Arc::clone(&lost));
-        let followers = Arc::default();
-        let calls = Calls { journal: Arc::clone(&journal), sinks: sinks_too, lost: lost_too, followers };
+        let (followers, turns) = (Arc::default(), lanes.iter().map(Lane::turns).collect());
+        let calls = Calls { journal: Arc::clone(&journal), sinks: sinks_too, lost: lost_too, turns, followers };
         let mut assembler = Assembler::new(settings, zero_us, journal, sinks, lost);
+        assembler.tell(standing);
+        assembler.restore(restored);
         let is_ending = Arc::new(AtomicBool::new(false));
         let ending = Arc::clone(&is_ending);
+        if lanes.is_empty() {
+            return Ok(Recorder { calls, is_ending, thread: None, working });
+        }
         let thread = std::thread::Builder::new().name("records".to_owned()).spawn(move || {
             loop {
                 // Asked before the last look: what was handed over until then is taken.

@@ -22,6 +22,8 @@ pub struct Family {
     pub kind: Kind,
     /// Whether each party of the configuration has values of its own, under the label [`PARTY`].
     pub by_party: bool,
+    /// Whether each peer of a party has values of its own, under the label [`PEER`].
+    pub by_peer: bool,
     /// The label's name; empty when there is none.
     pub label: &'static str,
     /// The label's values; a word that is not here is counted as `other`. Empty when there is no label.
@@ -57,6 +59,9 @@ pub enum Kind {
 
 /// The label whose values are the names of trunks and environments in the configuration.
 pub const PARTY: &str = "party";
+
+/// The label whose values are peers, as the configuration writes them.
+pub const PEER: &str = "peer";
 
 /// Upper bounds of a histogram's buckets, in seconds: a call is set up in milliseconds, and people wait for a minute.
 pub const BUCKETS_S: [f64; 15] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0];
@@ -94,11 +99,11 @@ const fn counter(
     values: &'static [&'static str],
     help: &'static str,
 ) -> Family {
-    Family { name, help, kind: Kind::Counter, by_party: false, label, values, second: Label::NONE }
+    Family { name, help, kind: Kind::Counter, by_party: false, by_peer: false, label, values, second: Label::NONE }
 }
 
 const fn gauge(name: &'static str, help: &'static str) -> Family {
-    Family { name, help, kind: Kind::Gauge, by_party: false, label: "", values: &[], second: Label::NONE }
+    Family { kind: Kind::Gauge, ..counter(name, "", &[], help) }
 }
 
 const fn histogram(name: &'static str, help: &'static str) -> Family {
@@ -375,8 +380,17 @@ pub static STREAM_RECEIVED_BYTES: Family =
 pub static STREAM_SENT_BYTES: Family =
     counter("switchyard_tcp_sent_bytes_total", "", &[], "Bytes that left on TCP connections.");
 
+/// Seconds that a change of the directory takes.
+pub static APPLY_SECONDS: Family = Family {
+    kind: Kind::Histogram,
+    ..gauge(
+        "switchyard_directory_apply_seconds",
+        "Seconds from the beginning of the look that found a change to the directory that calls are decided by.",
+    )
+};
+
 /// The histograms.
-pub static HISTOGRAMS: [&Family; 2] = [&SETUP_SECONDS, &POST_DIAL_DELAY_SECONDS];
+pub static HISTOGRAMS: [&Family; 3] = [&SETUP_SECONDS, &POST_DIAL_DELAY_SECONDS, &APPLY_SECONDS];
 
 /// How many counted families there are.
 pub const FAMILY_COUNT: usize = 39;

@@ -22,7 +22,6 @@ pub struct Counters {
     calls: Cells,
     decisions: Cells,
     finals: Cells,
-    refused: Cells,
     caller_ids: Cells,
     foreign_caller_ids: Cells,
     failovers: Cells,
@@ -57,7 +56,7 @@ pub struct Counters {
 }
 
 /// Families that each party has for itself.
-const BY_PARTY: usize = 4;
+const BY_PARTY: usize = 5;
 
 impl std::fmt::Debug for Counters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -126,7 +125,6 @@ impl Counters {
             calls: Cells::new(&catalogue::CALLS),
             decisions: Cells::new(&catalogue::DECISIONS),
             finals: Cells::new(&catalogue::FINALS),
-            refused: Cells::new(&catalogue::REFUSED),
             caller_ids: Cells::new(&catalogue::CALLER_IDS),
             foreign_caller_ids: Cells::new(&catalogue::FOREIGN_CALLER_IDS),
             failovers: Cells::new(&catalogue::FAILOVERS),
@@ -171,8 +169,8 @@ impl Counters {
             Event::Dropped(reason) => self.dropped.add(reason.name(), 1),
             // The drop beside it is counted.
             Event::Suspected(..) => {}
-            Event::Refused(_, refusal) => {
-                self.refused.add(refusal.name(), 1);
+            Event::Refused(party, refusal) => {
+                self.parties.with(*party, |cells| cells.refused.add(refusal.name(), 1));
             }
             Event::Decided { from, method, decision, .. } => {
                 let rule = decision.trace.deciding().map_or(OTHER, |step| step.rule());
@@ -203,7 +201,9 @@ impl Counters {
             Event::Shown(_, rule) => self.caller_ids.add(rule.name(), 1),
             Event::Foreign { .. } => self.foreign_caller_ids.add("", 1),
             Event::Failover(_, reason) => self.failovers.add(reason.name(), 1),
-            Event::Attempt { .. } | Event::Owned(_) | Event::Refreshed { .. } | Event::Spent { .. } => {}
+            // What ended it was counted, or was another process's call.
+            Event::EndedUnseen { .. } | Event::Attempt { .. } | Event::Owned(_) => {}
+            Event::Refreshed { .. } | Event::Spent { .. } => {}
             Event::FellBack(_) => self.fallbacks.add("", 1),
             Event::ProbeAnswered { .. } => self.probes.add("answered", 1),
             Event::ProbeRefused { .. } => self.probes.add("refused", 1),
@@ -301,7 +301,6 @@ impl Counters {
             &self.calls,
             &self.decisions,
             &self.finals,
-            &self.refused,
             &self.caller_ids,
             &self.foreign_caller_ids,
             &self.failovers,

@@ -10,6 +10,7 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, R
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// What the exporter's own measures are filed under.
 const METADATA: Metadata<'static> = Metadata::new("switchyard", Level::INFO, None);
@@ -19,6 +20,7 @@ pub struct Exporter {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
     series: Mutex<HashMap<Key, Series>>,
+    apply_seconds: Histogram,
 }
 
 /// A value that is read when somebody asks.
@@ -28,6 +30,8 @@ pub struct Reading {
     pub family: &'static Family,
     /// The party that it is measured for, where the family goes by party.
     pub party: Option<String>,
+    /// The peer that it is measured for, where the family goes by peer.
+    pub peer: Option<String>,
     /// The label's value; empty when the family has no label.
     pub label_value: &'static str,
     /// The value, in the unit that the name says.
@@ -37,7 +41,7 @@ pub struct Reading {
 impl Reading {
     /// A reading without labels.
     pub const fn new(family: &'static Family, value: f64) -> Reading {
-        Reading { family, party: None, label_value: "", value }
+        Reading { family, party: None, peer: None, label_value: "", value }
     }
 }
 
@@ -61,7 +65,9 @@ impl Exporter {
             }
         }
         let handle = recorder.handle();
-        Ok(Exporter { recorder, handle, series: Mutex::default() })
+        let applied = Key::from_name(catalogue::APPLY_SECONDS.name);
+        let apply_seconds = recorder.register_histogram(&applied, &METADATA);
+        Ok(Exporter { recorder, handle, series: Mutex::default(), apply_seconds })
     }
 
     /// One worker's counters; their histograms are this registry's.
@@ -75,6 +81,11 @@ impl Exporter {
     fn histogram(&self, family: &'static Family, label_value: &'static str) -> Histogram {
         let labels = vec![Label::from_static_parts(family.label, label_value)];
         self.recorder.register_histogram(&Key::from_parts(family.name, labels), &METADATA)
+    }
+
+    /// A change of the directory took this long until calls were decided by it.
+    pub fn note_applied(&self, took: Duration) {
+        self.apply_seconds.record(took);
     }
 
     /// Takes what the workers have recorded into the histograms out of their lock-free buckets. To be called every few
@@ -93,10 +104,11 @@ impl Exporter {
             self.put(&mut series, sample.family, labels, (sample.value, gauge));
         }
         for reading in readings {
-            let party = reading.party.iter().map(|party| Label::new(catalogue::PARTY, party.clone()));
+            let names = [(catalogue::PARTY, &reading.party), (catalogue::PEER, &reading.peer)];
+            let names = names.into_iter().filter_map(|(label, name)| Some(Label::new(label, name.clone()?)));
             let word = (!reading.family.label.is_empty())
                 .then(|| Label::from_static_parts(reading.family.label, reading.label_value));
-            self.put(&mut series, reading.family, party.chain(word).collect(), (whole(reading.value), reading.value));
+            self.put(&mut series, reading.family, names.chain(word).collect(), (whole(reading.value), reading.value));
         }
         drop(series);
         self.handle.render()

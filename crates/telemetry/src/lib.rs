@@ -13,7 +13,9 @@ mod counters;
 mod exporter;
 pub mod hep;
 pub mod limits;
+mod pace;
 
 pub use catalogue::{Family, Kind, Label};
 pub use counters::{Counters, Fact, Sample, total};
 pub use exporter::{Exporter, Reading};
+pub use pace::Paced;

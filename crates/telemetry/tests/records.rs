@@ -52,6 +52,8 @@ impl Stage {
             journal: JournalBounds { calls: 100, bytes: 4 << 20 },
             sinks: vec![Box::new(Files::new(files))],
             lost,
+            restored: Vec::new(),
+            standing: None,
         });
         let keys = KeyRing::new(&Key { id: 1, secret: [1; 32] }, &[]);
         let engine = Engine::new(settings, Arc::new(keys));
@@ -327,6 +329,7 @@ fn every_field_of_a_record_is_in_the_reference() {
         trunk: text(),
         called: text(),
         called_sent: text(),
+        caller: text(),
         caller_sent: text(),
         caller_rule: word(),
         caller_foreign: true,

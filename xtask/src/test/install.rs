@@ -12,7 +12,7 @@ struct Package {
 }
 
 /// The Debian packages; only those that are missing are installed, without what they recommend.
-const PACKAGES: [Package; 19] = [
+const PACKAGES: [Package; 20] = [
     Package {
         name: "prometheus",
         purpose: "Prometheus and promtool: they read what we measure and test the alert rules",
@@ -25,6 +25,7 @@ const PACKAGES: [Package; 19] = [
     Package { name: "kamailio", purpose: "an independent proxy before and behind ours" },
     Package { name: "baresip-core", purpose: "a phone at each end, with audio" },
     Package { name: "openssl", purpose: "the keys of a team of Cloudflare Access" },
+    Package { name: "python3-venv", purpose: "a folder of its own for schemathesis" },
     Package { name: "sqlite3", purpose: "changes to the embedded directory from another program" },
     Package { name: "mariadb-server", purpose: "the production engine of the directory, in a folder of its own" },
     Package { name: "postgresql", purpose: "the directory in PostgreSQL, in a folder of its own" },
@@ -42,6 +43,9 @@ pub(crate) const CARGO_DENY: CargoTool = CargoTool { name: "cargo-deny", version
 
 /// Looks for faults of accessibility in the admin page; a script, from the npm registry.
 const AXE: &str = "axe-core@4.14.1";
+
+/// Asks the API what its own document lets it be asked, and holds the document to its standard; from PyPI.
+const SCHEMATHESIS: [&str; 2] = ["schemathesis==4.32.5", "openapi-spec-validator==0.9.0"];
 
 /// Installs the Debian packages that are missing.
 pub(crate) fn packages() -> Result<()> {
@@ -91,6 +95,25 @@ pub(crate) fn axe() -> Result<()> {
         tool::program("npm", &["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", AXE]);
     if !tool::succeeds(install.arg("--prefix").arg(&folder))? {
         bail!("{AXE} could not be installed with npm");
+    }
+    Ok(())
+}
+
+/// Puts schemathesis where the tests of the API look for it.
+pub(crate) fn schemathesis() -> Result<()> {
+    let folder = tool::root().join("target/tools/schemathesis");
+    if folder.join("bin/st").exists() && folder.join("bin/openapi-spec-validator").exists() {
+        return Ok(());
+    }
+    // Debian's own Python: its package of `venv` is installed.
+    let mut make = tool::program("/usr/bin/python3", &["-m", "venv", "--clear"]);
+    if !tool::succeeds(make.arg(&folder))? {
+        bail!("no folder for Python packages could be made: /usr/bin/python3 -m venv {}", folder.display());
+    }
+    let pip = folder.join("bin/pip");
+    let mut install = tool::program(&pip.display().to_string(), &["install", "--quiet", "--disable-pip-version-check"]);
+    if !tool::succeeds(install.args(SCHEMATHESIS))? {
+        bail!("{} could not be installed with {}", SCHEMATHESIS.join(" and "), pip.display());
     }
     Ok(())
 }

@@ -13,12 +13,14 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::routing::get;
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use futures_util::stream;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use telemetry::calls::{CallDetail, CallFilter, CallNumber, CallRecord, Follower, KeptCall, pcap};
 
 use super::request::{Path, Query};
+use super::routes::Routes;
 use super::{Api, PAGE, PAGE_MAX};
 use crate::access::{Caller, Role};
 use crate::problem::{Kind, Problem};
@@ -27,7 +29,7 @@ use crate::problem::{Kind, Problem};
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Calls, newest first.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct CallList {
     /// Them.
     pub calls: Vec<CallEntry>,
@@ -37,7 +39,7 @@ pub struct CallList {
 }
 
 /// One call without its messages.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct CallEntry {
     /// Its number in the journal.
     pub number: u64,
@@ -47,7 +49,7 @@ pub struct CallEntry {
 }
 
 /// Which calls.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CallsQuestion {
     /// Those that let this pass: `did=918065978000,outcome=failed`.
@@ -68,7 +70,7 @@ pub struct CallsQuestion {
 }
 
 /// Which calls are sent on.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FollowQuestion {
     /// Those that let this pass.
@@ -77,7 +79,7 @@ pub struct FollowQuestion {
 }
 
 /// Calls that were over since somebody asked before.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct EndedCalls {
     /// Them, in the order in which they were over.
     pub calls: Vec<CallEntry>,
@@ -86,7 +88,7 @@ pub struct EndedCalls {
 }
 
 /// Since when.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EndedQuestion {
     /// Those that let this pass.
@@ -97,8 +99,8 @@ pub struct EndedQuestion {
     pub after: Option<u64>,
 }
 
-pub(super) fn router() -> Router<Arc<Api>> {
-    Router::new()
+pub(super) fn router() -> Routes {
+    Routes::new()
         .route("/calls", get(list))
         .route("/calls/ended", get(ended))
         .route("/calls/follow", get(follow))

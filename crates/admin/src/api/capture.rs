@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::routing::get;
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Api;
 use super::request::Body;
+use super::routes::Routes;
 use crate::access::{Caller, Role};
 use crate::problem::{Kind, Problem};
 
 /// What is captured, where it goes, and how that fares.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub struct CaptureState {
     /// What is captured.
     #[serde(flatten)]
@@ -30,7 +32,7 @@ pub struct CaptureState {
 }
 
 /// What is to be captured.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub struct CaptureChange {
     /// Whether anything is.
     pub is_on: bool,
@@ -42,8 +44,8 @@ pub struct CaptureChange {
     pub peer: Option<String>,
 }
 
-pub(super) fn router() -> Router<Arc<Api>> {
-    Router::new().route("/capture", get(show).put(change))
+pub(super) fn router() -> Routes {
+    Routes::new().route("/capture", get(show).put(change))
 }
 
 async fn show(

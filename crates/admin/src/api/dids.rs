@@ -1,26 +1,34 @@
-//! DIDs: `GET /dids`, `GET /dids/{number}`, `PUT /dids/{number}/environment`.
+//! DIDs: `GET /dids`, `GET /dids/{number}`, `PUT /dids/{number}/environment`, `POST /dids/{number}/readiness`.
 
+pub mod calls;
+pub mod readiness;
+
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
-use axum::response::IntoResponse;
-use axum::routing::{get, put};
-use axum::{Extension, Json, Router};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Extension, Json};
+use calls::LastCall;
 use directory::{Directory, Environment, Lease, RoutedBy, Service};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sip::Number;
 use sync::changes::By;
 
+use super::audit::Format;
 use super::request::{Body, Path, Query, check_version};
+use super::routes::Routes;
 use super::times::End;
 use super::written::ENDED_OR_REPLACED;
-use super::{Api, Live, PAGE, PAGE_MAX};
+use super::{Api, Live, PAGE, PAGE_MAX, sheet};
 use crate::access::{Caller, Numbers, Role};
 use crate::problem::{Kind, Problem};
 
 /// One DID, with what is in effect for it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Did {
     /// E.164 with `+`.
     pub number: String,
@@ -52,10 +60,16 @@ pub struct Did {
     pub kept_last_good: bool,
     /// What a write names in `If-Match`: it changes with the row's environment and the lease.
     pub version: String,
+    /// Its calls in setup or up now, by the environment on the PBX's side.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub live_calls: BTreeMap<String, u32>,
+    /// The last call of it that the journal holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_call: Option<LastCall>,
 }
 
 /// A DID's lease.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct DidLease {
     /// Where it sends the DID's calls.
     pub environment: String,
@@ -64,7 +78,7 @@ pub struct DidLease {
 }
 
 /// An organisation.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct OrganisationName {
     /// The `id` of its row.
     pub id: String,
@@ -73,7 +87,7 @@ pub struct OrganisationName {
 }
 
 /// A page of DIDs, by number.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Dids {
     /// The directory's version.
     pub generation: u64,
@@ -87,7 +101,7 @@ pub struct Dids {
 }
 
 /// Which DIDs.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DidsQuestion {
     /// A number in any spelling, some of its digits, or a part of an organisation's name.
@@ -108,13 +122,16 @@ pub struct DidsQuestion {
     /// Those behind this number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
-    /// How many, at most [`PAGE_MAX`].
+    /// How many, at most [`PAGE_MAX`]; of a table for spreadsheets as many as there are, unless it says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
+    /// How they are answered; JSON unless it says otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
 }
 
 /// Where a DID's calls are to land: for good in its row, or as a lease until an end.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EnvironmentChange {
     /// `prod`, `staging` or `oss`.
@@ -126,11 +143,26 @@ pub struct EnvironmentChange {
     pub reason: String,
 }
 
-pub(super) fn router() -> Router<Arc<Api>> {
-    Router::new()
-        .route("/dids", get(list))
+pub(super) fn router() -> Routes {
+    Routes::new()
+        .route("/dids", get(answer))
         .route("/dids/{number}", get(show))
         .route("/dids/{number}/environment", put(change))
+        .route("/dids/{number}/readiness", post(readiness::ask))
+}
+
+async fn answer(
+    state: State<Arc<Api>>,
+    caller: Extension<Caller>,
+    Query(question): Query<DidsQuestion>,
+) -> Result<Response, Problem> {
+    match question.format {
+        Some(Format::Csv) => {
+            caller.may(Role::Viewer)?;
+            sheet::export(state.directory(), &question)
+        }
+        None | Some(Format::Json) => Ok(list(state, caller, Query(question)).await?.into_response()),
+    }
 }
 
 pub(crate) async fn list(
@@ -142,8 +174,12 @@ pub(crate) async fn list(
     let directory = api.directory();
     // A look through a large table takes its time, and the runtime has other things to do.
     let numbers = caller.numbers;
-    let found = tokio::task::spawn_blocking(move || found(&directory, &question, numbers)).await;
-    found.map_err(|error| Problem::new(Kind::Internal, error.to_string()))?.map(Json)
+    let found = tokio::task::spawn_blocking(move || {
+        let mut found = found(&directory, &question, numbers)?;
+        calls::add(&api, &mut found.dids);
+        Ok(Json(found))
+    });
+    found.await.map_err(|error| Problem::new(Kind::Internal, error.to_string()))?
 }
 
 async fn show(
@@ -153,7 +189,8 @@ async fn show(
 ) -> Result<impl IntoResponse, Problem> {
     caller.may(Role::Viewer)?;
     let directory = api.directory();
-    let did = did_of(&directory, api.number(&directory, &number)?)?;
+    let mut did = did_of(&directory, api.number(&directory, &number)?)?;
+    calls::add(&api, std::slice::from_mut(&mut did));
     Ok(([(header::ETAG, format!("\"{}\"", did.version))], Json(did)))
 }
 
@@ -181,7 +218,7 @@ async fn change(
             let lease = Lease { number, environment, ends_at_ms };
             let live = Live::of(api.writes.lease(lease, replaces.as_deref(), &by).await?);
             let live = live.if_in(api.directory().overlays().leases.contains(&lease), ENDED_OR_REPLACED);
-            Ok(Json(told(&api, number, live, RoutedBy::Lease)))
+            Ok(Json(told(&api, (number, environment), live, RoutedBy::Lease)))
         }
         None => {
             // A row that turned bad does not say what is in effect.
@@ -200,17 +237,18 @@ async fn mend(api: &Api, number: Number, environment: Environment, by: &By) -> R
 
 fn moved(api: &Api, number: Number, environment: Environment, live: Live) -> Live {
     let is_in = api.directory().did(number).is_some_and(|did| did.environment == environment);
-    told(api, number, live.if_in(is_in, why_not(api)), RoutedBy::Row)
+    told(api, (number, environment), live.if_in(is_in, why_not(api)), RoutedBy::Row)
 }
 
-/// Names what overrules what was written.
-fn told(api: &Api, number: Number, live: Live, written: RoutedBy) -> Live {
+/// Names what overrules what was written, and the calls that stay where they are.
+fn told(api: &Api, (number, environment): (Number, Environment), live: Live, written: RoutedBy) -> Live {
     let by = api.directory().route(number, None).map(|routed| routed.by);
-    Live { overruled_by: by.filter(|by| *by < written).map(|by| by.to_string()), ..live }
+    let overruled_by = by.filter(|by| *by < written).map(|by| by.to_string());
+    Live { overruled_by, still_up: calls::elsewhere(api, number, environment.as_str()), ..live }
 }
 
 /// Why what was committed is not in the directory that was published after it.
-fn why_not(api: &Api) -> &'static str {
+pub(super) fn why_not(api: &Api) -> &'static str {
     match api.watcher.held() {
         Some(_) => "committed, and kept out with all that the guard holds back (switchyard directory held)",
         None => "committed, and changed again by someone else",
@@ -242,7 +280,7 @@ fn did_of(directory: &Directory, number: Number) -> Result<Did, Problem> {
 }
 
 /// A DID as it is shown; `None` when no row has the number.
-fn shown(directory: &Directory, number: Number) -> Option<Did> {
+pub(super) fn shown(directory: &Directory, number: Number) -> Option<Did> {
     let routed = directory.route(number, None)?;
     let did = routed.did;
     let lease = lease_of(directory, number);
@@ -266,6 +304,8 @@ fn shown(directory: &Directory, number: Number) -> Option<Did> {
         provider: did.provider.map(str::to_owned),
         kept_last_good: did.kept_last_good,
         version,
+        live_calls: BTreeMap::new(),
+        last_call: None,
     })
 }
 
@@ -310,7 +350,7 @@ impl Search {
 }
 
 /// Behind what a page begins.
-enum After {
+pub(super) enum After {
     Start,
     Number(Number),
     /// Behind so many: for those who are shown no whole number.
@@ -318,7 +358,7 @@ enum After {
 }
 
 impl After {
-    fn of(directory: &Directory, after: Option<&str>) -> Result<After, Problem> {
+    pub(super) fn of(directory: &Directory, after: Option<&str>) -> Result<After, Problem> {
         let Some(after) = after else { return Ok(After::Start) };
         if let Some(count) = after.strip_prefix('~') {
             let wrong = || Problem::new(Kind::Invalid, format!("after: found {after:?}, expected the next of a page"));
@@ -329,32 +369,50 @@ impl After {
     }
 }
 
-fn found(directory: &Directory, question: &DidsQuestion, numbers: Numbers) -> Result<Dids, Problem> {
-    let limit = question.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
-    let wanted = question.environment.as_deref().map(environment).transpose()?;
-    let after = After::of(directory, question.after.as_deref())?;
-    let services = ["in_service", "not_active", "not_assigned", "organisation_not_active"];
-    if let Some(service) = question.service.as_deref().filter(|service| !services.contains(service)) {
-        let detail = format!("found service {service:?}, expected one of {}", services.join(", "));
-        return Err(Problem::new(Kind::Invalid, detail));
+/// What a question lets pass.
+pub(super) struct Wanted {
+    question: DidsQuestion,
+    environment: Option<Environment>,
+    search: Option<Search>,
+    leased: HashSet<Number>,
+}
+
+impl Wanted {
+    pub(super) fn of(directory: &Directory, question: &DidsQuestion) -> Result<Wanted, Problem> {
+        let services = ["in_service", "not_active", "not_assigned", "organisation_not_active"];
+        if let Some(service) = question.service.as_deref().filter(|service| !services.contains(service)) {
+            let detail = format!("found service {service:?}, expected one of {}", services.join(", "));
+            return Err(Problem::new(Kind::Invalid, detail));
+        }
+        let search = question.search.as_deref().filter(|text| !text.trim().is_empty());
+        Ok(Wanted {
+            environment: question.environment.as_deref().map(environment).transpose()?,
+            search: search.map(|text| Search::of(directory, text.trim())),
+            leased: directory.overlays().leases.iter().map(|lease| lease.number).collect(),
+            question: question.clone(),
+        })
     }
-    let search = question.search.as_deref().filter(|text| !text.trim().is_empty());
-    let search = search.map(|text| Search::of(directory, text.trim()));
-    let leased: std::collections::HashSet<Number> =
-        directory.overlays().leases.iter().map(|lease| lease.number).collect();
-    let fits = |did: &directory::Did<'_>| {
+
+    pub(super) fn fits(&self, directory: &Directory, did: &directory::Did<'_>) -> bool {
+        let question = &self.question;
         let own = did.organisation.map(|id| directory.organisation(id));
         let (id, name) = own.map_or(("", ""), |own| (own.uuid, own.name));
-        question.leased.is_none_or(|is| is == leased.contains(&did.number))
+        question.leased.is_none_or(|is| is == self.leased.contains(&did.number))
             && question.service.as_deref().is_none_or(|service| service == service_of(did.service).0)
             && question.organisation.as_deref().is_none_or(|own| own == id || own.eq_ignore_ascii_case(name))
-            && wanted.is_none_or(|wanted| {
+            && self.environment.is_none_or(|wanted| {
                 directory.route(did.number, None).is_some_and(|routed| routed.environment == wanted)
             })
-            && search.as_ref().is_none_or(|search| search.fits(did.number, name))
-    };
+            && self.search.as_ref().is_none_or(|search| search.fits(did.number, name))
+    }
+}
+
+fn found(directory: &Directory, question: &DidsQuestion, numbers: Numbers) -> Result<Dids, Problem> {
+    let limit = question.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
+    let after = After::of(directory, question.after.as_deref())?;
+    let wanted = Wanted::of(directory, question)?;
     let (mut total, mut page, mut has_more, mut behind) = (0_u64, Vec::new(), false, 0);
-    for did in directory.dids().filter(fits) {
+    for did in directory.dids().filter(|did| wanted.fits(directory, did)) {
         total += 1;
         let is_before = match after {
             After::Start => false,

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::routing::get;
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::request::{Body, Query, Reason};
+use super::routes::Routes;
 use super::{Api, Done};
 use crate::access::{Caller, Role};
 use crate::problem::{Kind, Problem};
@@ -20,7 +22,7 @@ use sync::changes::By;
 pub const LIMIT_MAX: Duration = Duration::from_secs(86_400);
 
 /// Whether the process drains.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct DrainState {
     /// Whether new calls are refused at present.
     pub draining: bool,
@@ -35,7 +37,7 @@ pub struct DrainState {
 }
 
 /// A drain that is asked for.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewDrain {
     /// After so many seconds new calls are taken again; absent: when somebody says so, or after a restart.
@@ -65,8 +67,8 @@ pub enum DrainOrder {
 /// Carries an order out: it is in force when this resolves.
 pub type Drain = dyn Fn(DrainOrder) -> Done<Result<(), Problem>> + Send + Sync;
 
-pub(super) fn router() -> Router<Arc<Api>> {
-    Router::new().route("/drain", get(show).put(begin).delete(end))
+pub(super) fn router() -> Routes {
+    Routes::new().route("/drain", get(show).put(begin).delete(end))
 }
 
 async fn show(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Result<Json<DrainState>, Problem> {

@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::routing::get;
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Api;
 use super::request::Query;
+use super::routes::Routes;
 use crate::access::{Caller, Role};
 use crate::problem::{Kind, Problem};
 
 /// What is asked; the words of `switchyard explain`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
     /// Who sends the request: `IP` or `IP:PORT`.
@@ -34,8 +36,8 @@ pub struct Question {
     pub interface: Option<String>,
 }
 
-pub(super) fn router() -> Router<Arc<Api>> {
-    Router::new().route("/explain", get(explain))
+pub(super) fn router() -> Routes {
+    Routes::new().route("/explain", get(explain))
 }
 
 async fn explain(

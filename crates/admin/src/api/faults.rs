@@ -4,17 +4,19 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::routing::get;
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use directory::Reason;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::request::Query;
+use super::routes::Routes;
 use super::{Api, PAGE, PAGE_MAX};
 use crate::access::{Caller, Role};
 use crate::problem::{Kind, Problem};
 
 /// A page of the faults.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Faults {
     /// The directory's version.
     pub generation: u64,
@@ -27,7 +29,7 @@ pub struct Faults {
 }
 
 /// How many faults of a kind there are.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct ReasonCount {
     /// The kind.
     pub reason: String,
@@ -36,7 +38,7 @@ pub struct ReasonCount {
 }
 
 /// One fault of one row.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct RowFault {
     /// The table.
     pub table: String,
@@ -55,7 +57,7 @@ pub struct RowFault {
 }
 
 /// Which faults.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FaultsQuestion {
     /// Of this kind.
@@ -69,8 +71,8 @@ pub struct FaultsQuestion {
     pub limit: Option<u32>,
 }
 
-pub(super) fn router() -> Router<Arc<Api>> {
-    Router::new().route("/directory/faults", get(list))
+pub(super) fn router() -> Routes {
+    Routes::new().route("/directory/faults", get(list))
 }
 
 pub(crate) async fn list(

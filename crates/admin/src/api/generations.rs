@@ -4,24 +4,26 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::routing::get;
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use directory::{DidFacts, Difference, Generation, Tally};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Api;
 use super::request::Query;
+use super::routes::Routes;
 use crate::access::{Caller, Role};
 use crate::problem::{Kind, Problem};
 
 /// The last generations, newest first.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Generations {
     /// Them.
     pub generations: Vec<GenerationEntry>,
 }
 
 /// One generation.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct GenerationEntry {
     /// Its number.
     pub generation: u64,
@@ -37,7 +39,7 @@ pub struct GenerationEntry {
 }
 
 /// How many rows of each table differ.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Counted {
     /// DIDs.
     pub dids: Changed,
@@ -48,7 +50,7 @@ pub struct Counted {
 }
 
 /// How many rows came, went and changed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Changed {
     /// In the newer only.
     pub added: u32,
@@ -61,7 +63,7 @@ pub struct Changed {
 }
 
 /// What lies between two generations.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Diff {
     /// In one line.
     pub told: String,
@@ -73,7 +75,7 @@ pub struct Diff {
 }
 
 /// A DID before and after.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct DidDiff {
     /// The number, in E.164 with `+`.
     pub number: String,
@@ -86,7 +88,7 @@ pub struct DidDiff {
 }
 
 /// What a DID's row says.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct DidRow {
     /// Where its calls land.
     pub environment: String,
@@ -109,7 +111,7 @@ pub struct DidRow {
 }
 
 /// Which two.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DiffQuestion {
     /// The older.
@@ -156,8 +158,8 @@ fn row(facts: &DidFacts) -> DidRow {
     }
 }
 
-pub(super) fn router() -> Router<Arc<Api>> {
-    Router::new().route("/generations", get(list)).route("/generations/diff", get(diff))
+pub(super) fn router() -> Routes {
+    Routes::new().route("/generations", get(list)).route("/generations/diff", get(diff))
 }
 
 pub(crate) async fn list(

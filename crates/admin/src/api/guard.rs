@@ -7,20 +7,22 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sync::Held;
 use sync::changes::By;
 
 use super::generations::Diff;
 use super::request::{Body, check_version};
+use super::routes::Routes;
 use super::written::rounded_ms;
 use super::{Api, Live};
 use crate::access::{Caller, Role};
 use crate::problem::{Kind, Problem};
 
 /// What the guard holds back.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct GuardState {
     /// The generation that calls are decided by meanwhile.
     pub generation: u64,
@@ -30,7 +32,7 @@ pub struct GuardState {
 }
 
 /// A directory that is held back.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct HeldBack {
     /// What accept and reject name in `If-Match`: it changes with the data.
     pub version: String,
@@ -45,15 +47,15 @@ pub struct HeldBack {
 }
 
 /// Why it is accepted or rejected.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Judgement {
     /// Why.
     pub reason: String,
 }
 
-pub(super) fn router() -> Router<Arc<Api>> {
-    Router::new().route("/guard", get(show)).route("/guard/accept", post(accept)).route("/guard/reject", post(reject))
+pub(super) fn router() -> Routes {
+    Routes::new().route("/guard", get(show)).route("/guard/accept", post(accept)).route("/guard/reject", post(reject))
 }
 
 async fn show(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Result<Response, Problem> {
@@ -82,7 +84,7 @@ async fn accept(
     let generation = api.watcher.accept_version(&by.reason, held.version).await?;
     record(&api, "accept", &held, &format!("generation {generation}", generation = generation.0), &by).await;
     let (id, took_ms) = (held.version.to_string(), rounded_ms(begun.elapsed()));
-    Ok(Json(Live { id, generation: Some(generation.0), took_ms, pending: None, overruled_by: None }))
+    Ok(Json(Live::at(id, generation.0, took_ms)))
 }
 
 async fn reject(
@@ -97,7 +99,7 @@ async fn reject(
     let generation = api.watcher.reject_version(held.version).await?;
     record(&api, "reject", &held, &format!("generation {} stays", generation.0), &by).await;
     let (id, took_ms) = (held.version.to_string(), rounded_ms(begun.elapsed()));
-    Ok(Json(Live { id, generation: Some(generation.0), took_ms, pending: None, overruled_by: None }))
+    Ok(Json(Live::at(id, generation.0, took_ms)))
 }
 
 /// What is held back, if it is what was looked at.
@@ -110,7 +112,7 @@ fn held(api: &Api, headers: &HeaderMap) -> Result<Held, Problem> {
 
 /// A table that has to be let in must not wait for the record of it: without one the log has it.
 async fn record(api: &Api, action: &'static str, held: &Held, after: &str, by: &By) {
-    let By { who, reason } = by;
+    let By { who, reason, .. } = by;
     tracing::warn!(%who, %reason, difference = %held.difference, "guard: {action}");
     if let Err(fault) = api.writes.record(action, "directory", &format!("{after}: {}", held.difference), by).await {
         tracing::error!(%fault, %who, %reason, "guard: {action} could not be written to the audit");

@@ -4,24 +4,26 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::routing::{delete, get};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sync::changes::{LeaseNote, Made};
 
 use super::request::{Path, Query, Reason};
+use super::routes::Routes;
 use super::{Api, Live};
 use crate::access::{Caller, Role};
 use crate::problem::Problem;
 
 /// Every lease in effect, by number.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Leases {
     /// Them.
     pub leases: Vec<LeaseInEffect>,
 }
 
 /// A lease in effect.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct LeaseInEffect {
     /// The DID, in E.164 with `+`.
     pub number: String,
@@ -35,7 +37,7 @@ pub struct LeaseInEffect {
 }
 
 /// Who made something, when and why.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct MadeBy {
     /// Its id. It never says anything else, so that it is its own version.
     pub id: String,
@@ -54,8 +56,8 @@ impl From<Made> for MadeBy {
     }
 }
 
-pub(super) fn router() -> Router<Arc<Api>> {
-    Router::new().route("/leases", get(list)).route("/leases/{id}", delete(end))
+pub(super) fn router() -> Routes {
+    Routes::new().route("/leases", get(list)).route("/leases/{id}", delete(end))
 }
 
 async fn list(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Result<Json<Leases>, Problem> {

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Api;
 use super::request::Body;
+use super::routes::Routes;
 use crate::access::{Caller, Role};
 use crate::problem::{Kind, Problem};
 
@@ -16,7 +18,7 @@ use crate::problem::{Kind, Problem};
 pub const WATCH_SECS_MAX: u64 = 86_400;
 
 /// How the log is written.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub struct LogState {
     /// The least that is told.
     pub level: String,
@@ -29,7 +31,7 @@ pub struct LogState {
 }
 
 /// Whose calls are told in detail, and for how long yet.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct WatchInEffect {
     /// The DID, in E.164 with `+`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,7 +44,7 @@ pub struct WatchInEffect {
 }
 
 /// What is to be written otherwise. What is absent stays.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogChange {
     /// The least that is told: `error`, `warn`, `info`, `debug` or `trace`.
@@ -54,7 +56,7 @@ pub struct LogChange {
 }
 
 /// Whose calls are to be told in detail: a DID's or an organisation's.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewWatch {
     /// The DID, in any spelling.
@@ -67,8 +69,8 @@ pub struct NewWatch {
     pub for_s: u64,
 }
 
-pub(super) fn router() -> Router<Arc<Api>> {
-    Router::new().route("/log", get(show).put(change)).route("/log/watches", post(watch).delete(end))
+pub(super) fn router() -> Routes {
+    Routes::new().route("/log", get(show).put(change)).route("/log/watches", post(watch).delete(end))
 }
 
 async fn show(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Result<Json<LogState>, Problem> {

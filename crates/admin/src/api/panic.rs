@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::routing::get;
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::leases::MadeBy;
 use super::request::{Body, Query, Reason};
+use super::routes::Routes;
 use super::times::End;
 use super::written::ENDED_OR_REPLACED;
 use super::{Api, Live};
@@ -16,7 +18,7 @@ use crate::access::{Caller, Role};
 use crate::problem::{Kind, Problem};
 
 /// Whether everything goes to prod.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct PanicState {
     /// Whether calls are decided so at present.
     pub is_on: bool,
@@ -26,7 +28,7 @@ pub struct PanicState {
 }
 
 /// The panic in effect.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct PanicInEffect {
     /// When it ends by itself, in milliseconds since 1970; absent: when it is released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -37,7 +39,7 @@ pub struct PanicInEffect {
 }
 
 /// A panic to be declared.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewPanic {
     /// When it ends by itself; neither field: when it is released.
@@ -47,8 +49,8 @@ pub struct NewPanic {
     pub reason: String,
 }
 
-pub(super) fn router() -> Router<Arc<Api>> {
-    Router::new().route("/panic", get(show).put(declare).delete(release))
+pub(super) fn router() -> Routes {
+    Routes::new().route("/panic", get(show).put(declare).delete(release))
 }
 
 pub(crate) async fn show(

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::routing::{get, put};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::request::{Body, Path};
+use super::routes::Routes;
 use super::{Api, Done};
 use crate::access::{Caller, Role};
 use crate::problem::Problem;
@@ -16,14 +18,14 @@ use crate::status::PeerStatus;
 use sync::changes::By;
 
 /// Every peer.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Peers {
     /// Trunks' gateways, then environments' targets.
     pub peers: Vec<PeerStatus>,
 }
 
 /// What is decided about a peer.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewAdmin {
     /// `enabled`, `drain` or `disabled`.
@@ -33,7 +35,7 @@ pub struct NewAdmin {
 }
 
 /// What became of a decision.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Decided {
     /// The peers that it is about, as they are now.
     pub peers: Vec<PeerStatus>,
@@ -56,8 +58,8 @@ pub struct AdminOrder {
 /// Carries a decision out: it is in force and kept when this resolves, with the peers that it was about.
 pub type SetPeer = dyn Fn(AdminOrder) -> Done<Result<Vec<PeerStatus>, Problem>> + Send + Sync;
 
-pub(super) fn router() -> Router<Arc<Api>> {
-    Router::new().route("/peers", get(list)).route("/peers/{peer}", put(set))
+pub(super) fn router() -> Routes {
+    Routes::new().route("/peers", get(list)).route("/peers/{peer}", put(set))
 }
 
 async fn list(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Result<Json<Peers>, Problem> {

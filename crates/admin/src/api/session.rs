@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::request::Body;
@@ -20,7 +21,7 @@ use crate::problem::Problem;
 pub(crate) const PATH: &str = "/api/v1/session";
 
 /// Who asks.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Session {
     /// The name that is recorded with every change.
     pub who: String,
@@ -36,7 +37,7 @@ pub struct Session {
 }
 
 /// A login.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, JsonSchema, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Login {
     /// The token.

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{delete, get};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
 use directory::{Directory, Subject, Tester};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sync::changes::TesterNote;
 
 use super::dids::{OrganisationName, environment};
 use super::leases::MadeBy;
 use super::request::{Body, Path, Query, Reason};
+use super::routes::Routes;
 use super::times::End;
 use super::written::ENDED_OR_REPLACED;
 use super::{Api, Live};
@@ -21,14 +23,14 @@ use crate::access::{Caller, Role};
 use crate::problem::{Kind, Problem};
 
 /// Every tester override in effect, by caller.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct Testers {
     /// Them.
     pub testers: Vec<TesterInEffect>,
 }
 
 /// A tester override in effect.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct TesterInEffect {
     /// The number that calls, in E.164 with `+`.
     pub caller: String,
@@ -48,7 +50,7 @@ pub struct TesterInEffect {
 }
 
 /// A tester override to be made: for one DID, or for every DID of an organisation.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewTester {
     /// The number that calls, in any spelling.
@@ -71,8 +73,8 @@ pub struct NewTester {
     pub reason: String,
 }
 
-pub(super) fn router() -> Router<Arc<Api>> {
-    Router::new().route("/testers", get(list).post(add)).route("/testers/{id}", delete(end))
+pub(super) fn router() -> Routes {
+    Routes::new().route("/testers", get(list).post(add)).route("/testers/{id}", delete(end))
 }
 
 pub(crate) async fn list(

@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -9,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::problem::{Kind, Problem};
 
 /// When something ends: one of both, or neither for no end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, JsonSchema, Serialize, Deserialize)]
 pub struct End {
     /// Seconds from now, by the process's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]

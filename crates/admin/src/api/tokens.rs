@@ -5,26 +5,28 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{delete, get};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sync::changes::By;
 
 use super::Api;
 use super::request::{Body, Path, Query, Reason};
+use super::routes::Routes;
 use super::times::now_ms;
 use crate::access::{Caller, Role};
 use crate::auth::{NewToken, Token, TokensFault};
 use crate::problem::{Kind, Problem};
 
 /// Every token, in the order in which they were made.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct TokenList {
     /// Them.
     pub tokens: Vec<TokenEntry>,
 }
 
 /// What may be told of a token: never the token.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct TokenEntry {
     /// Its id, by which it is revoked.
     pub id: String,
@@ -42,7 +44,7 @@ pub struct TokenEntry {
 }
 
 /// A token to be made.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenWanted {
     /// Whose it is: the name that is recorded with every change.
@@ -57,7 +59,7 @@ pub struct TokenWanted {
 }
 
 /// A token that was made.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 pub struct TokenMade {
     /// What may be told of it.
     #[serde(flatten)]
@@ -92,8 +94,8 @@ impl From<TokensFault> for Problem {
     }
 }
 
-pub(super) fn router() -> Router<Arc<Api>> {
-    Router::new().route("/tokens", get(list).post(add)).route("/tokens/{id}", delete(revoke))
+pub(super) fn router() -> Routes {
+    Routes::new().route("/tokens", get(list).post(add)).route("/tokens/{id}", delete(revoke))
 }
 
 async fn list(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Result<Json<TokenList>, Problem> {

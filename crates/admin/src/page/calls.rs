@@ -7,6 +7,7 @@ use telemetry::calls::{CallDetail, CallRecord};
 
 use super::frame::{Frame, Looker};
 use super::{page, shown_problem};
+use crate::access::Numbers;
 use crate::api::calls::{self, CallsQuestion};
 use crate::api::request::{Path, Query};
 use crate::api::times;
@@ -29,17 +30,24 @@ pub(super) struct Form {
 }
 
 impl Form {
-    fn filter(&self) -> String {
+    /// What calls must be, as the API's filter.
+    pub(super) fn filter(&self) -> String {
         let conditions = [("number", &self.number), ("peer", &self.peer), ("outcome", &self.outcome)];
         let asked = conditions.iter().filter(|(_, value)| !value.trim().is_empty());
         asked.map(|(key, value)| format!("{key}={}", value.trim())).collect::<Vec<_>>().join(",")
     }
 
-    fn before(&self, before: u64) -> String {
+    /// Whether calls must be in progress.
+    pub(super) fn is_in_progress(&self) -> bool {
+        self.in_progress.is_some()
+    }
+
+    /// This form as a query, from a call on or from the newest.
+    fn at(&self, before: Option<u64>) -> String {
         let mut pairs = vec![("number", self.number.clone()), ("peer", self.peer.clone())];
         pairs.push(("outcome", self.outcome.clone()));
         pairs.extend(self.in_progress.iter().map(|word| ("in_progress", word.clone())));
-        pairs.push(("before", before.to_string()));
+        pairs.extend(before.map(|before| ("before", before.to_string())));
         pairs.retain(|(_, value)| !value.is_empty());
         serde_urlencoded::to_string(pairs).unwrap_or_default()
     }
@@ -57,9 +65,19 @@ struct CallsPage {
     fault: Option<String>,
     rows: Vec<Row>,
     next_page: Option<String>,
+    /// Where the page hears of calls; only the newest page does.
+    events: Option<String>,
+    most: u32,
 }
 
-struct Row {
+/// One row, as it is sent when it changes.
+#[derive(Template)]
+#[template(path = "call_row.html")]
+pub(super) struct CallRow<'a> {
+    pub(super) row: &'a Row,
+}
+
+pub(super) struct Row {
     id: u64,
     began: String,
     direction: String,
@@ -68,6 +86,7 @@ struct Row {
     from: String,
     to: String,
     rule: String,
+    state: &'static str,
     outcome: String,
     talked: String,
 }
@@ -87,8 +106,10 @@ pub(super) async fn list(looker: Looker, Query(form): Query<Form>) -> Response {
         Err(problem) => (Vec::new(), None, Some(problem.detail)),
     };
     page(&CallsPage {
-        rows: entries.iter().map(|entry| row(&frame, entry.number, &entry.record)).collect(),
-        next_page: next.map(|next| form.before(next)),
+        rows: entries.iter().map(|entry| row(frame.numbers(), entry.number, &entry.record)).collect(),
+        next_page: next.map(|next| form.at(Some(next))),
+        events: form.before.is_none().then(|| form.at(None)),
+        most: ROWS,
         outcomes: OUTCOMES,
         in_progress: form.in_progress.is_some(),
         number: form.number,
@@ -99,19 +120,35 @@ pub(super) async fn list(looker: Looker, Query(form): Query<Form>) -> Response {
     })
 }
 
-fn row(frame: &Frame, id: u64, record: &CallRecord) -> Row {
+/// Whether a call is in progress.
+pub(super) fn is_in_progress(record: &CallRecord) -> bool {
+    record.ended_at_ms.is_none()
+}
+
+/// What of it: it rings, it is up, it is over.
+fn state(record: &CallRecord) -> &'static str {
+    match (record.ended_at_ms, record.answered_at_ms, record.ringing_at_ms) {
+        (Some(_), ..) => "over",
+        (None, Some(_), _) => "up",
+        (None, None, Some(_)) => "rings",
+        (None, None, None) => "in setup",
+    }
+}
+
+pub(super) fn row(numbers: Numbers, id: u64, record: &CallRecord) -> Row {
     let status = record.status.map(|status| format!(" ({status})")).unwrap_or_default();
     let reason = record.reason.as_deref().map(|reason| format!(", {reason}")).unwrap_or_default();
     Row {
         id,
         began: times::shown(record.began_at_ms),
         direction: record.direction.to_string(),
-        called: frame.number(record.called.as_deref().unwrap_or(&record.called_received)),
-        calling: frame.number(&record.caller_received),
+        called: numbers.shown(record.called.as_deref().unwrap_or(&record.called_received)),
+        calling: numbers.shown(&record.caller_received),
+        state: state(record),
         from: record.from.clone(),
         to: record.to.clone().unwrap_or_else(|| "nobody".to_owned()),
         rule: record.rule.as_deref().unwrap_or("none").to_owned(),
-        outcome: format!("{}{status}{reason}", record.outcome),
+        outcome: format!("{}{status}{reason}", record.outcome.replace('_', " ")),
         talked: record.talked_ms.map(|ms| format!("{}.{} s", ms / 1_000, ms / 100 % 10)).unwrap_or_default(),
     }
 }
@@ -164,7 +201,7 @@ pub(super) async fn show(looker: Looker, Path(id): Path<String>) -> Response {
     });
     let stray = record.stray_media.iter().map(|stray| format!("{} of {}", stray.address, stray.from));
     page(&CallPage {
-        row: row(&frame, *number, record),
+        row: row(frame.numbers(), *number, record),
         generation: record.generation,
         overlay: record.overlay.as_deref().unwrap_or_default().to_owned(),
         call_id: frame.number(&record.call_id),

@@ -1,13 +1,17 @@
 //! `/admin/dids`: every number, where its calls land and why, and the way to move it.
 
+use std::collections::BTreeMap;
+
 use askama::Template;
 use axum::response::Response;
 use serde::Deserialize;
 
 use super::frame::{Frame, Looker, Moment};
 use super::{page, shown_problem};
+use crate::api::dids::calls::LastCall;
 use crate::api::dids::{self, Did, DidsQuestion};
 use crate::api::request::Query;
+use crate::api::times;
 
 /// Rows of one page.
 const ROWS: u32 = 100;
@@ -45,6 +49,7 @@ impl Form {
             leased: self.leased.is_some().then_some(true),
             after: self.after.clone(),
             limit: Some(ROWS),
+            format: None,
         }
     }
 
@@ -92,6 +97,38 @@ struct Row {
     service: String,
     is_default: bool,
     kept_last_good: bool,
+    calls: CallCells,
+}
+
+/// What calls a number has: two cells of its row, which are sent again when they change.
+#[derive(Template)]
+#[template(path = "did_calls.html")]
+pub(super) struct CallCells {
+    /// `2 in prod, 1 in oss`; `none`.
+    live: String,
+    is_live: bool,
+    last: Option<Last>,
+}
+
+struct Last {
+    id: u64,
+    began: String,
+    verdict: String,
+}
+
+impl CallCells {
+    pub(super) fn of(live: &BTreeMap<String, u32>, last: Option<&LastCall>) -> CallCells {
+        let words: Vec<String> = live.iter().map(|(environment, count)| format!("{count} in {environment}")).collect();
+        CallCells {
+            is_live: !words.is_empty(),
+            live: if words.is_empty() { "none".to_owned() } else { words.join(", ") },
+            last: last.map(|last| Last {
+                id: last.call,
+                began: times::shown(last.began_at_ms),
+                verdict: last.verdict(),
+            }),
+        }
+    }
 }
 
 pub(super) async fn show(looker: Looker, Query(form): Query<Form>) -> Response {
@@ -124,6 +161,7 @@ pub(super) async fn show(looker: Looker, Query(form): Query<Form>) -> Response {
 fn row(frame: &Frame, did: Did) -> Row {
     let service = SERVICES.iter().find(|(word, _)| *word == did.service).map_or("", |(_, told)| told);
     Row {
+        calls: CallCells::of(&did.live_calls, did.last_call.as_ref()),
         shown: frame.number(&did.number),
         // Who may not see it does not move it either.
         number: if frame.is_operator { did.number } else { String::new() },

@@ -50,6 +50,12 @@ impl Looker {
         Extension(self.caller.clone())
     }
 
+    /// How they are shown numbers.
+    pub(super) fn numbers(&self) -> Numbers {
+        let masks = self.session.as_ref().is_some_and(|session| session.masks_numbers);
+        if masks { Numbers::Part } else { Numbers::Whole }
+    }
+
     /// The frame of a page of this section.
     pub(super) fn frame(&self, section: &'static str) -> Frame {
         self.frame_of(section, &(self.api.status)())
@@ -116,9 +122,14 @@ impl Frame {
         .map(|(name, path)| Entry { name, path })
     }
 
+    /// How this person is shown numbers.
+    pub(super) fn numbers(&self) -> Numbers {
+        if self.masks_numbers { Numbers::Part } else { Numbers::Whole }
+    }
+
     /// A number as this person may see it: all of it, or without its last two digits.
     pub(super) fn number(&self, number: &str) -> String {
-        if self.masks_numbers { Numbers::Part.shown(number) } else { number.to_owned() }
+        self.numbers().shown(number)
     }
 }
 

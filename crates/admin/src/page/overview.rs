@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use askama::Template;
+use axum::Extension;
 use axum::response::Response;
 
 use super::frame::{Frame, Looker, Moment};
 use super::page;
+use super::pulse::Pulse;
 use super::tables::{DiffLine, diff_lines};
 use crate::api::generations::Diff;
 use crate::api::{panic, times};
@@ -15,12 +17,12 @@ use crate::status::Status;
 /// The counters that an operator asks for first.
 const COUNTED: [&str; 7] = [
     "switchyard_calls_total",
-    "switchyard_call_setups_total",
+    "switchyard_setups_total",
     "switchyard_refused_total",
     "switchyard_dropped_total",
     "switchyard_failovers_total",
     "switchyard_warnings_total",
-    "switchyard_limits_total",
+    "switchyard_limits_reached_total",
 ];
 /// Changed DIDs that are listed of what is held back.
 const HELD_LISTED: usize = 20;
@@ -30,6 +32,8 @@ const HELD_LISTED: usize = 20;
 struct OverviewPage {
     frame: Frame,
     uptime: String,
+    calls_in_progress: u64,
+    calls_per_second: Option<String>,
     table_age: Option<String>,
     counted: Vec<Counted>,
     held: Option<HeldShown>,
@@ -54,15 +58,18 @@ struct HeldShown {
     rows: Vec<DiffLine>,
 }
 
-pub(super) async fn show(looker: Looker) -> Response {
+pub(super) async fn show(looker: Looker, Extension(pulse): Extension<Pulse>) -> Response {
     let status = (looker.api.status)();
     let frame = looker.frame_of("Overview", &status);
     let asked = panic::show(looker.state(), looker.extension()).await;
     // Without our tables there is no panic, and nobody to ask who made it.
     let asked = asked.map(|answer| answer.0).ok();
     let in_effect = asked.as_ref().and_then(|panic| panic.panic.as_ref());
+    let in_progress = status.counters.iter().filter(|count| count.name == telemetry::catalogue::CALLS_IN_PROGRESS.name);
     let page_of = OverviewPage {
         uptime: told(Duration::from_secs(status.uptime_s)),
+        calls_in_progress: in_progress.map(|count| count.value).sum(),
+        calls_per_second: pulse.calls_per_second(),
         table_age: status.directory.table_age_s.map(|age| told(Duration::from_secs_f64(age.max(0.0)))),
         counted: counted(&status),
         held: held(&looker, &frame),
@@ -109,5 +116,16 @@ pub(super) fn told(span: Duration) -> String {
         60..3_600 => format!("{} min", seconds / 60),
         3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
         _ => format!("{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_overview_shows_first_is_counted() {
+        let is_counted = |name: &&str| telemetry::catalogue::FAMILIES.iter().any(|family| family.name == *name);
+        assert!(COUNTED.iter().all(is_counted));
     }
 }

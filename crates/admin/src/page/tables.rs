@@ -227,6 +227,8 @@ struct AuditPage {
 struct ChangeLine {
     at: String,
     who: String,
+    role: String,
+    origin: String,
     what: String,
     before: String,
     after: String,
@@ -234,7 +236,7 @@ struct ChangeLine {
 }
 
 pub(super) async fn audit(looker: Looker) -> Response {
-    let question = AuditQuestion { limit: Some(ROWS) };
+    let question = AuditQuestion { limit: Some(ROWS), ..AuditQuestion::default() };
     let asked = audit::list(looker.state(), looker.extension(), Query(question)).await;
     let (changes, trouble) = match asked {
         Ok(found) => (found.0.changes, None),
@@ -243,6 +245,8 @@ pub(super) async fn audit(looker: Looker) -> Response {
     let changes = changes.into_iter().map(|change| ChangeLine {
         at: times::shown(change.made.made_at_ms),
         who: change.made.made_by,
+        role: change.role.unwrap_or_default(),
+        origin: change.origin.unwrap_or_default(),
         what: format!("{} {}", change.action, change.subject),
         before: change.before.unwrap_or_default(),
         after: change.after.unwrap_or_default(),

@@ -4,9 +4,13 @@
 
 mod instruments;
 
+use admin::api::dids::readiness::{Asked, Replies, Reply};
+use admin::api::limits::{LimitInUse, LimitKind};
 use admin::api::peers::AdminOrder;
 use admin::{Api, Caller, Client, DirectoryStatus, Kind, PeerStatus, Problem, Role, SOCKET_NAME, Status, Tokens};
-use directory::Policy;
+use directory::{Environment, Policy};
+use sip::Number;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use sync::changes::Writes;
@@ -51,6 +55,13 @@ pub(crate) fn status() -> Status {
     }
 }
 
+/// A trunk has used some of its channels.
+fn limits(_directory: &directory::Directory) -> Vec<LimitInUse> {
+    let kind = LimitKind::TrunkChannels;
+    let subject = Some("tata".to_owned());
+    vec![LimitInUse { kind, subject, organisation: None, used: Some(3), allowed: Some(30) }]
+}
+
 /// One peer is known, and takes any decision.
 fn set_peer(order: &AdminOrder) -> Result<Vec<PeerStatus>, Problem> {
     if order.peer != "udp:10.10.10.3:5080" {
@@ -66,6 +77,26 @@ fn set_peer(order: &AdminOrder) -> Result<Vec<PeerStatus>, Problem> {
         set_by: order.by.who.clone(),
         ..PeerStatus::default()
     }])
+}
+
+/// One number has calls up.
+fn live_calls(number: Number) -> BTreeMap<String, u32> {
+    let up = [("prod".to_owned(), 2), ("oss".to_owned(), 1)];
+    if number.digits() == 918_065_978_002 { up.into() } else { BTreeMap::new() }
+}
+
+/// The target of staging knows every DID; prod's says yes to everything; oss has none.
+fn replies(asked: Asked) -> Vec<Replies> {
+    let target = |status| Replies {
+        peer: "udp:10.10.10.3:5080".into(),
+        number: Reply::Status(200),
+        impossible: Reply::Status(status),
+    };
+    match asked.environment {
+        Environment::Staging => vec![target(404)],
+        Environment::Prod => vec![target(200)],
+        Environment::Oss => vec![],
+    }
 }
 
 impl Stage {
@@ -106,7 +137,10 @@ impl Stage {
                 "nonsense" => Err("expected a number".to_owned()),
                 called => Ok(serde_json::json!({ "called": called, "generation": directory.generation().0 })),
             }),
+            limits: Box::new(limits),
             set_peer: Box::new(|order| Box::pin(std::future::ready(set_peer(&order)))),
+            live_calls: Box::new(live_calls),
+            ask_targets: Box::new(|asked| Box::pin(std::future::ready(Ok(replies(asked))))),
             drain: Box::new(|_| Box::pin(std::future::ready(Ok(())))),
             instruments: Box::new(instruments::Kept::default()),
         })

@@ -176,12 +176,21 @@ impl Engine {
     }
 
     /// A BYE is passed on: the call of its dialog is over. One of another fork, or before the answer, ends no call.
-    pub(super) fn note_bye(&mut self, turn: &mut Turn<'_>, request: &Request<'_>, key: CallKey, side: Side) {
+    pub(super) fn note_bye(
+        &mut self,
+        turn: &mut Turn<'_>,
+        arrival: &Arrival<'_>,
+        (key, toward): (CallKey, PartyId),
+        verified: &Verified,
+    ) {
+        let (request, side) = (arrival.request, verified.side);
         let (by, tag) = match side {
             Side::Caller => (EndedBy::Caller, request.to_tag()),
             Side::Callee => (EndedBy::Callee, request.from_tag()),
         };
-        let Some(call) = self.calls.find(key) else { return };
+        let Some(call) = self.calls.find(key) else {
+            return tell_unseen(turn, arrival, (key, toward), verified, by);
+        };
         let of_another_fork = call.dialog.is_some_and(|dialog| tag.map(hash_of) != Some(dialog));
         if call.answered_us.is_none() || of_another_fork {
             return;
@@ -339,9 +348,31 @@ fn shown_did(shown: Shown) -> Option<Number> {
     }
 }
 
+/// A BYE of a call that nobody here saw begin: what it says of it.
+fn tell_unseen(
+    turn: &mut Turn<'_>,
+    arrival: &Arrival<'_>,
+    (key, toward): (CallKey, PartyId),
+    verified: &Verified,
+    by: EndedBy,
+) {
+    let request = arrival.request;
+    let mut parties = [arrival.party, toward];
+    let mut users = [from_user(request), user_of(request.to().of(request.bytes()))].map(|user| turn.outbox.keep(user));
+    if verified.side == Side::Callee {
+        parties.reverse();
+        users.reverse();
+    }
+    let (call_id, direction) = (turn.outbox.keep(request.call_id()), verified.token.direction);
+    turn.outbox.event(Event::EndedUnseen { call_id, key, direction, parties, users, by });
+}
+
 /// The user part of From, as it arrived; empty where it cannot be read.
 fn from_user<'a>(request: &Request<'a>) -> &'a [u8] {
-    let value = request.from().of(request.bytes());
+    user_of(request.from().of(request.bytes()))
+}
+
+fn user_of(value: &[u8]) -> &[u8] {
     let uri = NameAddr::parse(value).ok().and_then(|name_addr| Uri::parse(name_addr.uri.of(value)).ok());
     uri.map(|uri| dispatch::called_user(&uri)).unwrap_or_default()
 }

@@ -397,6 +397,9 @@ fn told_event(scene: &Scene, event: &Event) -> String {
         Event::Ended { by, after_us, talked_us, .. } => {
             format!("ended by {} after {} ms, talked {} ms", by.name(), after_us / 1_000, talked_us / 1_000)
         }
+        Event::EndedUnseen { direction, parties: [from, to], by, .. } => {
+            format!("ended_unseen {direction} from {} to {} by {}", party(*from), party(*to), by.name())
+        }
         Event::Refreshed { lasts, .. } => match lasts {
             Some(lasts) => format!("refreshed for {} s", lasts.as_secs()),
             None => "refreshed without a timer".to_owned(),

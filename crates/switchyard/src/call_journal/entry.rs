@@ -8,9 +8,10 @@ use proxy::{Call, CallKey, Event, Settings};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::time::Duration;
+use telemetry::calls::CallRecord;
 
-/// The form of a journal that this program writes. 1 had no lines of its form, of refreshed sessions and of days, and
-/// nothing of session timers: all that is read here as well. A program that knows 1 alone leaves out the lines that are new.
+/// The form of a journal that this program writes. 1 had no lines of its form, of records, of refreshed sessions and of days,
+/// and nothing of session timers: all that is read here as well. A program that knows 1 alone leaves out the lines that are new.
 pub const FORM: u32 = 2;
 
 /// What happened to a call, or to an environment's budget.
@@ -20,6 +21,8 @@ pub enum Entry {
     Began(CallKey, Box<Began>),
     /// Its 2xx was passed on.
     Answered(CallKey, Answered),
+    /// What its record says now that it is up. The thread of the records tells it, a moment after the worker's entry.
+    Known(CallKey, Box<CallRecord>),
     /// Its session was refreshed: so many milliseconds it lasts from then on; `None` where it has no timer any more.
     Refreshed(CallKey, Option<u64>),
     /// It is over.
@@ -85,6 +88,7 @@ struct Written {
 enum What {
     Began(Box<Began>),
     Answered(Answered),
+    Known { record: Box<CallRecord> },
     Refreshed { lasts_ms: Option<u64> },
     Ended,
     Day { environment: Box<str>, day: u32, calls: u32 },
@@ -119,11 +123,21 @@ impl Entry {
         }
     }
 
+    /// Whose entry it is; of no call where it is about a day.
+    pub(super) fn key(&self) -> Option<CallKey> {
+        match self {
+            Entry::Began(key, _) | Entry::Answered(key, _) | Entry::Known(key, _) => Some(*key),
+            Entry::Refreshed(key, _) | Entry::Ended(key) => Some(*key),
+            Entry::Day(..) => None,
+        }
+    }
+
     /// The line, with its checksum and its end.
     pub(super) fn line(&self, at_ms: u64) -> String {
         let (key, what) = match self {
             Entry::Began(key, began) => (Some(key), What::Began(began.clone())),
             Entry::Answered(key, answered) => (Some(key), What::Answered(answered.clone())),
+            Entry::Known(key, record) => (Some(key), What::Known { record: record.clone() }),
             Entry::Refreshed(key, lasts_ms) => (Some(key), What::Refreshed { lasts_ms: *lasts_ms }),
             Entry::Ended(key) => (Some(key), What::Ended),
             Entry::Day(environment, Day { day, calls }) => {
@@ -140,6 +154,7 @@ impl Entry {
         let entry = match what {
             What::Began(began) => Entry::Began(key()?, began),
             What::Answered(answered) => Entry::Answered(key()?, answered),
+            What::Known { record } => Entry::Known(key()?, record),
             What::Refreshed { lasts_ms } => Entry::Refreshed(key()?, lasts_ms),
             What::Ended => Entry::Ended(key()?),
             What::Day { environment, day, calls } => Entry::Day(environment, Day { day, calls }),
@@ -152,16 +167,21 @@ impl Entry {
         match self {
             Entry::Began(key, began) => {
                 let times = CallTimes { began_ms: at_ms, ..CallTimes::default() };
-                standing.calls.entry(key).or_insert(Line { began: *began, times });
+                standing.calls.entry(key).or_insert(Line { began: *began, times, known: None });
             }
             Entry::Answered(key, answered) => {
                 let call = standing.calls.get_mut(&key).filter(|line| line.times.answered_ms.is_none());
-                if let Some(Line { began, times }) = call {
+                if let Some(Line { began, times, .. }) = call {
                     began.gateway = answered.gateway.or(began.gateway);
                     times.answered_ms = Some(at_ms);
                     times.expires_ms = answered.lasts_ms.map(|lasts_ms| at_ms.saturating_add(lasts_ms));
                     times.dialog = answered.dialog;
                     times.toward = Some(answered.by);
+                }
+            }
+            Entry::Known(key, record) => {
+                if let Some(line) = standing.calls.get_mut(&key) {
+                    line.known = Some(record);
                 }
             }
             Entry::Refreshed(key, lasts_ms) => {

@@ -4,6 +4,7 @@ use super::entry::{Answered, Began, Entry};
 use proxy::CallKey;
 use proxy::calls::{Counts, Spent, Subject};
 use std::collections::{BTreeMap, HashMap};
+use telemetry::calls::CallRecord;
 
 /// What stands after all lines so far.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -21,6 +22,8 @@ pub struct Line {
     pub began: Began,
     /// What came later.
     pub times: CallTimes,
+    /// Its record, once it is up.
+    pub known: Option<Box<CallRecord>>,
 }
 
 /// When, in milliseconds since 1970, and what the answer said.
@@ -78,6 +81,7 @@ impl Line {
             let lasts_ms = times.expires_ms.map(|expires_ms| expires_ms.saturating_sub(at_ms));
             Entry::Answered(key, Answered { by, gateway: None, lasts_ms, dialog: times.dialog }).line(at_ms)
         });
-        std::iter::once(began).chain(answered)
+        let known = self.known.clone().map(|record| Entry::Known(key, record).line(times.began_ms));
+        std::iter::once(began).chain(answered).chain(known)
     }
 }

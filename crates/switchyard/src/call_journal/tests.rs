@@ -1,6 +1,7 @@
 use super::*;
 use proxy::CallKey;
 use proxy::calls::{Counts as CallCounts, Spent, Subject};
+use telemetry::calls::CallRecord;
 
 fn began(call_id: &str) -> Began {
     Began {
@@ -26,7 +27,16 @@ fn answered(number: u128, by: &str) -> Entry {
 }
 
 fn writer(path: PathBuf) -> Writer {
-    Writer { path, file: None, standing: Standing::default(), lines: 0, is_failing: false, retry_at: Instant::now() }
+    Writer {
+        path,
+        file: None,
+        standing: Standing::default(),
+        shown: LiveCalls::default(),
+        waiting: Arc::new(AtomicUsize::new(usize::MAX / 2)),
+        lines: 0,
+        is_failing: false,
+        retry_at: Instant::now(),
+    }
 }
 
 /// Opens the journal, writes these entries, and closes it.
@@ -58,6 +68,56 @@ fn calls_that_are_up_come_back_and_ended_ones_do_not() {
     assert_eq!(third.standing.calls.len(), 1);
     assert_eq!(third.standing.calls[&CallKey(3)].times.toward.as_deref(), Some("staging"));
     assert_eq!(session(folder.path(), []).standing, third.standing, "a file written anew says the same");
+}
+
+fn known(call_id: &str) -> Box<CallRecord> {
+    Box::new(CallRecord {
+        id: "1-5".to_owned(),
+        call_id: call_id.to_owned(),
+        caller_sent: Some("+447700900123".to_owned()),
+        outcome: "answered".into(),
+        ..CallRecord::default()
+    })
+}
+
+/// What the records tell of a call that is up comes back with it; of one that is over already, nothing is written.
+#[test]
+fn a_call_that_is_up_comes_back_with_its_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = [entry(1), answered(1, "prod"), entry(2), Entry::Ended(CallKey(2))];
+    let told =
+        [Entry::Known(CallKey(1), known("call-1@example.net")), Entry::Known(CallKey(2), known("gone@example.net"))];
+    session(folder.path(), first.into_iter().chain(told));
+    assert!(!fs::read_to_string(folder.path().join(FILE)).unwrap().contains("gone@example.net"));
+    for _ in 0..2 {
+        let found = session(folder.path(), []);
+        assert_eq!((found.damaged, found.standing.calls.len()), (0, 1));
+        assert_eq!(found.standing.calls[&CallKey(1)].known, Some(known("call-1@example.net")));
+        let configuration = crate::config::read("test.toml", "", &|_| None).unwrap();
+        let [record] = <[_; 1]>::try_from(found.records(&configuration.core)).unwrap();
+        assert_eq!(record.record, CallRecord { restarted: true, ..*known("call-1@example.net") });
+    }
+}
+
+/// Without what the records told, the journal's own words make a record.
+#[test]
+fn a_call_without_its_record_comes_back_with_what_the_journal_says() {
+    let configuration = crate::config::read("test.toml", "", &|_| None).unwrap();
+    let mut found = Found::default();
+    entry(1).book(5_000, &mut found.standing);
+    let [ringing] = <[_; 1]>::try_from(found.records(&configuration.core)).unwrap();
+    assert_eq!((&*ringing.record.outcome, ringing.record.answered_at_ms), ("in_progress", None));
+    // Timer C and Timer B.
+    assert_eq!((ringing.key, ringing.given_up_at_ms), (CallKey(1), 5_000 + 181_000 + 32_000));
+    answered(1, "prod").book(7_500, &mut found.standing);
+    let [up] = <[_; 1]>::try_from(found.records(&configuration.core)).unwrap();
+    let record = up.record;
+    assert_eq!((&*record.direction, &*record.from, record.to.as_deref()), ("inbound", "tata", Some("prod")));
+    assert_eq!((record.trunk.as_deref(), record.environment.as_deref()), (Some("tata"), Some("prod")));
+    assert_eq!((&*record.called_received, record.called.as_deref()), ("08065978001", Some("+918065978001")));
+    assert_eq!((&*record.caller_received, record.caller.as_deref()), ("+447700900123", Some("+447700900123")));
+    assert_eq!(record.organisation.as_deref(), Some("aurora"));
+    assert_eq!((record.setup_ms, record.status, record.restarted), (Some(2_500), Some(200), true));
 }
 
 /// A torn tail and turned bits cost the lines that they hit, and no other.
@@ -111,9 +171,11 @@ fn the_file_is_written_anew_when_most_of_it_is_of_ended_calls() {
 fn h9_with_no_room_an_entry_is_lost_and_counted() {
     let counters = Arc::new(Counters::new());
     let (entries, _arriving) = sync_channel(2);
-    let pen = Pen { entries, counters: Arc::clone(&counters) };
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let pen = Pen { entries, waiting: Arc::clone(&waiting), counters: Arc::clone(&counters) };
     (0..5).for_each(|number| pen.write(entry(number)));
     assert_eq!(counters.value(&telemetry::catalogue::JOURNAL_LOST, ""), 3);
+    assert_eq!(waiting.load(Ordering::Relaxed), 2);
 }
 
 /// A folder that is gone is told, and the file is written as soon as it is back, with every call in progress.
@@ -240,4 +302,34 @@ fn the_calls_of_a_day_come_back() {
         }
         assert!(counts.is_zero());
     }
+}
+
+/// The calls that are shown of a number are those in progress: of this process and of the one before.
+#[test]
+fn live_calls_of_a_number_are_told_by_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let number = sip::Number::from_digits(918_065_978_001).unwrap();
+    let told = |live: &LiveCalls| live.of(number).into_iter().collect::<Vec<_>>();
+    let prod = |count| vec![("prod".to_owned(), count)];
+    session(folder.path(), [entry(1), entry(2), answered(1, "prod"), Entry::Ended(CallKey(2))]);
+    let (journal, pen, _) = CallJournal::open(folder.path(), &Arc::new(Counters::new())).unwrap();
+    let live = journal.live().clone();
+    assert_eq!(told(&live), prod(1), "one outlived the process before");
+    let outbound = Began { outbound: true, from: "oss".into(), toward: "tata".into(), ..began("out@example.net") };
+    for entry in [entry(3), entry(3), Entry::Began(CallKey(4), Box::new(outbound)), entry(5)] {
+        pen.write(entry);
+    }
+    pen.write(answered(5, "staging"));
+    pen.write(Entry::Ended(CallKey(1)));
+    pen.write(Entry::Ended(CallKey(77)));
+    drop(pen);
+    journal.close();
+    assert_eq!(told(&live), [("oss".to_owned(), 1), ("prod".to_owned(), 1), ("staging".to_owned(), 1)]);
+    let (journal, pen, _) = CallJournal::open(folder.path(), &Arc::new(Counters::new())).unwrap();
+    let live = journal.live().clone();
+    (3..=5).for_each(|key| pen.write(Entry::Ended(CallKey(key))));
+    drop(pen);
+    journal.close();
+    assert_eq!(told(&live), []);
+    assert!(live.0.lock().unwrap().is_empty());
 }

@@ -15,10 +15,18 @@ use std::time::SystemTime;
 /// The exit codes of the verbs that ask the running process.
 pub(super) const EXIT_CODES: &str = "\
 Exit code: 0 done, 1 no answer, 2 the request cannot be, 3 not found, 4 changed meanwhile or there already, 5 not allowed,
-6 the database does not do it, 7 committed and not live yet.";
+6 the database does not do it, 7 committed and not live yet, 8 answered and not all is well.";
+
+/// Those of `did ready`.
+pub(super) const READY_CODES: &str = "\
+Exit code: 0 every target knows the number, 8 answered, and it is not so; else as the other verbs: 1 no answer, 2 the request
+cannot be, 3 not found, 5 not allowed.";
 
 /// Committed, and no generation has it.
 const NOT_LIVE: u8 = 7;
+
+/// Answered, and something of what was asked about is not as it should be.
+const NOT_WELL: u8 = 8;
 
 /// The way to the running process.
 #[derive(Args, Debug)]
@@ -60,6 +68,26 @@ impl Told {
     /// The same with another exit code.
     pub(super) fn with_code(self, code: u8) -> Told {
         Told { code, ..self }
+    }
+
+    /// An answer that is a yes or a no.
+    pub(super) fn yes_or_no(text: impl Into<String>, answer: &impl Serialize, is_yes: bool) -> Told {
+        Told { code: if is_yes { 0 } else { NOT_WELL }, ..Told::new(text, answer) }
+    }
+
+    /// A table for spreadsheets, whatever way an answer is printed.
+    pub(super) fn table(text: String) -> Told {
+        Told { json: serde_json::Value::Null, text: text.trim_end().to_owned(), code: 0 }
+    }
+
+    /// An answer that says that not all is well.
+    pub(super) fn not_well(self) -> Told {
+        Told { code: NOT_WELL, ..self }
+    }
+
+    /// An answer that says that what was committed is not live yet.
+    pub(super) fn not_live(self) -> Told {
+        Told { code: NOT_LIVE, ..self }
     }
 
     /// What was written; `what` is the line before.
@@ -129,8 +157,8 @@ pub(super) fn ask(
     });
     match told {
         Ok(Told { text, json, code }) => {
-            let json = || serde_json::to_string_pretty(&json).unwrap_or_default();
-            print(out, &if way.output == Output::Json { json() } else { text });
+            let shown = || serde_json::to_string_pretty(&json).unwrap_or_default();
+            print(out, &if way.output == Output::Json && !json.is_null() { shown() } else { text });
             ExitCode::from(code)
         }
         Err((fault, code)) => {

@@ -1,13 +1,17 @@
 //! `switchyard did`: DIDs, and where their calls land.
 
-use super::ask::{EXIT_CODES, EndOption, Told, Way, ask, segment, table};
+use super::ask::{EXIT_CODES, EndOption, READY_CODES, Told, Way, ask, segment, table};
+use super::did_table;
 use admin::api::Live;
+use admin::api::dids::readiness::{Outcome, Readiness};
 use admin::api::dids::{Did, Dids, DidsQuestion, EnvironmentChange};
 use admin::api::times;
 use admin::{AskFault, Client, Kind, Problem};
 use clap::{Args, Subcommand};
 use hyper::Method;
+use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Args)]
@@ -32,12 +36,63 @@ enum Verb {
     /// Send a DID's calls to an environment: for good, or with --for or --until as a lease that ends by itself.
     #[command(after_help = EXIT_CODES)]
     Set(Set),
+    /// Ask an environment's PBX whether it would take a DID's calls: OPTIONS for the number, and for one that nobody can have.
+    #[command(after_help = READY_CODES)]
+    Ready {
+        #[command(flatten)]
+        way: Way,
+        /// The DID, in any spelling.
+        number: String,
+        /// prod, staging or oss.
+        environment: String,
+    },
+    /// Print DIDs as a table for spreadsheets: all that fit, whatever their number.
+    #[command(after_help = EXIT_CODES)]
+    Export(Export),
+    /// Move the DIDs whose row_environment was changed in a table that was exported.
+    #[command(after_help = EXIT_CODES)]
+    Import(Import),
 }
 
 #[derive(Args)]
 struct List {
     #[command(flatten)]
     way: Way,
+    #[command(flatten)]
+    wanted: Wanted,
+    /// Those behind this number.
+    #[arg(long, value_name = "NUMBER")]
+    after: Option<String>,
+    /// How many, at most 1000.
+    #[arg(long)]
+    limit: Option<u32>,
+}
+
+#[derive(Args)]
+pub(super) struct Export {
+    #[command(flatten)]
+    pub(super) way: Way,
+    #[command(flatten)]
+    pub(super) wanted: Wanted,
+}
+
+#[derive(Args)]
+pub(super) struct Import {
+    #[command(flatten)]
+    pub(super) way: Way,
+    /// The table, or - for standard input.
+    pub(super) file: PathBuf,
+    /// Change nothing, and say what would be changed.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Why: it is recorded with every DID.
+    #[arg(long, required_unless_present = "dry_run")]
+    pub(super) reason: Option<String>,
+}
+
+/// Which DIDs.
+#[derive(Args)]
+pub(super) struct Wanted {
     /// A number in any spelling, some of its digits, or a part of an organisation's name.
     search: Option<String>,
     /// Those whose calls land here: prod, staging or oss.
@@ -52,12 +107,6 @@ struct List {
     /// Those that have a lease.
     #[arg(long)]
     leased: bool,
-    /// Those behind this number.
-    #[arg(long, value_name = "NUMBER")]
-    after: Option<String>,
-    /// How many, at most 1000.
-    #[arg(long)]
-    limit: Option<u32>,
 }
 
 #[derive(Args)]
@@ -81,16 +130,7 @@ struct Set {
 pub(super) fn did(options: Options, out: &mut impl Write, faults: &mut impl Write) -> ExitCode {
     match options.verb {
         Verb::List(list) => ask(&list.way, out, faults, async |client| {
-            let List { search, environment, organisation, service, leased, after, limit, .. } = &list;
-            let question = DidsQuestion {
-                search: search.clone(),
-                environment: environment.clone(),
-                organisation: organisation.clone(),
-                service: service.clone(),
-                leased: leased.then_some(true),
-                after: after.clone(),
-                limit: *limit,
-            };
+            let question = DidsQuestion { after: list.after.clone(), limit: list.limit, ..list.wanted.question() };
             let found: Dids = client.find("dids", &question).await?;
             Ok(Told::new(listed(&found), &found))
         }),
@@ -99,6 +139,27 @@ pub(super) fn did(options: Options, out: &mut impl Write, faults: &mut impl Writ
             Ok(Told::new(shown(&did), &did))
         }),
         Verb::Set(set) => ask(&set.way, out, faults, async |client| change(&client, &set).await),
+        Verb::Ready { way, number, environment } => ask(&way, out, faults, async |client| {
+            let resource = format!("dids/{}/readiness?environment={}", segment(&number), segment(&environment));
+            let found: Readiness = client.write(Method::POST, &resource, None, &()).await?;
+            Ok(Told::yes_or_no(readiness(&found), &found, found.outcome == Outcome::Ready))
+        }),
+        Verb::Export(wanted) => did_table::export(&wanted, out, faults),
+        Verb::Import(table) => did_table::import(&table, out, faults),
+    }
+}
+
+impl Wanted {
+    pub(super) fn question(&self) -> DidsQuestion {
+        let Wanted { search, environment, organisation, service, leased } = self;
+        DidsQuestion {
+            search: search.clone(),
+            environment: environment.clone(),
+            organisation: organisation.clone(),
+            service: service.clone(),
+            leased: leased.then_some(true),
+            ..DidsQuestion::default()
+        }
     }
 }
 
@@ -166,6 +227,27 @@ fn listed(found: &Dids) -> String {
     format!("{table}\n{} of {} DIDs, generation {}{more}", found.dids.len(), found.total, found.generation)
 }
 
+fn readiness(found: &Readiness) -> String {
+    let status = |status: Option<u16>| status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+    let row = |target: &admin::api::dids::readiness::TargetReadiness| {
+        let (number, impossible) = (status(target.status), status(target.impossible_status));
+        [target.peer.clone(), target.outcome.to_string(), number, impossible]
+    };
+    let rows: Vec<[String; 4]> = found.targets.iter().map(row).collect();
+    let mut lines = vec![format!("{}: {} ({} ms)", found.number, found.told, found.took_ms)];
+    if !rows.is_empty() {
+        lines.push(table(["TARGET", "OUTCOME", &found.number, &found.impossible], &rows));
+    }
+    lines.extend(live_calls(&found.live_calls).map(|calls| format!("calls now: {calls}")));
+    lines.join("\n")
+}
+
+/// How many where: `2 in prod, 1 in oss`; none without any.
+fn live_calls(live: &BTreeMap<String, u32>) -> Option<String> {
+    let words: Vec<String> = live.iter().map(|(environment, count)| format!("{count} in {environment}")).collect();
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
 fn service(did: &Did) -> String {
     match &did.state {
         Some(state) => format!("{} ({state})", did.service),
@@ -197,6 +279,13 @@ fn shown(did: &Did) -> String {
     }
     if did.kept_last_good {
         lines.push("  its row has turned bad: this is its last good value".to_owned());
+    }
+    if let Some(calls) = live_calls(&did.live_calls) {
+        lines.push(format!("  calls now      {calls}"));
+    }
+    if let Some(last) = &did.last_call {
+        let began = times::shown(last.began_at_ms);
+        lines.push(format!("  last call      {began}, {} (switchyard call {})", last.verdict(), last.call));
     }
     lines.push(format!("  version        {}", did.version));
     lines.join("\n")

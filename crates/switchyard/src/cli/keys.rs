@@ -1,9 +1,10 @@
 //! `switchyard keys`: the ring behind branches and dialog tokens. No secret is ever printed.
 
-use super::{ConfigOption, print};
+use super::{ConfigOption, Output, print};
 use crate::config;
 use crate::keys_file::{self, KeyState};
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -25,30 +26,56 @@ Exit code: 0 the key is gone, 1 the ring is as it was.";
 #[derive(Subcommand)]
 pub(super) enum KeysCommand {
     /// List the keys: ids and ages, never secrets.
-    List(ConfigOption),
+    List(KeysOptions),
     /// Add a key that signs from now on; the others still verify.
     #[command(after_help = ROTATE_HELP)]
-    Rotate(ConfigOption),
+    Rotate(KeysOptions),
     /// Take out a key that only verifies.
     #[command(after_help = FORGET_HELP)]
     Forget(ForgetOptions),
 }
 
 #[derive(Args)]
-pub(super) struct ForgetOptions {
+pub(super) struct KeysOptions {
     #[command(flatten)]
     config: ConfigOption,
+    /// How the ring is printed.
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Args)]
+pub(super) struct ForgetOptions {
+    #[command(flatten)]
+    options: KeysOptions,
     /// The key's id, as `list` shows it.
     id: u8,
 }
 
+/// A ring for programs. Field names are stable.
+#[derive(Serialize)]
+struct Ring {
+    keys: Vec<ShownKey>,
+}
+
+/// A key, without its secret.
+#[derive(Serialize)]
+struct ShownKey {
+    id: u8,
+    /// Whether it signs; the others verify.
+    signs: bool,
+    /// When it was made, in milliseconds since 1970; left out when that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    made_at_ms: Option<u64>,
+}
+
 /// Does it and prints the ring as it is then: 0, or 1 with the fault.
 pub(super) fn answer(command: &KeysCommand, out: &mut impl Write, faults: &mut impl Write) -> ExitCode {
-    let option = match command {
-        KeysCommand::List(option) | KeysCommand::Rotate(option) => option,
-        KeysCommand::Forget(options) => &options.config,
+    let options = match command {
+        KeysCommand::List(options) | KeysCommand::Rotate(options) => options,
+        KeysCommand::Forget(forget) => &forget.options,
     };
-    let state_dir = match config::load(&option.config) {
+    let state_dir = match config::load(&options.config.config) {
         Ok(configuration) => configuration.state_dir,
         Err(found) => {
             print(faults, &found.to_string());
@@ -61,6 +88,11 @@ pub(super) fn answer(command: &KeysCommand, out: &mut impl Write, faults: &mut i
         KeysCommand::Forget(options) => keys_file::forget(&state_dir, options.id),
     };
     match done {
+        Ok(states) if options.output == Output::Json => {
+            let keys = states.iter().map(shown).collect();
+            print(out, &serde_json::to_string_pretty(&Ring { keys }).unwrap_or_default());
+            ExitCode::SUCCESS
+        }
         Ok(states) => {
             states.iter().for_each(|state| print(out, &told(state, now_s())));
             if !matches!(command, KeysCommand::List(_)) {
@@ -73,6 +105,11 @@ pub(super) fn answer(command: &KeysCommand, out: &mut impl Write, faults: &mut i
             ExitCode::FAILURE
         }
     }
+}
+
+fn shown(state: &KeyState) -> ShownKey {
+    let made_at_ms = state.made_s.map(|made_s| made_s.saturating_mul(1_000));
+    ShownKey { id: state.id, signs: state.signs, made_at_ms }
 }
 
 fn told(state: &KeyState, now_s: u64) -> String {
@@ -93,6 +130,13 @@ fn now_s() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_is_shown_to_programs_without_its_secret() {
+        let shown = |made_s| serde_json::to_value(shown(&KeyState { id: 7, signs: true, made_s })).unwrap();
+        assert_eq!(shown(Some(5)), serde_json::json!({ "id": 7, "signs": true, "made_at_ms": 5_000 }));
+        assert_eq!(shown(None), serde_json::json!({ "id": 7, "signs": true }));
+    }
 
     #[test]
     fn a_key_is_told_by_id_state_and_age() {

@@ -7,10 +7,13 @@ mod capture;
 mod check;
 mod db;
 mod did;
+mod did_table;
 mod directory;
 mod doctor;
 mod drain;
 pub mod explain;
+mod generated;
+mod health;
 mod import_asterisk;
 mod init;
 mod keys;
@@ -94,6 +97,12 @@ enum Command {
     Keys(keys::KeysCommand),
     /// Show what the running proxy has counted.
     Status(StatusOptions),
+    /// Say whether calls are served as they should be.
+    #[command(after_help = ask::EXIT_CODES)]
+    Health(health::HealthOptions),
+    /// List the limits on calls, with what is used of them.
+    #[command(after_help = ask::EXIT_CODES)]
+    Limits(health::LimitsOptions),
     /// Give the proxy tables and triggers of its own in the database.
     #[command(subcommand)]
     Db(db::Command),
@@ -129,6 +138,10 @@ enum Command {
     Log(log::Options),
     /// Send what passes on the wire to a capture server.
     Capture(capture::Options),
+    /// Print what a shell reads to complete our command lines.
+    Completions(generated::CompletionsOptions),
+    /// Write the man pages into a folder.
+    Man(generated::ManOptions),
     /// See it work: the proxy, a gateway and three PBXs on loopback, with calls between them.
     Demo(DemoOptions),
 }
@@ -203,6 +216,8 @@ pub fn answer(
         Command::CallerId(CallerIdCommand::Lint(options)) => lint::lint(&options, out, faults),
         Command::Keys(command) => keys::answer(&command, out, faults),
         Command::Status(options) => crate::status::status(&options.config.config, options.output == Output::Json),
+        Command::Health(options) => health::health(&options, out, faults),
+        Command::Limits(options) => health::limits(&options, out, faults),
         Command::Db(command) => db::db(&command, out, faults),
         Command::Did(options) => did::did(options, out, faults),
         Command::Lease(options) => lease::lease(options, out, faults),
@@ -218,6 +233,8 @@ pub fn answer(
         Command::Token(options) => token::token(options, out, faults),
         Command::Log(options) => log::log(options, out, faults),
         Command::Capture(options) => capture::capture(options, out, faults),
+        Command::Completions(options) => generated::completions(&options, out),
+        Command::Man(options) => generated::man(&options, out, faults),
         Command::Demo(options) => crate::demo::demo(crate::demo::Options { once: options.once }),
     }
 }

@@ -453,6 +453,7 @@ fn records_have_bounds() {
             assert_eq!(faults(&at(key, value)).len(), 1, "{key} = {value}");
         }
     }
+    assert_eq!(good("records.journal_calls = 0").records.journal.calls, 0);
     assert_eq!(faults("records.folder = \"calls\"").len(), 1);
     assert_eq!(good("records.files = false").records.files, None);
 }

@@ -1,12 +1,16 @@
 //! A line of text: with the time, or as the journal wants it.
 
 use std::fmt;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::{Format, Full, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// What systemd sets where stderr leads to the journal.
+/// What systemd sets where stderr leads to the journal: the device and the inode of that stream. Whoever sends stderr
+/// elsewhere leaves the variable standing, so that it is compared (systemd.exec(5)).
 const JOURNAL_VARIABLE: &str = "JOURNAL_STREAM";
 
 /// How lines are written.
@@ -19,11 +23,19 @@ pub(super) enum Lines {
 
 impl Lines {
     pub(super) fn of_this_process() -> Lines {
-        match std::env::var_os(JOURNAL_VARIABLE) {
-            Some(_) => Lines::Journal(Format::default().without_time()),
-            None => Lines::Timed(Format::default()),
+        match std::env::var(JOURNAL_VARIABLE) {
+            Ok(stream) if stderr().is_some_and(|stderr| stderr == stream) => {
+                Lines::Journal(Format::default().without_time())
+            }
+            _ => Lines::Timed(Format::default()),
         }
     }
+}
+
+/// Stderr, as the variable names streams.
+fn stderr() -> Option<String> {
+    let found = File::from(std::io::stderr().as_fd().try_clone_to_owned().ok()?).metadata().ok()?;
+    Some(format!("{}:{}", found.dev(), found.ino()))
 }
 
 impl<S, N> FormatEvent<S, N> for Lines

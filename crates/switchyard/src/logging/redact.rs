@@ -1,5 +1,6 @@
 //! Numbers lose their last two digits on the way out: whatever wrote the line, and whatever field they stand in.
 
+use super::sink::Flow;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,12 +16,13 @@ const HIDDEN: usize = 2;
 #[derive(Clone, Debug)]
 pub(super) struct Redacting {
     sink: NonBlocking,
+    flow: Flow,
     is_on: Arc<AtomicBool>,
 }
 
 impl Redacting {
-    pub(super) fn new(sink: NonBlocking, is_on: Arc<AtomicBool>) -> Redacting {
-        Redacting { sink, is_on }
+    pub(super) fn new(sink: NonBlocking, flow: Flow, is_on: Arc<AtomicBool>) -> Redacting {
+        Redacting { sink, flow, is_on }
     }
 }
 
@@ -35,6 +37,7 @@ impl<'w> MakeWriter<'w> for Redacting {
 impl Write for Redacting {
     /// Takes one whole line.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.flow.leave();
         if self.is_on.load(Ordering::Relaxed) {
             self.sink.write_all(&redacted(line))?;
             return Ok(line.len());

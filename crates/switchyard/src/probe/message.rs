@@ -19,16 +19,21 @@ pub(super) fn branch(chance: &[u8; 16]) -> [u8; BRANCH_BYTES] {
 
 /// The OPTIONS to a peer from our socket at `own` (RFC 3261 11.1).
 pub(super) fn options(peer: &Peer, own: SocketAddr, branch: &[u8; BRANCH_BYTES]) -> Vec<u8> {
+    options_to(peer, "", own, branch)
+}
+
+/// The same for a number there. `user` is the number as it is written toward the peer, and an `@` behind it.
+pub(super) fn options_to(peer: &Peer, user: &str, own: SocketAddr, branch: &[u8; BRANCH_BYTES]) -> Vec<u8> {
     let branch = String::from_utf8_lossy(branch);
     let call_id = branch.strip_prefix(PROBE_BRANCH).unwrap_or_default();
     let tag = call_id.get(..8).unwrap_or_default();
     let (to, transport) = (peer.address, peer.transport.via_token());
     format!(
-        "OPTIONS sip:{to} SIP/2.0\r\n\
+        "OPTIONS sip:{user}{to} SIP/2.0\r\n\
          Via: SIP/2.0/{transport} {own};branch={branch};rport\r\n\
          Max-Forwards: 70\r\n\
          From: <sip:switchyard@{own}>;tag={tag}\r\n\
-         To: <sip:{to}>\r\n\
+         To: <sip:{user}{to}>\r\n\
          Call-ID: {call_id}@{}\r\n\
          CSeq: 1 OPTIONS\r\n\
          User-Agent: Switchyard\r\n\
@@ -66,6 +71,10 @@ mod tests {
                 assert_eq!(other.cseq_header().unwrap().value(), "1 OPTIONS");
                 assert_eq!(other.uri.to_string(), format!("sip:{address}"));
             }
+            let bytes = options_to(&peer, "+918065978002@", own.parse().unwrap(), &branch);
+            let sip::Parsed::Request(request) = sip::parse(&bytes, &mut index) else { panic!("it does not parse") };
+            assert!(bytes.starts_with(format!("OPTIONS sip:+918065978002@{address} SIP/2.0").as_bytes()));
+            assert_eq!(request.via().branch, Some(&branch[..]));
         }
     }
 }

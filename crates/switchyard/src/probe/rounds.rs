@@ -21,6 +21,8 @@ pub(crate) struct Watched {
     pub(crate) since: Time,
     /// When the first of the probes left that it has not answered; none while it answers.
     pub(crate) silent_since: Option<Time>,
+    /// How long the last probe took to its answer; none while it does not answer.
+    pub(crate) round_trip: Option<Duration>,
     monitor: Monitor,
     due: Time,
     asked: Option<Asked>,
@@ -30,6 +32,7 @@ pub(crate) struct Watched {
 #[derive(Debug)]
 struct Asked {
     branch: [u8; BRANCH_BYTES],
+    at: Time,
     until: Time,
 }
 
@@ -72,6 +75,7 @@ impl Rounds {
                         evidence: None,
                         since: now,
                         silent_since: None,
+                        round_trip: None,
                         monitor: Monitor::default(),
                         due: now,
                         asked: None,
@@ -121,7 +125,7 @@ impl Rounds {
                     Flow::to(watched.peer.listener, watched.peer.address),
                     message::options(&watched.peer, listener.address, &branch),
                 ));
-                watched.asked = Some(Asked { branch, until: now + self.probe.timeout });
+                watched.asked = Some(Asked { branch, at: now, until: now + self.probe.timeout });
                 watched.due = now + jittered(interval, chance);
             }
         }
@@ -146,8 +150,10 @@ impl Rounds {
             }
         };
         let Some(watched) = at.and_then(|at| self.watched.get_mut(at)) else { return };
-        if !matches!(signal, Signal::CallFailed { .. }) {
-            watched.asked = None;
+        if !matches!(signal, Signal::CallFailed { .. })
+            && let Some(asked) = watched.asked.take()
+        {
+            watched.round_trip = Some(now.since(asked.at));
         }
         watched.take(now, signal, &self.probe, changed);
     }
@@ -159,6 +165,7 @@ impl Rounds {
             watched.decided = decided.clone();
             if decided.admin() == Admin::Disabled {
                 watched.asked = None;
+                watched.round_trip = None;
             }
             watched.place()
         });
@@ -202,6 +209,7 @@ impl Watched {
         match signal {
             Signal::Answered(_) | Signal::Unwilling(_) => self.silent_since = None,
             Signal::Missed | Signal::Refused => {
+                self.round_trip = None;
                 let left_ms =
                     now.as_millis().saturating_sub(u64::try_from(probe.timeout.as_millis()).unwrap_or(u64::MAX));
                 self.silent_since.get_or_insert(Time::from_millis(left_ms));

@@ -63,7 +63,7 @@ impl Bench {
 const COMMANDS: usize = 16;
 
 fn by() -> By {
-    By { who: "asha".into(), reason: "new cable".into() }
+    By::new("asha", "new cable")
 }
 
 /// Row W1: the worker is told who is down, and `peer list` says why.

@@ -8,6 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
+/// How far it stands back from what serves calls, where both want one core: as a nice value.
+const STANDS_BACK: i32 = 10;
+
 /// The listener's socket, before anybody is answered.
 pub(super) struct AdminListener {
     settings: AuthSettings,
@@ -54,7 +57,14 @@ impl AdminListener {
             }
         };
         let thread = std::thread::Builder::new().name("admin".to_owned());
-        thread.spawn(move || runtime.block_on(serve)).map_err(StartFault::Worker)?;
+        let work = move || {
+            // Of this thread alone, and of those that it starts for slow work.
+            if let Err(error) = rustix::process::setpriority_process(None, STANDS_BACK) {
+                tracing::warn!(%error, "the admin listener does not stand back from calls");
+            }
+            runtime.block_on(serve);
+        };
+        thread.spawn(work).map_err(StartFault::Worker)?;
         Ok(Serving { _ends: ends })
     }
 }

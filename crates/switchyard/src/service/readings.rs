@@ -1,5 +1,10 @@
 //! What is read when somebody scrapes: the state of the service, and of the process as the kernel sees it.
 
+mod peers;
+mod queues;
+
+pub(super) use queues::Queues;
+
 use super::Told;
 use crate::logging::{self, Logging};
 use crate::names::Names;
@@ -27,8 +32,10 @@ pub(super) struct Observed {
     peers: Peers,
     /// Parties that had peers: one that is gone has none, which its gauges must say.
     parties: Mutex<BTreeSet<String>>,
+    shown: peers::Shown,
     calls: Calls,
     names: Arc<Names>,
+    queues: Queues,
 }
 
 impl admin::Observed for Observed {
@@ -38,7 +45,10 @@ impl admin::Observed for Observed {
         readings.extend(readings_of_process());
         readings.extend(self.instrument_readings());
         readings.extend(self.peer_readings());
+        readings.extend(self.shown.readings(&self.peers.measured()));
+        readings.extend(self.queues.readings(&self.calls, &self.told.listeners));
         readings.extend(self.directory_readings());
+        note_applied(&self.watcher, &self.exporter);
         self.exporter.render(&self.told.counters.samples(), &readings)
     }
 
@@ -59,7 +69,7 @@ impl Observed {
         watcher: &Watcher,
         exporter: &Arc<Exporter>,
         peers: &Peers,
-        (calls, names): (&Calls, &Arc<Names>),
+        (calls, names, queues): (&Calls, &Arc<Names>, Queues),
     ) -> Observed {
         let (told, exporter) = (Arc::clone(told), Arc::clone(exporter));
         Observed {
@@ -68,8 +78,10 @@ impl Observed {
             exporter,
             peers: peers.clone(),
             parties: Mutex::default(),
+            shown: peers::Shown::default(),
             calls: calls.clone(),
             names: Arc::clone(names),
+            queues,
         }
     }
 
@@ -143,6 +155,11 @@ impl Observed {
             hep("lost", counts.lost),
         ]
     }
+}
+
+/// Takes over how long the generations since the last time took.
+pub(super) fn note_applied(watcher: &Watcher, exporter: &Exporter) {
+    watcher.take_apply_times().into_iter().for_each(|took| exporter.note_applied(took));
 }
 
 /// What is kept of calls, and what waits for the sinks.

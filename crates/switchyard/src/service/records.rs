@@ -1,16 +1,18 @@
 //! What is kept of calls: the worker's tap, and the thread and the sinks behind it.
 
 use super::Told;
+use crate::call_journal::{Entry, Pen};
 use crate::config::Records;
+use crate::worker::InProgress;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{SystemTime, UNIX_EPOCH};
 use sync::{CallRow, CallTable};
-use telemetry::calls::{CallRecord, Files, Recorder, RecorderParts, Sink, Tap, Webhook, lane};
+use telemetry::calls::{CallRecord, Files, Recorder, RecorderParts, Sink, Standing, Tap, Webhook, lane};
 
-/// Starts the records of a service with one worker.
-pub(super) fn start(records: Records, told: &Arc<Told>) -> io::Result<(Tap, Recorder)> {
+/// Starts the records of a service with one worker; without a tap where nobody wants them.
+pub(super) fn start(records: Records, told: &Arc<Told>, calls: &mut InProgress) -> io::Result<(Option<Tap>, Recorder)> {
     let lost = Arc::new(AtomicU64::new(0));
     let (tap, lane) = lane(Arc::clone(&lost));
     let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
@@ -23,6 +25,7 @@ pub(super) fn start(records: Records, told: &Arc<Told>) -> io::Result<(Tap, Reco
     if let Some(webhook) = records.webhook {
         sinks.push(Box::new(Webhook::open(webhook)?));
     }
+    let is_wanted = records.journal.calls > 0 || !sinks.is_empty();
     let clock = told.clock;
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let unix_us = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
@@ -30,12 +33,19 @@ pub(super) fn start(records: Records, told: &Arc<Told>) -> io::Result<(Tap, Reco
         settings: Arc::clone(&told.settings),
         zero_us: unix_us.saturating_sub(clock.now().0),
         now: Box::new(move || clock.now()),
-        lanes: vec![lane],
+        lanes: if is_wanted { vec![lane] } else { Vec::new() },
         journal: records.journal,
         sinks,
         lost,
+        restored: std::mem::take(&mut calls.records),
+        standing: calls.pen.clone().map(standing),
     };
-    Ok((tap, Recorder::start(parts)?))
+    Ok((is_wanted.then_some(tap), Recorder::start(parts)?))
+}
+
+/// Leaves the record of a call that is up for the process after this one.
+fn standing(pen: Pen) -> Standing {
+    Box::new(move |key, record| pen.write(Entry::Known(key, Box::new(record.clone()))))
 }
 
 /// Records as rows of `switchyard_calls`. The sink's thread waits for the database, and nobody else does.

@@ -10,6 +10,8 @@
 #[path = "../../../sync/tests/engines/bench.rs"]
 #[allow(dead_code, reason = "shared with the tests of sync, which use all of it")]
 mod bench;
+mod crowd;
+mod openapi;
 mod page;
 #[path = "../../../sync/tests/engines/server.rs"]
 #[allow(dead_code, reason = "shared with the tests of sync, which use all of it")]

@@ -61,6 +61,7 @@ async fn each_verb_does_what_it_says_with_the_least_rights(engine: Engine, netwo
     moves(&mut stage);
     overlays(&mut stage);
     tells(&stage);
+    tables(&mut stage);
     // The account may do this, and no more.
     let own = bench.server.url("switchyard:s3cret", bench.server.port, &bench.database);
     for statement in [
@@ -176,6 +177,8 @@ fn tells(stage: &Stage) {
         &["directory", "log"],
         &["directory", "diff", "1", "2"],
         &["directory", "held"],
+        &["health"],
+        &["limits"],
         &["status"],
     ] {
         assert!(!stage.done(verb).is_empty());
@@ -183,6 +186,41 @@ fn tells(stage: &Stage) {
     }
     let diff = stage.json(&["directory", "diff", "1", "2"]);
     assert_eq!(diff["dids"]["moved"], 1, "{diff}");
+}
+
+/// A table out, changed, looked at, and back; the audit out.
+fn tables(stage: &mut Stage) {
+    let exported = stage.done(&["did", "export", "--environment", "prod"]);
+    assert!(exported.starts_with("number,row_environment,environment,"), "{exported}");
+    let numbers = ["+918065978005", "+918065978006"];
+    let lines: Vec<String> = exported
+        .lines()
+        .filter(|line| line.starts_with("number,") || numbers.iter().any(|number| line.starts_with(number)))
+        .map(|line| line.replacen(",prod,", ",oss,", 1))
+        .collect();
+    assert_eq!(lines.len(), 3, "{exported}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dids.csv");
+    std::fs::write(&file, lines.join("\r\n")).unwrap();
+    let file = file.to_str().unwrap();
+    let dry = stage.json(&["did", "import", file, "--dry-run"]);
+    assert_eq!((&dry["changed"], &dry["refused"], &dry["dry_run"]), (&2.into(), &0.into(), &true.into()), "{dry}");
+    assert_eq!(stage.call(numbers[0]), "486 prod");
+    let told = stage.done(&["did", "import", file, "--reason", HOSTILE]);
+    assert!(told.contains("2 changed, 0 unchanged, 0 refused, 0 not tried\nlive in generation "), "{told}");
+    for number in numbers {
+        assert_eq!(stage.call(number), "486 oss");
+    }
+    // The same table again: its rows have changed since it was exported, by itself.
+    let (code, told) = stage.verb(&["did", "import", file, "--reason", "again"]);
+    assert_eq!(code, 8, "{told}");
+    assert!(told.contains("found the version row=prod, and it is row=oss now"), "{told}");
+    let (code, told) = stage.verb(&["did", "import", "/nowhere/dids.csv", "--dry-run"]);
+    assert_eq!(code, 1, "{told}");
+    let audit = stage.done(&["audit", "export"]);
+    assert!(audit.starts_with("id,at,who,role,origin,action,subject,before,after,reason"), "{audit}");
+    let of_table = audit.lines().filter(|line| line.contains(",admin,unix socket,set_environment,+91806597800"));
+    assert!(of_table.count() >= 2, "{audit}");
 }
 
 async fn two_nodes_see_what_either_does(engine: Engine, network: u8) {

@@ -1,4 +1,6 @@
 //! The log of the real program: one line for each call, levels that change while it runs, and a sink that stands still.
+mod forms;
+
 use crate::stage::Stage;
 use lab::process::{PATIENCE, until};
 use lab::sipp::{Calls, Party};

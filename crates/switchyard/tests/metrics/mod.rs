@@ -1,4 +1,6 @@
 //! What Prometheus sees of the real program: its own promtool and server say whether it is right.
+mod scrapes;
+
 use crate::stage::Stage;
 use lab::process::{PATIENCE, Process, text_of, until};
 use lab::sipp::{Calls, Party};
@@ -83,6 +85,12 @@ fn promtool_finds_no_fault_in_a_scrape_after_calls() {
         "switchyard_setup_seconds_count{direction=\"inbound\"} 3",
         "switchyard_post_dial_delay_seconds_count{direction=\"inbound\"} 3",
         "switchyard_setup_seconds_count{direction=\"outbound\"} 0",
+        "switchyard_queue_depth{queue=\"call_journal\"} 0",
+        "switchyard_queue_room{queue=\"records\"} 1024",
+        "switchyard_queue_room{queue=\"log\"} 4096",
+        "switchyard_udp_receive_queue_bytes 0",
+        "switchyard_directory_apply_seconds_count 1",
+        "switchyard_refused_total{party=\"tata\",reason=\"unknown_did\"} 0",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
     }

@@ -12,7 +12,10 @@ pub(crate) mod caller;
 use lab::process::Place;
 use lab::program::Program;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_switchyard");
 
 /// A running `switchyard` with its configuration and its directory.
 pub(crate) struct Stage {
@@ -32,11 +35,39 @@ impl Stage {
 
     /// The same over `transport`, with these lines in the trunk's table.
     pub(crate) fn start_with(network: u8, transport: &str, trunk: &str) -> Stage {
+        Stage::start_by(network, &config_text(network, transport, trunk), |_| PROGRAM.into())
+    }
+
+    /// The same by way of a shell that sets these variables: `NAME=value`, where the value may be a command's answer.
+    #[allow(dead_code, reason = "not every test that shares the stage sets variables")]
+    pub(crate) fn start_under(network: u8, variables: &str) -> Stage {
+        let text = format!("#!/bin/sh\n{variables} exec {PROGRAM} \"$@\"\n");
+        let configuration = config_text(network, "udp", "caller_id = \"pass\"\n");
+        Stage::start_by(network, &configuration, |folder| {
+            let script = folder.join("switchyard.sh");
+            std::fs::write(&script, text).unwrap();
+            std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+            script
+        })
+    }
+
+    /// The same with a configuration of its own.
+    #[allow(dead_code, reason = "not every test that shares the stage has its own configuration")]
+    pub(crate) fn start_as(network: u8, configuration: &str) -> Stage {
+        Stage::start_by(network, configuration, |_| PROGRAM.into())
+    }
+
+    fn start_by(network: u8, configuration: &str, program: impl FnOnce(&Path) -> PathBuf) -> Stage {
         let folder = tempfile::tempdir().unwrap();
         let place = Place::here(folder.path());
-        let configuration = config_text(network, transport, trunk);
-        let program = Program::start(&place, Path::new(env!("CARGO_BIN_EXE_switchyard")), &configuration);
+        let program = Program::start(&place, &program(folder.path()), configuration);
         Stage { network, place, program, _folder: folder }
+    }
+
+    /// The program's process id.
+    #[allow(dead_code, reason = "not every test that shares the stage looks at the process")]
+    pub(crate) fn pid(&self) -> nix::unistd::Pid {
+        self.program.id()
     }
 
     /// kill -9, and a new process at once; returns when it serves.

@@ -55,6 +55,9 @@ pub enum WriteFault {
         /// What would do.
         expected: String,
     },
+    /// It is one of many, and a fault of one before it, or the time, ended them.
+    #[error("not tried: the database failed before, or there was no more time")]
+    NotTried,
     /// The database.
     #[error(transparent)]
     Database(SyncFault),

@@ -66,4 +66,17 @@ pub struct AuditNote {
     pub before: Option<String>,
     /// What was after.
     pub after: Option<String>,
+    /// What who made it was here: a role.
+    pub role: Option<String>,
+    /// From where they asked, and by what they were known.
+    pub origin: Option<String>,
+}
+
+/// A place in the audit: that of one change, by which those before it are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditPlace {
+    /// When it was made, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// Its id.
+    pub id: String,
 }

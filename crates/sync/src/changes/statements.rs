@@ -3,8 +3,9 @@
 use directory::{Environment, Lease, Subject, Tester};
 use sip::{Number, Numbering};
 
-use super::{AuditNote, By, LeaseNote, Made, PanicNote, TesterNote, WriteFault, new_id};
+use super::{AuditNote, AuditPlace, By, LeaseNote, Made, PanicNote, TesterNote, WriteFault, new_id};
 use crate::clock::now_ms;
+use crate::limits::WHO_BYTES_MAX;
 use crate::mapping::{TableNames, quoted};
 use crate::own_tables::OwnTable;
 use crate::source::{Dialect, Engine};
@@ -211,10 +212,18 @@ impl<'e> Transaction<'e> {
         after: Option<&str>,
         by: &By,
     ) -> Result<(), WriteFault> {
-        self.check_is_there(OwnTable::Audit).await?;
+        let has_origin = self.columns_of(OwnTable::Audit).await?.iter().any(|column| column == "made_from");
         let id = new_id()?;
-        let columns =
-            [("action", Some(action)), ("subject", Some(subject)), ("value_before", before), ("value_after", after)];
+        let (role, origin) = (some(&by.role), some(shortened(&by.origin)));
+        let mut columns = vec![
+            ("action", Some(action)),
+            ("subject", Some(subject)),
+            ("value_before", before),
+            ("value_after", after),
+        ];
+        if has_origin {
+            columns.extend([("made_as", role), ("made_from", origin)]);
+        }
         self.insert_row(OwnTable::Audit, &id, &columns, "", by).await
     }
 
@@ -255,12 +264,21 @@ impl<'e> Transaction<'e> {
         }))
     }
 
-    pub(super) async fn audit_notes(&mut self, limit: u32) -> Result<Vec<AuditNote>, WriteFault> {
-        self.check_is_there(OwnTable::Audit).await?;
+    pub(super) async fn audit_notes(
+        &mut self,
+        place: Option<&AuditPlace>,
+        limit: u32,
+    ) -> Result<Vec<AuditNote>, WriteFault> {
+        let has_origin = self.columns_of(OwnTable::Audit).await?.iter().any(|column| column == "made_from");
         let name = OwnTable::Audit.name();
+        let origin = if has_origin { "made_as, made_from" } else { "NULL, NULL" };
+        let before = place.map_or(String::new(), |AuditPlace { at_ms, id }| {
+            let id = self.engine.dialect().literal(id.as_bytes());
+            format!("WHERE made_at_ms < {at_ms} OR (made_at_ms = {at_ms} AND id > {id})")
+        });
         let statement = format!(
-            "SELECT id, made_by, made_at_ms, reason, action, subject, value_before, value_after FROM {name} \
-             ORDER BY made_at_ms DESC, id LIMIT {limit}"
+            "SELECT id, made_by, made_at_ms, reason, action, subject, value_before, value_after, {origin} FROM {name} \
+             {before} ORDER BY made_at_ms DESC, id LIMIT {limit}"
         );
         let rows = self.texts(name, statement).await?;
         Ok(rows
@@ -269,7 +287,8 @@ impl<'e> Transaction<'e> {
                 let mut rest = row.split_off(4.min(row.len())).into_iter();
                 let mut next = || rest.next().flatten();
                 let (action, subject) = (next().unwrap_or_default(), next().unwrap_or_default());
-                AuditNote { made: made(row), action, subject, before: next(), after: next() }
+                let (before, after, role, origin) = (next(), next(), next(), next());
+                AuditNote { made: made(row), action, subject, before, after, role, origin }
             })
             .collect())
     }
@@ -337,10 +356,15 @@ impl<'e> Transaction<'e> {
     }
 
     async fn check_is_there(&mut self, table: OwnTable) -> Result<(), WriteFault> {
-        let mut is_there = false;
+        self.columns_of(table).await.map(|_| ())
+    }
+
+    /// Its columns; a fault where it is not there.
+    async fn columns_of(&mut self, table: OwnTable) -> Result<Vec<String>, WriteFault> {
         let statement = self.engine.dialect().columns_of_table(None, table.name());
-        self.engine.rows(table.name(), statement, |_| is_there = true).await?;
-        if is_there { Ok(()) } else { Err(WriteFault::NotMigrated { table: table.name() }) }
+        let rows = self.texts(table.name(), statement).await?;
+        let columns: Vec<String> = rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect();
+        if columns.is_empty() { Err(WriteFault::NotMigrated { table: table.name() }) } else { Ok(columns) }
     }
 
     async fn texts(&mut self, what: &str, statement: String) -> Result<Vec<Vec<Option<String>>>, WriteFault> {
@@ -354,6 +378,17 @@ impl<'e> Transaction<'e> {
             .await?;
         Ok(rows)
     }
+}
+
+/// What is recorded of a text that may be empty.
+fn some(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// Its first bytes, as far as a column has room.
+fn shortened(text: &str) -> &str {
+    let end = (0..=text.len().min(WHO_BYTES_MAX)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text.get(..end).unwrap_or_default()
 }
 
 /// Where a DID's environment stands: the table, its key, the column.

@@ -47,6 +47,12 @@ async fn writes(engine: Engine, detection: Detection) {
     body::a_lease_lies_over_the_row_and_ends_by_itself(&desk(), &desk(), &bench.watcher).await;
     body::of_many_at_once_one_wins(desk(), desk(), &bench.watcher).await;
     body::testers_and_panic_have_their_order(&desk(), &bench.watcher).await;
+    body::of_many_moves_each_has_an_outcome_of_its_own(&desk(), &bench.watcher).await;
+    body::the_audit_is_read_page_by_page(&desk()).await;
+    bench.write(body::AUDIT_OF_AN_EARLIER_VERSION).await;
+    body::an_audit_of_an_earlier_version_is_written_without_origins(&desk()).await;
+    install(&bench, sync::Mapping::default()).await;
+    body::an_extended_audit_has_origins(&desk()).await;
     // The proxy's account may move a DID, and change nothing else of the PBX's.
     let own = bench.server.url("switchyard:s3cret", bench.server.port, &bench.database);
     for statement in [
@@ -71,7 +77,7 @@ async fn a_lease_of_another_node_is_seen(engine: Engine) {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let ends_at_ms = u64::try_from(now.as_millis()).unwrap() + 60_000;
     let lease = directory::Lease { number: did, environment: directory::Environment::Oss, ends_at_ms };
-    let by = sync::changes::By { who: "Meera".to_owned(), reason: "two nodes".to_owned() };
+    let by = sync::changes::By::new("Meera", "two nodes");
     desk.lease(lease, None, &by).await.unwrap();
     bench
         .until(|directory| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use directory::{Environment, Lease, RoutedBy, Subject, Tester};
 use sip::{Number, Numbering};
-use sync::changes::{By, WriteFault, Writes};
+use sync::changes::{AuditPlace, By, Move, WriteFault, Writes};
 use sync::{Settings, Watcher};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -17,7 +17,8 @@ fn number(spelling: &str) -> Number {
 }
 
 fn by(who: &str) -> By {
-    By { who: who.to_owned(), reason: format!("it's {who}'s \"test\"; \\ DROP TABLE users --") }
+    let reason = format!("it's {who}'s \"test\"; \\ DROP TABLE users --");
+    By { role: "operator".to_owned(), origin: format!("token a1 of {who} from 192.0.2.7"), ..By::new(who, reason) }
 }
 
 fn in_ms(ahead_ms: u64) -> u64 {
@@ -70,7 +71,7 @@ pub(crate) async fn a_move_is_live_when_it_is_answered(writes: &Writes, other: &
     assert_eq!(fault, Some(WriteFault::NoSuchDid { number: unknown }));
     for (who, reason, what) in [(" ", "x", "who"), (&"x".repeat(256), "x", "who"), ("x", &"x".repeat(1_025), "reason")]
     {
-        let nobody = By { who: who.to_owned(), reason: reason.to_owned() };
+        let nobody = By::new(who, reason);
         let fault = writes.set_environment(did, Environment::Oss, None, &nobody).await.err().unwrap();
         assert!(matches!(fault, WriteFault::Invalid { what: found, .. } if found == what), "{fault}");
     }
@@ -80,6 +81,8 @@ pub(crate) async fn a_move_is_live_when_it_is_answered(writes: &Writes, other: &
     assert_eq!((note.made.by.as_str(), note.made.reason.as_str()), ("Meera", by("Meera").reason.as_str()));
     assert_eq!((note.action.as_str(), note.subject.as_str()), ("set_environment", "+918065978002"));
     assert_eq!((note.before.as_deref(), note.after.as_deref()), (Some("prod"), Some("staging")));
+    let origin = "token a1 of Meera from 192.0.2.7";
+    assert_eq!((note.role.as_deref(), note.origin.as_deref()), (Some("operator"), Some(origin)));
 }
 
 /// A row whose environment nobody knows is mended by a move: one that was good before, and one that never was. `write`
@@ -229,4 +232,69 @@ pub(crate) async fn testers_and_panic_have_their_order(writes: &Writes, watcher:
     assert_eq!(route(watcher, "+918065978001", Some(caller)), (Environment::Prod, RoutedBy::Row));
     writes.panic(Some(in_ms(1_000)), &by("Meera")).await.unwrap();
     until(watcher, |watcher| route(watcher, "+918065978021", None) == (Environment::Staging, RoutedBy::Row)).await;
+}
+
+/// Each of many moves is committed or refused by itself, all that were committed are live in one generation, and each has
+/// its row of the audit.
+pub(crate) async fn of_many_moves_each_has_an_outcome_of_its_own(writes: &Writes, watcher: &Watcher) {
+    let (first, second, unknown) = (number("+918065978005"), number("+918065978007"), number("+447700900999"));
+    let one = |number, environment, before: &str| Move { number, environment, before: Some(before.to_owned()) };
+    let moves = [
+        one(first, Environment::Staging, "prod"),
+        one(unknown, Environment::Oss, "prod"),
+        one(second, Environment::Oss, "staging"),
+        Move { number: second, environment: Environment::Oss, before: None },
+    ];
+    let written = writes.set_environments(&moves, &by("Ravi")).await.unwrap();
+    assert_eq!(written.live, Ok(watcher.published().load().generation()));
+    assert!(written.moves[0].is_ok() && written.moves[3].is_ok(), "{written:?}");
+    assert_eq!(written.moves[1], Err(WriteFault::NoSuchDid { number: unknown }));
+    assert_eq!(written.moves[2], Err(WriteFault::Changed { found: "prod".to_owned() }));
+    assert_eq!(route(watcher, "+918065978005", None), (Environment::Staging, RoutedBy::Row));
+    assert_eq!(route(watcher, "+918065978007", None), (Environment::Oss, RoutedBy::Row));
+    let notes = writes.audit(2).await.unwrap();
+    let mut subjects: Vec<&str> = notes.iter().map(|note| note.subject.as_str()).collect();
+    subjects.sort_unstable();
+    assert_eq!(subjects, ["+918065978005", "+918065978007"]);
+    let nobody = writes.set_environments(&moves, &By::new("Ravi", "")).await;
+    assert!(matches!(nobody, Err(WriteFault::Invalid { what: "reason", .. })), "{nobody:?}");
+}
+
+/// Every change is on one page, and on one alone.
+pub(crate) async fn the_audit_is_read_page_by_page(writes: &Writes) {
+    let whole = writes.audit(1_000).await.unwrap();
+    assert!(whole.len() > 5, "{whole:?}");
+    let mut paged = Vec::new();
+    loop {
+        let place = paged
+            .last()
+            .map(|note: &sync::changes::AuditNote| AuditPlace { at_ms: note.made.at_ms, id: note.made.id.clone() });
+        let page = writes.audit_before(place.as_ref(), 2).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        paged.extend(page);
+    }
+    assert_eq!(paged, whole);
+}
+
+/// Makes our audit what an earlier version made it.
+pub(crate) const AUDIT_OF_AN_EARLIER_VERSION: &str =
+    "ALTER TABLE switchyard_audit DROP COLUMN made_as; ALTER TABLE switchyard_audit DROP COLUMN made_from";
+
+/// Without the later columns a change is made and recorded all the same.
+pub(crate) async fn an_audit_of_an_earlier_version_is_written_without_origins(writes: &Writes) {
+    writes.record("accept", "directory", "before the columns", &by("Meera")).await.unwrap();
+    let note = writes.audit(1).await.unwrap().remove(0);
+    assert_eq!((note.after.as_deref(), note.role, note.origin), (Some("before the columns"), None, None));
+}
+
+/// What is recorded once they are there has them; what was recorded before stays without.
+pub(crate) async fn an_extended_audit_has_origins(writes: &Writes) {
+    writes.record("accept", "directory", "with the columns", &by("Meera")).await.unwrap();
+    let notes = writes.audit(1_000).await.unwrap();
+    let of = |after: &str| notes.iter().find(|note| note.after.as_deref() == Some(after)).unwrap();
+    assert_eq!(of("with the columns").role.as_deref(), Some("operator"));
+    assert_eq!(of("with the columns").origin.as_deref(), Some("token a1 of Meera from 192.0.2.7"));
+    assert_eq!(of("before the columns").role, None);
 }

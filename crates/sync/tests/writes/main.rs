@@ -58,6 +58,18 @@ async fn writes(has_change_log: bool) {
     body::of_many_at_once_one_wins(desk(), desk(), &watcher).await;
     body::testers_and_panic_have_their_order(&desk(), &watcher).await;
     body::a_move_mends_a_row_with_an_unknown_environment(&desk(), &watcher, write).await;
+    body::of_many_moves_each_has_an_outcome_of_its_own(&desk(), &watcher).await;
+    body::the_audit_is_read_page_by_page(&desk()).await;
+    write(body::AUDIT_OF_AN_EARLIER_VERSION).await;
+    body::an_audit_of_an_earlier_version_is_written_without_origins(&desk()).await;
+    let migration = Migration { mapping: Mapping::default(), account: String::new(), has_change_log };
+    let mut extended = Vec::new();
+    for _ in 0..2 {
+        sync::migrate(&settings.url, &migration, |statement| extended.push(statement.sql.clone())).await.unwrap();
+    }
+    extended.retain(|statement| statement.starts_with("ALTER TABLE"));
+    assert_eq!(extended.len(), 2, "each column once: {extended:?}");
+    body::an_extended_audit_has_origins(&desk()).await;
     let other = sync::start(settings.clone()).await.unwrap();
     body::d6_moves_of_another_node_are_not_others(&desk(), &other, write).await;
 }

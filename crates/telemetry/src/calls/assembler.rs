@@ -1,7 +1,9 @@
 //! From batches to records: opens one with each INVITE, and closes it with what ends the call.
 
 mod message;
+mod spans;
 
+use super::Standing;
 use super::batch::{Batch, Entry, Frame};
 use super::journal::{Journal, KeptMessage};
 use super::queue::Queue;
@@ -30,6 +32,9 @@ pub(super) struct Assembler {
     pub(super) lost: Arc<AtomicU64>,
     index: Index,
     closing: VecDeque<(u64, u64)>,
+    standing: Option<Standing>,
+    /// Calls of the process before this one that were in setup, with the time at which each is given up.
+    in_setup: Vec<(u64, u64)>,
 }
 
 /// What the entries before tell about the next one.
@@ -48,7 +53,22 @@ impl Assembler {
         sinks: Vec<Arc<Queue>>,
         lost: Arc<AtomicU64>,
     ) -> Assembler {
-        Assembler { settings, zero_us, journal, sinks, lost, index: Index::new(), closing: VecDeque::new() }
+        Assembler {
+            settings,
+            zero_us,
+            journal,
+            sinks,
+            lost,
+            index: Index::new(),
+            closing: VecDeque::new(),
+            standing: None,
+            in_setup: Vec::new(),
+        }
+    }
+
+    /// Tells this one of each call that has been answered.
+    pub(super) fn tell(&mut self, standing: Option<Standing>) {
+        self.standing = standing;
     }
 
     /// Takes one turn of one worker.
@@ -83,6 +103,7 @@ impl Assembler {
                     let stray = StrayMedia { from: name(&settings, *from), address: address.to_string() };
                     note_stray(&mut journal, (*key, call_id.of(&batch.bytes)), stray);
                 }
+                Entry::EndedUnseen { .. } => self.ended_unseen(&mut journal, &settings, batch, entry, now_us),
                 _ => self.progress(&mut journal, batch, &thread, entry, now_us),
             }
         }
@@ -91,7 +112,9 @@ impl Assembler {
     /// Hands on every record whose call has been over for a while, or all of them at the end.
     pub(super) fn hand_on(&mut self, now: Time, is_last: bool) {
         let now_ms = self.zero_us.saturating_add(now.0) / 1_000;
-        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let journal = Arc::clone(&self.journal);
+        let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
+        self.give_up(&mut journal, now_ms);
         while let Some((over_ms, number)) = self.closing.front().copied() {
             let lingers = over_ms + LINGER_MS > now_ms && self.closing.len() <= SINK_QUEUE;
             if !is_last && lingers {
@@ -129,11 +152,15 @@ impl Assembler {
         record.id = format!("{}-{:x}", begins.key, begins.now_us);
         record.source = frame.remote.to_string();
         if let Some(invite) = Invite::of(bytes, &mut self.index) {
+            record.caller = e164(settings, &invite.caller);
             record.caller_received = invite.caller;
         }
         let number = journal.open_call(Some(begins.key), record);
         if let Some(call) = journal.call_mut(number) {
             call.decision = Some((*begins.decision, Arc::clone(settings)));
+        }
+        if let (proxy::dispatch::Direction::Inbound, Some(did)) = (begins.decision.direction, begins.decision.number) {
+            journal.belongs(number, did);
         }
         self.keep(journal, settings, number, (&frame, false), (bytes, begins.now_us));
         Some(number)
@@ -161,6 +188,8 @@ impl Assembler {
                     began_at_ms: now_us / 1_000,
                     from: name(settings, party),
                     source: frame.remote.to_string(),
+                    called: e164(settings, &invite.called),
+                    caller: e164(settings, &invite.caller),
                     called_received: invite.called,
                     caller_received: invite.caller,
                     ..CallRecord::default()
@@ -204,6 +233,7 @@ impl Assembler {
                 if let Some(call) = number.and_then(|number| journal.call_mut(number)) {
                     call.record.ringing_at_ms.get_or_insert(now_ms);
                 }
+                number.into_iter().for_each(|number| journal.note_change(number));
             }
             Entry::Final { key, status } => self.answered(journal, *key, *status, now_us),
             Entry::Ended { key, call_id, by, after_us, talked_us } => {
@@ -227,6 +257,10 @@ impl Assembler {
         record.setup_ms = Some((now_us / 1_000).saturating_sub(record.began_at_ms));
         if status < 300 {
             record.answered_at_ms = Some(now_us / 1_000);
+            if let Some(standing) = &self.standing {
+                standing(key, record);
+            }
+            journal.note_change(number);
         } else {
             self.close(journal, number, if status == 487 { "cancel" } else { "final" }, now_us);
         }
@@ -300,13 +334,20 @@ impl Assembler {
         record.messages += 1;
         let length = u64::try_from(frame.length).unwrap_or(u64::MAX);
         *(if is_sent { &mut record.bytes_out } else { &mut record.bytes_in }) += length;
+        let mut shown = None;
         if is_sent
             && record.caller_sent.is_none()
             && bytes.starts_with(b"INVITE ")
             && let Some(invite) = Invite::of(bytes, &mut self.index)
         {
+            if record.direction == "outbound" {
+                shown = settings.numbering.canonical_user(invite.caller.as_bytes()).ok();
+            }
             record.caller_sent = Some(invite.caller);
             record.called_sent = Some(invite.called);
+        }
+        if let Some(did) = shown {
+            journal.belongs(number, did);
         }
         let nowhere = Listener { transport: Transport::Udp, address: frame.remote };
         let local = settings.listener(frame.listener).copied().unwrap_or(nowhere);
@@ -381,7 +422,9 @@ fn attempt(
     failed: Option<FailoverReason>,
     at_ms: u64,
 ) {
-    let Some(call) = journal.by_key(key).and_then(|number| journal.call_mut(number)) else { return };
+    let Some(number) = journal.by_key(key) else { return };
+    journal.note_change(number);
+    let Some(call) = journal.call_mut(number) else { return };
     let record = &mut call.record;
     if let Some(reason) = failed {
         record.failovers += 1;
@@ -408,6 +451,11 @@ fn note_stray(journal: &mut Journal, (key, call_id): (CallKey, &[u8]), stray: St
 
 fn name(settings: &Settings, party: PartyId) -> String {
     settings.party(party).map_or_else(|| "(gone)".to_owned(), |party| party.name.to_string())
+}
+
+/// The number that a user part spells.
+fn e164(settings: &Settings, user: &str) -> Option<String> {
+    settings.numbering.canonical_user(user.as_bytes()).ok().map(|number| format!("+{number}"))
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -1,6 +1,7 @@
 //! What one turn of a worker leaves for the records: its messages and the facts about calls, in order, in one buffer.
 
 use crate::limits::BATCH_BYTES;
+use proxy::dispatch::Direction;
 use proxy::outbox::FailoverReason;
 use proxy::{CallKey, Decision, EndedBy, Flow, ListenerId, PartyId, Peer, Refusal, Rule, Time};
 use sip::Span;
@@ -59,6 +60,15 @@ pub(super) enum Entry {
     Final { key: CallKey, status: u16 },
     /// An answered call is over.
     Ended { key: CallKey, call_id: Span, by: EndedBy, after_us: u64, talked_us: u64 },
+    /// A BYE of a call that is not in progress: the caller's side first.
+    EndedUnseen {
+        key: CallKey,
+        call_id: Span,
+        direction: Direction,
+        parties: [PartyId; 2],
+        users: [Span; 2],
+        by: EndedBy,
+    },
 }
 
 impl Batch {

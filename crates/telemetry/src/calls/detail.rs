@@ -4,11 +4,12 @@
 use super::journal::{CallNumber, KeptCall, KeptMessage, ToldRule};
 use super::ladder::{Ladder, Step};
 use super::record::CallRecord;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sip::{Index, Method, Parsed};
 
 /// One call with all that is known of it.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct CallDetail {
     /// Its number in the journal.
     pub number: u64,
@@ -23,7 +24,7 @@ pub struct CallDetail {
 }
 
 /// One message in a few words.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct MessageSummary {
     /// When, in microseconds since 1970.
     pub at_us: u64,

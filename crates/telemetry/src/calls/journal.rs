@@ -3,8 +3,10 @@
 use super::record::{CallRecord, Word};
 use crate::limits::{CALL_BYTES, CALL_MESSAGES};
 use proxy::{CallKey, Decision, Listener, Settings};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use sip::Number;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,13 +33,21 @@ pub struct CallNumber(pub u64);
 pub struct Journal {
     bounds: JournalBounds,
     next: u64,
-    calls: BTreeMap<u64, KeptCall>,
+    /// In boxes: the tree moves its values about, and they are large.
+    calls: BTreeMap<u64, Box<KeptCall>>,
     open: HashMap<CallKey, u64>,
     by_call_id: HashMap<u64, u64>,
+    /// The newest call of each number of ours that has one here.
+    by_did: HashMap<Number, u64>,
     hasher: RandomState,
+    /// Every call before this one that is not over has given its messages.
+    bare_before: u64,
     /// Calls in the order in which they were over; the last so many.
     ended: VecDeque<(u64, u64)>,
     ended_count: u64,
+    /// The calls of which something changed, in the order of the changes; the last so many.
+    changes: VecDeque<u64>,
+    change_count: u64,
     bytes: usize,
 }
 
@@ -45,6 +55,7 @@ pub struct Journal {
 #[derive(Debug)]
 pub struct KeptCall {
     pub(super) key: Option<CallKey>,
+    did: Option<Number>,
     /// What is written down of it.
     pub record: CallRecord,
     pub(super) decision: Option<(Decision, Arc<Settings>)>,
@@ -53,6 +64,8 @@ pub struct KeptCall {
     /// Messages that found no room.
     pub left_out: u32,
     is_closed: bool,
+    /// Its messages made room for others, and further ones are not kept.
+    is_bare: bool,
     /// Its record is whole, and has been handed on: it may be forgotten.
     is_over: bool,
 }
@@ -73,7 +86,7 @@ pub struct KeptMessage {
 }
 
 /// One rule of a past decision, and what it found.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
 pub struct ToldRule {
     /// Its name.
     pub rule: Word,
@@ -90,9 +103,13 @@ impl Journal {
             calls: BTreeMap::new(),
             open: HashMap::new(),
             by_call_id: HashMap::new(),
+            by_did: HashMap::new(),
             hasher: RandomState::new(),
+            bare_before: 0,
             ended: VecDeque::new(),
             ended_count: 0,
+            changes: VecDeque::new(),
+            change_count: 0,
             bytes: 0,
         }
     }
@@ -109,12 +126,12 @@ impl Journal {
 
     /// The call of this number.
     pub fn call(&self, number: CallNumber) -> Option<&KeptCall> {
-        self.calls.get(&number.0)
+        self.calls.get(&number.0).map(|call| &**call)
     }
 
     /// All calls, newest first.
     pub fn newest(&self) -> impl Iterator<Item = (CallNumber, &KeptCall)> {
-        self.calls.iter().rev().map(|(number, call)| (CallNumber(*number), call))
+        self.calls.iter().rev().map(|(number, call)| (CallNumber(*number), &**call))
     }
 
     /// How many calls were over so far: a place to go on from with [`Journal::ended_after`].
@@ -125,7 +142,47 @@ impl Journal {
     /// The calls that were over after this many, oldest first, with the count at each.
     pub fn ended_after(&self, count: u64) -> impl Iterator<Item = (u64, CallNumber, &KeptCall)> {
         let later = self.ended.iter().filter(move |(at, _)| *at > count);
-        later.filter_map(|(at, number)| Some((*at, CallNumber(*number), self.calls.get(number)?)))
+        later.filter_map(|(at, number)| Some((*at, CallNumber(*number), &**self.calls.get(number)?)))
+    }
+
+    /// The newest call of a number of ours: one to it, or one that showed it.
+    pub fn last_of(&self, did: Number) -> Option<(CallNumber, &KeptCall)> {
+        let number = *self.by_did.get(&did)?;
+        self.calls.get(&number).map(|call| (CallNumber(number), &**call))
+    }
+
+    /// How many changes there were so far: a place to go on from with [`Journal::changed_after`].
+    pub fn change_count(&self) -> u64 {
+        self.change_count
+    }
+
+    /// The calls that began, rang, were answered, went on to another peer or were over after so many changes: each once,
+    /// by its last change. `None` when some of these changes are forgotten.
+    pub fn changed_after(&self, count: u64) -> Option<Vec<CallNumber>> {
+        let fresh = usize::try_from(self.change_count.saturating_sub(count)).ok()?;
+        let first = self.changes.len().checked_sub(fresh)?;
+        let mut seen = HashSet::new();
+        let newest_first = self.changes.range(first..).rev().filter(|number| seen.insert(**number));
+        let mut numbers: Vec<CallNumber> = newest_first.map(|number| CallNumber(*number)).collect();
+        numbers.reverse();
+        Some(numbers)
+    }
+
+    /// The call is one of this number of ours.
+    pub(super) fn belongs(&mut self, number: u64, did: Number) {
+        let Some(call) = self.calls.get_mut(&number) else { return };
+        call.did = Some(did);
+        let newest = self.by_did.entry(did).or_insert(number);
+        *newest = number.max(*newest);
+    }
+
+    /// Something changed of the call that people look at.
+    pub(super) fn note_change(&mut self, number: u64) {
+        self.change_count += 1;
+        self.changes.push_back(number);
+        if self.changes.len() > CHANGES_KEPT {
+            self.changes.pop_front();
+        }
     }
 
     pub(super) fn open_call(&mut self, key: Option<CallKey>, record: CallRecord) -> u64 {
@@ -138,9 +195,20 @@ impl Journal {
         }
         self.bytes += CALL_OVERHEAD;
         let (messages, bytes) = self.make_room();
-        let call =
-            KeptCall { key, record, decision: None, messages, bytes, left_out: 0, is_closed: false, is_over: false };
-        self.calls.insert(number, call);
+        let call = KeptCall {
+            key,
+            did: None,
+            record,
+            decision: None,
+            messages,
+            bytes,
+            left_out: 0,
+            is_closed: false,
+            is_bare: self.bounds.calls == 0,
+            is_over: false,
+        };
+        self.calls.insert(number, Box::new(call));
+        self.note_change(number);
         number
     }
 
@@ -154,7 +222,7 @@ impl Journal {
     }
 
     pub(super) fn call_mut(&mut self, number: u64) -> Option<&mut KeptCall> {
-        self.calls.get_mut(&number)
+        self.calls.get_mut(&number).map(|call| &mut **call)
     }
 
     /// The call is over; false when it was already.
@@ -164,6 +232,7 @@ impl Journal {
         if let Some(key) = call.key.filter(|key| self.open.get(key) == Some(&number)) {
             self.open.remove(&key);
         }
+        self.note_change(number);
         true
     }
 
@@ -183,7 +252,7 @@ impl Journal {
     pub(super) fn keep(&mut self, number: u64, bytes: &[u8], message: KeptMessage) {
         let is_alone = self.calls.len() < 2;
         let Some(call) = self.calls.get_mut(&number) else { return };
-        let fits = call.messages.len() < CALL_MESSAGES && call.bytes.len() + bytes.len() <= CALL_BYTES;
+        let fits = !call.is_bare && call.messages.len() < CALL_MESSAGES && call.bytes.len() + bytes.len() <= CALL_BYTES;
         let cost = bytes.len() + MESSAGE_OVERHEAD;
         if !fits || bytes.is_empty() || (is_alone && self.bytes + cost > self.bounds.bytes) {
             call.left_out += 1;
@@ -198,10 +267,16 @@ impl Journal {
         }
     }
 
-    /// Makes room for one more call; what the oldest one used is used again.
-    fn make_room(&mut self) -> (Vec<KeptMessage>, Vec<u8>) {
-        let mut room = Default::default();
-        while self.calls.len() >= self.bounds.calls.max(1) || self.bytes > self.bounds.bytes {
+    /// Makes room for one more call; what the oldest one used is used again. Calls in progress stay, however many they are.
+    fn make_room(&mut self) -> Room {
+        let mut room = Room::default();
+        while self.calls.len() >= self.bounds.calls.max(1) {
+            match self.forget_oldest() {
+                Some(used) => room = used,
+                None => break,
+            }
+        }
+        while self.bytes > self.bounds.bytes {
             match self.evict() {
                 Some(used) => room = used,
                 None => break,
@@ -211,34 +286,53 @@ impl Journal {
     }
 
     /// Forgets the oldest call, one that is over before one that is not; of the latter only the messages go.
-    fn evict(&mut self) -> Option<(Vec<KeptMessage>, Vec<u8>)> {
+    fn evict(&mut self) -> Option<Room> {
+        self.forget_oldest().or_else(|| self.strip_oldest())
+    }
+
+    fn forget_oldest(&mut self) -> Option<Room> {
         let over = self.calls.iter().take(EVICTION_LOOKS).find(|(_, call)| call.is_over).map(|(number, _)| *number);
-        if let Some(number) = over {
-            let mut call = self.calls.remove(&number)?;
-            let hash = self.hasher.hash_one(call.record.call_id.as_bytes());
-            if self.by_call_id.get(&hash) == Some(&number) {
-                self.by_call_id.remove(&hash);
-            }
-            self.bytes = self.bytes.saturating_sub(call.cost() + CALL_OVERHEAD);
-            call.messages.clear();
-            call.bytes.clear();
-            return Some((call.messages, call.bytes));
+        let mut call = self.calls.remove(&over?)?;
+        let hash = self.hasher.hash_one(call.record.call_id.as_bytes());
+        if self.by_call_id.get(&hash) == over.as_ref() {
+            self.by_call_id.remove(&hash);
         }
-        let call = self.calls.values_mut().find(|call| !call.messages.is_empty())?;
-        self.bytes = self.bytes.saturating_sub(call.cost());
-        call.left_out += u32::try_from(call.messages.len()).unwrap_or(u32::MAX);
-        Some((std::mem::take(&mut call.messages), std::mem::take(&mut call.bytes))).map(|(mut messages, mut bytes)| {
-            messages.clear();
-            bytes.clear();
-            (messages, bytes)
-        })
+        if let Some(did) = call.did.filter(|did| self.by_did.get(did) == over.as_ref()) {
+            self.by_did.remove(&did);
+        }
+        self.bytes = self.bytes.saturating_sub(call.cost() + CALL_OVERHEAD);
+        Some(call.take_room())
+    }
+
+    /// Takes the messages of the oldest call that has any. Each call is looked at once: it has none from then on.
+    fn strip_oldest(&mut self) -> Option<Room> {
+        for (number, call) in self.calls.range_mut(self.bare_before..) {
+            self.bare_before = number + 1;
+            call.is_bare = true;
+            if !call.messages.is_empty() {
+                self.bytes = self.bytes.saturating_sub(call.cost());
+                call.left_out += u32::try_from(call.messages.len()).unwrap_or(u32::MAX);
+                return Some(call.take_room());
+            }
+        }
+        None
     }
 }
+
+/// So many changes can be asked for again; who is further behind looks at everything.
+const CHANGES_KEPT: usize = 8_192;
+/// What messages are kept in.
+type Room = (Vec<KeptMessage>, Vec<u8>);
 
 /// So many of the oldest calls are looked at for one that is over.
 const EVICTION_LOOKS: usize = 64;
 
 impl KeptCall {
+    /// The number of ours that it is to, or that it showed.
+    pub fn did(&self) -> Option<Number> {
+        self.did
+    }
+
     /// Its messages in order, with their bytes.
     pub fn messages(&self) -> impl Iterator<Item = (&KeptMessage, &[u8])> {
         self.messages.iter().map(|message| {
@@ -257,6 +351,14 @@ impl KeptCall {
 
     fn cost(&self) -> usize {
         self.bytes.len() + self.messages.len() * MESSAGE_OVERHEAD
+    }
+
+    /// Its room, empty: others use it again.
+    fn take_room(&mut self) -> Room {
+        let (mut messages, mut bytes) = (std::mem::take(&mut self.messages), std::mem::take(&mut self.bytes));
+        messages.clear();
+        bytes.clear();
+        (messages, bytes)
     }
 }
 
@@ -306,6 +408,44 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_call_of_a_number_is_found_until_it_is_forgotten() {
+        let did = |last: u64| Number::from_digits(918_065_978_000 + last).unwrap();
+        let mut journal = Journal::new(JournalBounds { calls: 3, bytes: 1 << 20 });
+        let last = |journal: &Journal, number| journal.last_of(did(number)).map(|(call, _)| call.0);
+        for (number, own) in [(1, 0), (2, 0), (3, 1)] {
+            let call = journal.open_call(Some(CallKey(number)), record(&number.to_string()));
+            journal.belongs(call, did(own));
+            journal.close(call);
+            journal.publish(call);
+        }
+        assert_eq!((last(&journal, 0), last(&journal, 1), last(&journal, 2)), (Some(2), Some(3), None));
+        for number in 4..=5 {
+            journal.open_call(Some(CallKey(number)), record(&number.to_string()));
+        }
+        assert_eq!((last(&journal, 0), last(&journal, 1)), (None, Some(3)), "both calls of the first are forgotten");
+        assert_eq!(journal.by_did.len(), 1);
+    }
+
+    #[test]
+    fn who_follows_changes_is_told_each_call_once_and_when_he_is_too_far_behind() {
+        let mut journal = Journal::new(JournalBounds { calls: 10, bytes: 1 << 20 });
+        let calls: Vec<u64> =
+            (1..=3).map(|key| journal.open_call(Some(CallKey(key)), record(&key.to_string()))).collect();
+        let numbers = |found: Option<Vec<CallNumber>>| found.map(|all| all.iter().map(|one| one.0).collect::<Vec<_>>());
+        assert_eq!(numbers(journal.changed_after(0)), Some(vec![1, 2, 3]));
+        let seen = journal.change_count();
+        assert_eq!(numbers(journal.changed_after(seen)), Some(vec![]));
+        journal.note_change(calls[0]);
+        journal.close(calls[2]);
+        journal.close(calls[0]);
+        assert_eq!(numbers(journal.changed_after(seen)), Some(vec![3, 1]));
+        (0..CHANGES_KEPT).for_each(|_| journal.note_change(calls[1]));
+        assert_eq!(numbers(journal.changed_after(seen)), None);
+        assert_eq!(numbers(journal.changed_after(journal.change_count() - 1)), Some(vec![2]));
+        assert!(journal.changes.len() <= CHANGES_KEPT);
+    }
+
+    #[test]
     fn its_bytes_never_pass_the_bound_even_when_no_call_is_over() {
         let bounds = JournalBounds { calls: 1_000, bytes: 100_000 };
         let mut journal = Journal::new(bounds);
@@ -319,6 +459,41 @@ mod tests {
         assert_eq!(journal.size().0, 40, "the records stay, the messages of the oldest go");
         assert!(journal.call(CallNumber(1)).unwrap().left_out > 0);
         assert_eq!(journal.call(CallNumber(40)).unwrap().messages().count(), 10);
+    }
+
+    /// More calls in progress than the journal has calls: nobody's messages go while there are bytes for them.
+    #[test]
+    fn calls_in_progress_above_the_bound_keep_their_messages() {
+        let mut journal = Journal::new(JournalBounds { calls: 10, bytes: 1 << 20 });
+        for number in 1..=50 {
+            let call = journal.open_call(Some(CallKey(number)), record(&number.to_string()));
+            journal.keep(call, b"INVITE", message(0));
+        }
+        assert!(journal.newest().all(|(_, call)| call.messages().count() == 1));
+        for number in 1..=50 {
+            journal.close(number);
+            journal.publish(number);
+        }
+        journal.open_call(Some(CallKey(51)), record("51"));
+        assert_eq!(journal.size().0, 10, "they are forgotten once they are over");
+    }
+
+    /// Without a journal, records come together all the same, and no message is kept.
+    #[test]
+    fn a_journal_of_no_calls_keeps_no_messages() {
+        let mut journal = Journal::new(JournalBounds { calls: 0, bytes: 1 << 20 });
+        for number in 1..=5_u64 {
+            let call = journal.open_call(Some(CallKey(u128::from(number))), record(&number.to_string()));
+            journal.keep(call, b"INVITE", message(0));
+            assert_eq!(journal.by_key(CallKey(u128::from(number))), Some(call));
+        }
+        assert!(journal.newest().all(|(_, call)| call.messages().count() == 0 && call.left_out == 1));
+        for number in 1..=5 {
+            journal.close(number);
+            journal.publish(number);
+        }
+        journal.open_call(None, record("6"));
+        assert_eq!((journal.size().0, journal.ended_after(0).count()), (1, 0));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One call attempt, as it is written down. docs/reference/call-records.md describes every field, and a test compares.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -7,7 +8,7 @@ use std::borrow::Cow;
 pub type Word = Cow<'static, str>;
 
 /// One call attempt: answered, failed or refused. Field names are stable; a field without a value is left out.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CallRecord {
     /// Names this record: the same when a sink gets it twice.
@@ -65,6 +66,9 @@ pub struct CallRecord {
     pub called_sent: Option<String>,
     /// The user part of From, as received.
     pub caller_received: String,
+    /// The same in E.164 with `+`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
     /// The user part of From, as it was sent on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caller_sent: Option<String>,
@@ -111,13 +115,13 @@ pub struct CallRecord {
     pub bytes_in: u64,
     /// Bytes that left.
     pub bytes_out: u64,
-    /// It began before this process did: what is missing was known to the one before.
+    /// It began before this process did, which was told of it by the one before.
     #[serde(skip_serializing_if = "is_false")]
     pub restarted: bool,
 }
 
 /// One media address outside its sender's networks.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StrayMedia {
     /// The party whose SDP named it.
@@ -127,7 +131,7 @@ pub struct StrayMedia {
 }
 
 /// One peer that was tried.
-#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AttemptRecord {
     /// Its party.

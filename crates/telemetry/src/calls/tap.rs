@@ -16,8 +16,9 @@ pub struct Tap {
     before: (usize, usize),
     out: SyncSender<Batch>,
     spare: Receiver<Batch>,
-    /// Bytes of what waits.
+    /// Bytes of what waits, and how many turns that are.
     waiting: Arc<AtomicUsize>,
+    turns: Arc<AtomicUsize>,
     lost: Arc<AtomicU64>,
 }
 
@@ -27,13 +28,20 @@ pub struct Lane {
     batches: Receiver<Batch>,
     spare: SyncSender<Batch>,
     waiting: Arc<AtomicUsize>,
+    turns: Arc<AtomicUsize>,
 }
 
 impl Lane {
+    /// How many turns wait.
+    pub(super) fn turns(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.turns)
+    }
+
     /// What the worker left next, if it has left anything.
     pub(super) fn next(&self) -> Option<Batch> {
         let batch = self.batches.try_recv().ok()?;
         self.waiting.fetch_sub(batch.bytes.len(), Ordering::Relaxed);
+        self.turns.fetch_sub(1, Ordering::Relaxed);
         Some(batch)
     }
 
@@ -48,9 +56,9 @@ impl Lane {
 pub fn lane(lost: Arc<AtomicU64>) -> (Tap, Lane) {
     let (out, batches) = sync_channel(BATCHES);
     let (give_back, spare) = sync_channel(SPARE_BATCHES);
-    let waiting = Arc::new(AtomicUsize::new(0));
-    let lane = Lane { batches, spare: give_back, waiting: Arc::clone(&waiting) };
-    (Tap { batch: Batch::default(), before: (0, 0), out, spare, waiting, lost }, lane)
+    let (waiting, turns) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let lane = Lane { batches, spare: give_back, waiting: Arc::clone(&waiting), turns: Arc::clone(&turns) };
+    (Tap { batch: Batch::default(), before: (0, 0), out, spare, waiting, turns, lost }, lane)
 }
 
 impl Tap {
@@ -98,6 +106,14 @@ impl Tap {
                 let call_id = batch.keep(outbox.text(*call_id));
                 Entry::Ended { key: *key, call_id, by: *by, after_us: *after_us, talked_us: *talked_us }
             }
+            Event::EndedUnseen { call_id, key, direction, parties, users, by } => Entry::EndedUnseen {
+                key: *key,
+                call_id: batch.keep(outbox.text(*call_id)),
+                direction: *direction,
+                parties: *parties,
+                users: users.map(|user| batch.keep(outbox.text(user))),
+                by: *by,
+            },
             _ => return,
         };
         batch.entries.push((now, entry));
@@ -115,10 +131,12 @@ impl Tap {
             return self.lose();
         }
         self.waiting.fetch_add(bytes, Ordering::Relaxed);
+        self.turns.fetch_add(1, Ordering::Relaxed);
         let next = self.spare.try_recv().unwrap_or_default();
         let full = std::mem::replace(&mut self.batch, next);
         if let Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) = self.out.try_send(full) {
             self.waiting.fetch_sub(bytes, Ordering::Relaxed);
+            self.turns.fetch_sub(1, Ordering::Relaxed);
             self.batch = batch;
             self.lose();
         }

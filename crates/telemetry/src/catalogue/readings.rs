@@ -95,6 +95,26 @@ pub static CPU_SECONDS: Family = Family {
     ..gauge("switchyard_cpu_seconds_total", "CPU time of the process, user and system, in whole seconds.")
 };
 
+/// Whether a peer is there.
+pub static PEER_UP: Family = Family {
+    by_party: true,
+    by_peer: true,
+    ..gauge(
+        "switchyard_peer_up",
+        "1 while this gateway or target answers, 0 while it is down; not a number where it is not measured or not \
+         configured any more.",
+    )
+};
+/// How long the last probe took.
+pub static PROBE_SECONDS: Family = Family {
+    by_party: true,
+    by_peer: true,
+    ..gauge(
+        "switchyard_probe_seconds",
+        "Seconds from the last OPTIONS that this gateway or target answered to its answer; not a number while it does \
+         not answer.",
+    )
+};
 /// Peers by what counts for a new call.
 pub static PEERS: Family = Family {
     by_party: true,
@@ -137,8 +157,37 @@ pub static HEP_MESSAGES: Family = Family {
     )
 };
 
+/// The queues between threads that have no measure of their own.
+const QUEUES: &[&str] = &["commands", "records", "call_journal", "log"];
+/// What waits.
+pub static QUEUED: Family = Family {
+    kind: Kind::Gauge,
+    ..counter(
+        "switchyard_queue_depth",
+        "queue",
+        QUEUES,
+        "What waits now: commands for the worker, turns of the worker for the records, entries for the journal of calls in \
+         progress, lines for the log.",
+    )
+};
+/// What may wait.
+pub static QUEUE_ROOM: Family = Family {
+    kind: Kind::Gauge,
+    ..counter(
+        "switchyard_queue_room",
+        "queue",
+        QUEUES,
+        "How much may wait in this queue. Beyond it commands are waited for, and all else is lost and counted.",
+    )
+};
+/// What waits in the kernel for the worker.
+pub static RECEIVE_QUEUE_BYTES: Family = gauge(
+    "switchyard_udp_receive_queue_bytes",
+    "Bytes of the kernel's receive buffers that datagrams take which wait for the worker.",
+);
+
 /// What is read when somebody asks, and counted by nobody.
-pub static READINGS: [&Family; 35] = [
+pub static READINGS: [&Family; 40] = [
     &BUILD,
     &UPTIME_SECONDS,
     &READY,
@@ -163,6 +212,8 @@ pub static READINGS: [&Family; 35] = [
     &RESIDENT_BYTES,
     &OPEN_FILES,
     &CPU_SECONDS,
+    &PEER_UP,
+    &PROBE_SECONDS,
     &PEERS,
     &ROWS,
     &OVERLAYS,
@@ -170,6 +221,9 @@ pub static READINGS: [&Family; 35] = [
     &HEP_ON,
     &HEP_QUEUED,
     &HEP_MESSAGES,
+    &QUEUED,
+    &QUEUE_ROOM,
+    &RECEIVE_QUEUE_BYTES,
     &CHANNELS_USED,
     &CHANNELS_ALLOWED,
     &DAILY_CALLS_USED,

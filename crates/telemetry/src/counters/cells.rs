@@ -97,12 +97,13 @@ pub(super) struct PartyCells {
     pub(super) requests: Cells,
     pub(super) responses: Cells,
     pub(super) setups: Cells,
+    pub(super) refused: Cells,
     pub(super) stray_media: Cells,
 }
 
 impl PartyCells {
     pub(super) fn samples(&self, family: &Family) -> Vec<Sample> {
-        let all = [&self.requests, &self.responses, &self.setups, &self.stray_media];
+        let all = [&self.requests, &self.responses, &self.setups, &self.refused, &self.stray_media];
         let cells = all.into_iter().find(|cells| cells.is_of(family));
         cells.map(|cells| cells.samples(Some(&self.name))).unwrap_or_default()
     }
@@ -130,6 +131,7 @@ impl Parties {
                 requests: Cells::new(&catalogue::REQUESTS),
                 responses: Cells::new(&catalogue::RESPONSES),
                 setups: Cells::new(&catalogue::SETUPS),
+                refused: Cells::new(&catalogue::REFUSED),
                 stray_media: Cells::new(&catalogue::STRAY_MEDIA),
             });
             ever.push(Arc::clone(&fresh));

@@ -50,7 +50,10 @@ fn the_page_of_metrics_is_the_catalogue() {
             Kind::Gauge => "gauge",
             Kind::Histogram => "histogram",
         };
-        let party = family.by_party.then(|| "`party`: a name of the configuration".to_owned());
+        let names = [
+            family.by_party.then(|| "`party`: a name of the configuration".to_owned()),
+            family.by_peer.then(|| "`peer`: as the configuration writes it".to_owned()),
+        ];
         let words = [(family.label, family.values), (family.second.name, family.second.values)];
         let words = words.into_iter().filter(|(name, _)| !name.is_empty());
         let values = |values: &[&str]| match values {
@@ -58,7 +61,7 @@ fn the_page_of_metrics_is_the_catalogue() {
             values => values.join(", "),
         };
         let words = words.map(|(name, listed)| format!("`{name}`: {}", values(listed)));
-        let labels: Vec<String> = party.into_iter().chain(words).collect();
+        let labels: Vec<String> = names.into_iter().flatten().chain(words).collect();
         format!("| `{}` | {kind} | {} | {} |", family.name, labels.join("; "), family.help)
     });
     let rows: Vec<String> = rows.collect();
@@ -151,6 +154,8 @@ fn an_event_counts_in_its_family_and_nowhere_else() {
     counters.record(&Event::Request(PartyId(1), Method::Invite));
     counters.record(&Event::Request(PartyId(1), Method::Other));
     counters.record(&Event::Response(PartyId(1), 486));
+    counters.record(&Event::Refused(PartyId(0), Refusal::NoTable));
+    counters.record(&Event::Refused(PartyId(1), Refusal::NoTable));
     counters.record(&Event::Dropped(DropReason::Stranger));
     counters.record(&Event::LimitReached("a limit of tomorrow"));
     counters.record(&Event::Impossible("nothing of the kind"));
@@ -160,7 +165,8 @@ fn an_event_counts_in_its_family_and_nowhere_else() {
     assert_eq!(counters.value(&catalogue::DROPPED, "stranger"), 1);
     assert_eq!(counters.value(&catalogue::LIMITS, OTHER), 1);
     assert_eq!(counters.value(&catalogue::IMPOSSIBLE, ""), 1);
-    assert_eq!(counters.samples().iter().map(|sample| sample.value).sum::<u64>(), 7);
+    assert_eq!(counters.value(&catalogue::REFUSED, "no_table"), 2);
+    assert_eq!(counters.samples().iter().map(|sample| sample.value).sum::<u64>(), 9);
 }
 
 #[test]

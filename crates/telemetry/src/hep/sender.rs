@@ -2,6 +2,7 @@
 
 use super::packet::{Packet, encode};
 use super::{Collector, Shared};
+use crate::Paced;
 use proxy::Transport;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
@@ -11,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Bytes that one write to a stream may have.
 const BATCH_BYTES: usize = 64 << 10;
+/// How often captures are looked for while they come: a worker wakes nobody, and each one has the time at which it was taken.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How long a connect, or one write, may take. The queue fills meanwhile, and what finds no room is lost.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The first wait after a failure, and the longest: each one is twice as long as the one before.
@@ -21,7 +24,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 pub(super) fn run(shared: &Shared, packets: &Receiver<Packet>) {
     let mut line = Line::new();
     let (mut bytes, mut ends) = (Vec::new(), Vec::new());
-    while let Ok(first) = packets.recv() {
+    let mut paced = Paced::new(packets, LOOK_EVERY);
+    while let Some(first) = paced.next() {
         let collector = shared.collector.load_full();
         let mut count = 0;
         let mut next = Some(first);

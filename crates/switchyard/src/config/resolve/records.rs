@@ -42,7 +42,10 @@ impl Resolver<'_, '_> {
             kept: self.within(&table.name("files_kept"), records.files_kept, limits::RECORD_FILES),
         };
         let journal = JournalBounds {
-            calls: self.within(&table.name("journal_calls"), records.journal_calls, limits::JOURNAL_CALLS),
+            calls: match records.journal_calls {
+                0 => 0,
+                calls => self.within(&table.name("journal_calls"), calls, limits::JOURNAL_CALLS),
+            },
             bytes: self.within(&table.name("journal_bytes"), records.journal_bytes, limits::JOURNAL_BYTES),
         };
         let webhook = self.webhook(records, &settings.state_dir, variables);

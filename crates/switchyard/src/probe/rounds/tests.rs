@@ -132,6 +132,23 @@ fn which_answers_count_as_up_is_configured() {
 }
 
 #[test]
+fn a_probe_takes_from_its_leaving_to_its_answer() {
+    let mut stage = Stage::new();
+    let took = |stage: &Stage| stage.rounds.watched().iter().map(|watched| watched.round_trip).collect::<Vec<_>>();
+    let probes = stage.round();
+    stage.now = Time(stage.now.0 + 3_000);
+    let (remote, branch) = probes.into_iter().find(|(remote, _)| remote.port() == 5060).unwrap();
+    stage.hear(&Heard::Answered { branch, remote, status: 404 });
+    assert_eq!(took(&stage), [Some(Duration::from_millis(3)), None]);
+    // The next one is not answered: the figure of before says nothing any more.
+    while stage.health(5060) != Health::Down {
+        stage.round();
+        assert!(stage.now < Time::from_millis(60_000), "it takes too long");
+    }
+    assert_eq!(took(&stage), [None, None]);
+}
+
+#[test]
 fn a_disabled_peer_is_not_asked_and_a_new_configuration_keeps_what_is_known() {
     let mut stage = Stage::new();
     for (remote, branch) in stage.round() {

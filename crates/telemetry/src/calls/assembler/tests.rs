@@ -1,5 +1,5 @@
 use super::*;
-use crate::calls::JournalBounds;
+use crate::calls::{JournalBounds, RestoredRecord};
 use crate::limits::BATCH_BYTES;
 use directory::{Directory, Environment};
 use proxy::settings::{DispatchSettings, LimitSettings, TimerSettings, UnknownDid};
@@ -76,6 +76,105 @@ fn messages_beyond_a_batch_are_left_out_of_the_journal_alone() {
     assert_eq!((kept(2).left_out, kept(2).messages().count()), (0, 1));
     assert!(kept(1).record.bytes_in > 200 && kept(1).record.messages == 1);
     assert_eq!(kept(2).record.caller_received, "447700900001");
+}
+
+/// What a process before this one knew: a call that began at the zero of the clock.
+fn restored(key: u128, answered_at_ms: Option<u64>) -> RestoredRecord {
+    let record = CallRecord {
+        id: format!("id-{key}"),
+        call_id: format!("before-{key}"),
+        answered_at_ms,
+        outcome: if answered_at_ms.is_some() { "answered" } else { "in_progress" }.into(),
+        status: answered_at_ms.map(|_| 200),
+        called_received: "918065978001".to_owned(),
+        restarted: true,
+        ..CallRecord::default()
+    };
+    RestoredRecord { key: CallKey(key), record, given_up_at_ms: 213_000 }
+}
+
+/// The records that were whole, oldest first.
+fn over(assembler: &Assembler) -> Vec<CallRecord> {
+    assembler.journal.lock().unwrap().ended_after(0).map(|(_, _, call)| call.record.clone()).collect()
+}
+
+#[test]
+fn what_the_process_before_knew_is_in_the_record_that_the_bye_closes() {
+    let mut assembler = assembler(JournalBounds { calls: 10, bytes: 1 << 20 });
+    assembler.restore(vec![restored(9, Some(40_000))]);
+    let mut batch = Batch::default();
+    let call_id = batch.keep(b"before-9");
+    let (after_us, talked_us) = (100_000_000, 60_000_000);
+    let ended = Entry::Ended { key: CallKey(9), call_id, by: EndedBy::Callee, after_us, talked_us };
+    batch.entries.push((Time(100_000_000), ended));
+    assembler.take(&batch);
+    assembler.hand_on(Time(200_000_000), false);
+    let [record] = <[CallRecord; 1]>::try_from(over(&assembler)).unwrap();
+    let known = restored(9, Some(40_000)).record;
+    let (ended_at_ms, talked_ms) = (Some(100_000), Some(60_000));
+    assert_eq!(record, CallRecord { ended_at_ms, talked_ms, ended_by: Some("callee".into()), ..known });
+}
+
+#[test]
+fn a_call_in_setup_of_before_is_answered_by_who_sees_it_or_given_up() {
+    let mut assembler = assembler(JournalBounds { calls: 10, bytes: 1 << 20 });
+    assembler.restore(vec![restored(1, None), restored(2, None), restored(3, None)]);
+    let mut batch = Batch::default();
+    batch.entries.push((Time(100_000_000), Entry::Final { key: CallKey(1), status: 200 }));
+    batch.entries.push((Time(100_000_000), Entry::Final { key: CallKey(2), status: 486 }));
+    assembler.take(&batch);
+    assembler.hand_on(Time(212_000_000), false);
+    assert_eq!(over(&assembler).iter().map(|record| &*record.id).collect::<Vec<_>>(), ["id-2"]);
+    assembler.hand_on(Time(213_000_000), false);
+    assembler.hand_on(Time(214_000_000), false);
+    let records = over(&assembler);
+    let given_up = records.last().unwrap();
+    assert_eq!((records.len(), &*given_up.id, &*given_up.outcome), (2, "id-3", "failed"));
+    assert_eq!((given_up.ended_at_ms, given_up.ended_by.as_deref()), (Some(213_000), Some("aged")));
+    let journal = assembler.journal.lock().unwrap();
+    let number = journal.by_key(CallKey(1)).unwrap();
+    let up = &journal.call(super::super::CallNumber(number)).unwrap().record;
+    assert_eq!((&*up.outcome, up.answered_at_ms, journal.open_count()), ("answered", Some(100_000), 1));
+}
+
+/// What the BYE alone says; and of a call that another BYE has ended, nothing more.
+#[test]
+fn a_bye_of_a_call_that_nobody_told_of_makes_a_record_and_a_second_bye_none() {
+    let mut assembler = assembler(JournalBounds { calls: 10, bytes: 1 << 20 });
+    for at_ms in [50_000, 51_000] {
+        let mut batch = Batch::default();
+        let [call_id, caller, called] =
+            [&b"elsewhere"[..], b"+447700900123", b"+918065978001"].map(|text| batch.keep(text));
+        let (direction, parties) = (proxy::dispatch::Direction::Inbound, [PartyId(0), PartyId(1)]);
+        let (key, users, by) = (CallKey(7), [caller, called], EndedBy::Callee);
+        let unseen = Entry::EndedUnseen { key, call_id, direction, parties, users, by };
+        batch.entries.push((Time(at_ms * 1_000), unseen));
+        assembler.take(&batch);
+        assembler.hand_on(Time(at_ms * 1_000 + 900_000), false);
+    }
+    let [record] = <[CallRecord; 1]>::try_from(over(&assembler)).unwrap();
+    assert_eq!((&*record.call_id, &*record.direction, record.restarted), ("elsewhere", "inbound", true));
+    assert_eq!((&*record.caller_received, &*record.called_received), ("+447700900123", "+918065978001"));
+    assert_eq!((record.began_at_ms, record.ended_at_ms, record.answered_at_ms), (50_000, Some(50_000), None));
+    assert_eq!((&*record.outcome, record.ended_by.as_deref()), ("answered", Some("callee")));
+}
+
+#[test]
+fn who_keeps_calls_for_the_next_process_is_told_of_each_answer_once() {
+    let mut assembler = assembler(JournalBounds { calls: 10, bytes: 1 << 20 });
+    let (told, tells) = std::sync::mpsc::channel();
+    assembler.tell(Some(Box::new(move |key, record: &CallRecord| {
+        told.send((key, record.call_id.clone(), record.status)).unwrap();
+    })));
+    let mut batch = opening(1, 0);
+    for status in [200, 200] {
+        batch.entries.push((Time(1_000), Entry::Final { key: CallKey(1), status }));
+    }
+    assembler.take(&batch);
+    let mut busy = opening(2, 0);
+    busy.entries.push((Time(1_000), Entry::Final { key: CallKey(2), status: 486 }));
+    assembler.take(&busy);
+    assert_eq!(tells.try_iter().collect::<Vec<_>>(), [(CallKey(1), "call-1".to_owned(), Some(200))]);
 }
 
 /// A call that this process did not see begin is closed by its BYE all the same.
