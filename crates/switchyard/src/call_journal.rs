@@ -194,7 +194,7 @@ impl Writer {
         loop {
             let until_retry = self.retry_at.saturating_duration_since(Instant::now());
             let first = match self.file {
-                Some(_) => paced.next().ok_or(RecvTimeoutError::Disconnected),
+                Some(_) => paced.take().ok_or(RecvTimeoutError::Disconnected),
                 None => arriving.recv_timeout(until_retry),
             };
             match first {

@@ -22,7 +22,7 @@ impl<'q, T> Paced<'q, T> {
 
     /// The next thing, whenever it comes; `None` when nothing can come any more. It may be as late as the pace says: who
     /// takes it takes what else is there at the same time.
-    pub fn next(&mut self) -> Option<T> {
+    pub fn take(&mut self) -> Option<T> {
         loop {
             match self.queue.try_recv() {
                 Ok(next) => return self.took(next),
@@ -65,7 +65,7 @@ mod tests {
         });
         let mut paced = Paced::new(&queue, Duration::from_millis(1));
         let mut got = Vec::new();
-        while let Some(number) = paced.next() {
+        while let Some(number) = paced.take() {
             got.push(number);
         }
         assert_eq!(got, (0..=300).collect::<Vec<_>>());

@@ -25,7 +25,7 @@ pub(super) fn run(shared: &Shared, packets: &Receiver<Packet>) {
     let mut line = Line::new();
     let (mut bytes, mut ends) = (Vec::new(), Vec::new());
     let mut paced = Paced::new(packets, LOOK_EVERY);
-    while let Some(first) = paced.next() {
+    while let Some(first) = paced.take() {
         let collector = shared.collector.load_full();
         let mut count = 0;
         let mut next = Some(first);
