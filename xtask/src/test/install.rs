@@ -111,7 +111,7 @@ pub(crate) fn schemathesis() -> Result<()> {
         bail!("no folder for Python packages could be made: /usr/bin/python3 -m venv {}", folder.display());
     }
     let pip = folder.join("bin/pip");
-    let mut install = tool::program(&pip.display().to_string(), &["install", "--quiet", "--disable-pip-version-check"]);
+    let mut install = tool::program(pip.display().to_string(), &["install", "--quiet", "--disable-pip-version-check"]);
     if !tool::succeeds(install.args(SCHEMATHESIS))? {
         bail!("{} could not be installed with {}", SCHEMATHESIS.join(" and "), pip.display());
     }

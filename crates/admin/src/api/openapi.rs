@@ -20,6 +20,7 @@ use operations::OPERATIONS;
 type Make = fn(&mut SchemaGenerator) -> Schema;
 
 /// One method of one path.
+#[derive(Clone, Copy)]
 struct Operation {
     method: &'static str,
     path: &'static str,
@@ -139,12 +140,13 @@ impl Operation {
             "parameters": self.parameters(generator),
             "responses": responses,
         });
-        if let Some(body) = self.body.described(generator) {
-            described["requestBody"] = body;
-        }
-        match self.role {
-            Some(role) => described["description"] = json!(format!("Takes the role {role}.")),
-            None => described["security"] = json!([]),
+        let body = self.body.described(generator).map(|body| ("requestBody", body));
+        let (name, who) = match self.role {
+            Some(role) => ("description", json!(format!("Takes the role {role}."))),
+            None => ("security", json!([])),
+        };
+        if let Some(fields) = described.as_object_mut() {
+            fields.extend(body.into_iter().chain([(name, who)]).map(|(name, value)| (name.to_owned(), value)));
         }
         described
     }

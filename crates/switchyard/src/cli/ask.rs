@@ -71,7 +71,8 @@ impl Told {
     }
 
     /// A table for spreadsheets, whatever way an answer is printed.
-    pub(super) fn table(text: String) -> Told {
+    pub(super) fn table(text: impl Into<String>) -> Told {
+        let text: String = text.into();
         Told { json: serde_json::Value::Null, text: text.trim_end().to_owned(), code: 0 }
     }
 
