@@ -121,7 +121,7 @@ fn answering(address: SocketAddrV4, ends: &Arc<AtomicBool>) -> std::thread::Join
         let mut slot = [0; 4_096];
         while !ends.load(Ordering::Relaxed) {
             let Ok((length, from)) = socket.recv_from(&mut slot) else { continue };
-            let asked = String::from_utf8_lossy(&slot[..length]).into_owned();
+            let asked = String::from_utf8_lossy(slot.get(..length).unwrap()).into_owned();
             let kept: String = asked
                 .split("\r\n")
                 .filter(|line| ["Via:", "From:", "To:", "Call-ID:", "CSeq:"].iter().any(|name| line.starts_with(name)))
