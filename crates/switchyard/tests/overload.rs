@@ -120,7 +120,7 @@ fn sx2_a_source_above_its_rate_is_refused_at_once() {
         let len = socket.recv(&mut slot).unwrap();
         refused += u64::from(slot.starts_with(b"SIP/2.0 480 Too Many Requests")) * u64::from(len > 0);
     }
-    assert!(stage.program.count("refused: over_rate") >= 10);
+    assert!(stage.program.count("refused: tata, over_rate") >= 10);
 }
 
 /// Row H4: with an address space that the calls offered would not fit, it sheds with 503 and lives on.
