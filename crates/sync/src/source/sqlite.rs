@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 
@@ -24,10 +23,6 @@ pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Rows that may be on their way from the thread that reads the file.
 const ROWS_UNDER_WAY_MAX: usize = 1_024;
-/// From this row of an answer on, rows are let gather.
-const ROWS_AT_ONCE: usize = 256;
-/// How long rows gather: about as long as a quarter of [`ROWS_UNDER_WAY_MAX`] is read, so that nothing waits for room.
-const GATHER: Duration = Duration::from_millis(1);
 
 /// An SQLite file.
 pub(crate) struct Sqlite {
@@ -96,31 +91,17 @@ impl Sqlite {
     }
 
     /// Hands every row to `take`, its columns as bytes that say the value as text.
-    ///
-    /// Another thread reads the file, faster than it can be waited for: to be woken for each row costs more than the
-    /// row. So where an answer is long, rows gather before they are looked for again.
     pub(crate) async fn rows(&mut self, statement: String, mut take: impl FnMut(&mut Record)) -> Result<(), Stopped> {
         let mut record = Record::default();
         let (connection, _) = self.open.as_mut().ok_or(sqlx::Error::PoolClosed)?;
         let mut found = sqlx::query(AssertSqlSafe(statement)).fetch(connection);
-        let mut taken = 0;
-        loop {
-            let row = match found.next().now_or_never() {
-                Some(row) => row.transpose()?,
-                None => {
-                    if taken >= ROWS_AT_ONCE {
-                        tokio::time::sleep(GATHER).await;
-                    }
-                    self.patience.next(&mut found).await?
-                }
-            };
-            let Some(row) = row else { return Ok(()) };
-            taken += 1;
+        while let Some(row) = self.patience.next(&mut found).await? {
             for place in 0..row.len() {
                 record.set(place, row.try_get_unchecked(place)?);
             }
             take(&mut record);
         }
+        Ok(())
     }
 
     pub(crate) async fn execute(&mut self, statement: String) -> Result<u64, Stopped> {
