@@ -29,16 +29,9 @@ end() {
 }
 trap 'end; rm -rf "$folder"' EXIT
 
-sqlite3 "$folder/directory.db" < "$root/fixtures/directory/sqlite.sql"
-# The numbers that the generator calls: 10,000 in a row, whose environments take turns.
-sqlite3 "$folder/directory.db" <<'SQL'
-INSERT INTO organizations (id, name, context_prefix, status) VALUES ('org-load', 'Load', 'org_a1b2c3d4_', 'active');
-WITH RECURSIVE place(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM place WHERE n < 9999)
-INSERT INTO did_numbers (id, org_id, number, status, pool_status, routing_environment)
-SELECT 'did-' || n, 'org-load', '+91' || (8065900000 + n), 'active', 'assigned',
-       CASE n % 3 WHEN 0 THEN 'prod' WHEN 1 THEN 'staging' ELSE 'oss' END
-FROM place;
-SQL
+# The numbers that the generator calls: 10,000 in a row.
+. "$root/benches/many-dids.sh"
+many_dids "$folder/directory.db" 10000
 
 # What is kept and told.
 tables_of() {
@@ -91,11 +84,7 @@ TOML
     env -u ASTRADIAL_ENV RUST_LOG=error taskset -c 0 "$program" run --config "$folder/switchyard.toml" \
         > "$folder/log" 2>&1 &
     proxy_pid=$!
-    for _ in $(seq 200); do
-        "$program" status --config "$folder/switchyard.toml" 2>/dev/null | grep -q ' 10000 DIDs' && break
-        kill -0 "$proxy_pid" 2>/dev/null || { cat "$folder/log" >&2; exit 1; }
-        sleep 0.1
-    done
+    serves_many_dids "$program" "$folder" "$proxy_pid" 10000
     if [ "$profile" != off ]; then
         scrape &
         scraper_pid=$!
