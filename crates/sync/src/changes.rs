@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use directory::{Directory, Environment, Fault, Generation, Lease, Subject, Table, Tester};
 use sip::Number;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::clock::now_ms;
 use crate::fault::SyncFault;
@@ -135,13 +135,13 @@ impl Writes {
         let faults = directory.faults().iter().filter(is_of_environment);
         let ids: Vec<String> = faults.map(|fault| fault.key.clone()).collect();
         let dids = self.mapping.of(Table::Dids);
-        let mut engine = self.engine.lock().await;
+        let mut held = self.held().await;
         let work = async {
-            let mut transaction = Transaction::begin(&mut engine).await?;
+            let mut transaction = Transaction::begin(&mut held.engine).await?;
             transaction.row_to_mend(dids, &ids, number, directory.numbering()).await
         };
         let done = self.within(work).await;
-        settled(&mut engine, done).await
+        held.settled(done).await
     }
 
     /// Makes a lease. If there is one of this number already, `replaces` must name it.
@@ -215,26 +215,26 @@ impl Writes {
 
     /// The leases in effect, by number.
     pub async fn leases(&self) -> Result<Vec<LeaseNote>, WriteFault> {
-        let mut engine = self.engine.lock().await;
-        let work = async { Transaction::begin(&mut engine).await?.leases().await };
+        let mut held = self.held().await;
+        let work = async { Transaction::begin(&mut held.engine).await?.leases().await };
         let done = self.within(work).await;
-        settled(&mut engine, done).await
+        held.settled(done).await
     }
 
     /// The tester overrides in effect, by caller.
     pub async fn testers(&self) -> Result<Vec<TesterNote>, WriteFault> {
-        let mut engine = self.engine.lock().await;
-        let work = async { Transaction::begin(&mut engine).await?.testers().await };
+        let mut held = self.held().await;
+        let work = async { Transaction::begin(&mut held.engine).await?.testers().await };
         let done = self.within(work).await;
-        settled(&mut engine, done).await
+        held.settled(done).await
     }
 
     /// The panic in effect.
     pub async fn present_panic(&self) -> Result<Option<PanicNote>, WriteFault> {
-        let mut engine = self.engine.lock().await;
-        let work = async { Transaction::begin(&mut engine).await?.present_panic().await };
+        let mut held = self.held().await;
+        let work = async { Transaction::begin(&mut held.engine).await?.present_panic().await };
         let done = self.within(work).await;
-        settled(&mut engine, done).await
+        held.settled(done).await
     }
 
     /// The last changes, newest first; at most `limit`.
@@ -244,10 +244,10 @@ impl Writes {
 
     /// The changes before a place, newest first; at most `limit`.
     pub async fn audit_before(&self, place: Option<&AuditPlace>, limit: u32) -> Result<Vec<AuditNote>, WriteFault> {
-        let mut engine = self.engine.lock().await;
-        let work = async { Transaction::begin(&mut engine).await?.audit_notes(place, limit).await };
+        let mut held = self.held().await;
+        let work = async { Transaction::begin(&mut held.engine).await?.audit_notes(place, limit).await };
         let done = self.within(work).await;
-        settled(&mut engine, done).await
+        held.settled(done).await
     }
 
     async fn end(&self, table: OwnTable, id: &str, action: &'static str, by: &By) -> Result<Written, WriteFault> {
@@ -260,16 +260,17 @@ impl Writes {
     /// Does what is ordered in one transaction: all of it is committed, or nothing. A deadlock, which rolls back
     /// everything, is another try.
     async fn write(&self, order: &Order<'_>, by: &By) -> Result<(), WriteFault> {
-        let mut engine = self.engine.lock().await;
+        let mut held = self.held().await;
         let mut tries_left = TRIES_MAX;
         loop {
+            held.is_settled = false;
             let work = async {
-                let mut transaction = Transaction::begin(&mut engine).await?;
+                let mut transaction = Transaction::begin(&mut held.engine).await?;
                 order.run(&mut transaction, by).await?;
                 transaction.commit().await
             };
             let done = self.within(work).await;
-            let done = settled(&mut engine, done).await;
+            let done = held.settled(done).await;
             tries_left -= 1;
             match done {
                 Err(fault) if fault.is_deadlock() && tries_left > 0 => {}
@@ -277,6 +278,10 @@ impl Writes {
                 Ok(()) => return Ok(()),
             }
         }
+    }
+
+    async fn held(&self) -> Held<'_> {
+        Held { engine: self.engine.lock().await, is_settled: false }
     }
 
     async fn within<T>(&self, work: impl Future<Output = Result<T, WriteFault>>) -> Result<T, WriteFault> {
@@ -292,14 +297,32 @@ impl Writes {
     }
 }
 
-/// Leaves the connection without a transaction, whatever became of the last one.
-async fn settled<T>(engine: &mut Engine, done: Result<T, WriteFault>) -> Result<T, WriteFault> {
-    let is_broken = matches!(done, Err(WriteFault::Database(_)));
-    // After a commit there is nothing to roll back, which is no fault in MariaDB and PostgreSQL, and one in SQLite.
-    if is_broken || engine.execute("ROLLBACK").await.is_err() {
-        engine.disconnect();
+/// The connection while one asks. Who goes away before all is settled leaves it closed, so that no transaction stays open
+/// for whoever comes next.
+struct Held<'w> {
+    engine: MutexGuard<'w, Engine>,
+    is_settled: bool,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if !self.is_settled {
+            self.engine.disconnect();
+        }
     }
-    done
+}
+
+impl Held<'_> {
+    /// Rolls back what is left of a transaction, or gives the connection up.
+    async fn settled<T>(&mut self, done: Result<T, WriteFault>) -> Result<T, WriteFault> {
+        let is_broken = matches!(done, Err(WriteFault::Database(_)));
+        // After a commit there is nothing to roll back, which is no fault in MariaDB and PostgreSQL, and one in SQLite.
+        if is_broken || self.engine.execute("ROLLBACK").await.is_err() {
+            self.engine.disconnect();
+        }
+        self.is_settled = true;
+        done
+    }
 }
 
 fn check(by: &By) -> Result<(), WriteFault> {

@@ -53,6 +53,7 @@ async fn writes(engine: Engine, detection: Detection) {
     body::an_audit_of_an_earlier_version_is_written_without_origins(&desk()).await;
     install(&bench, sync::Mapping::default()).await;
     body::an_extended_audit_has_origins(&desk()).await;
+    body::who_goes_away_leaves_no_transaction_open(&desk()).await;
     // The proxy's account may move a DID, and change nothing else of the PBX's.
     let own = bench.server.url("switchyard:s3cret", bench.server.port, &bench.database);
     for statement in [

@@ -264,6 +264,25 @@ pub(crate) async fn of_many_moves_each_has_an_outcome_of_its_own(writes: &Writes
     assert!(matches!(nobody, Err(WriteFault::Invalid { what: "reason", .. })), "{nobody:?}");
 }
 
+/// Who goes away in the middle of a write, wherever that is, leaves no transaction open: whoever comes next on the same
+/// connection writes what is his.
+pub(crate) async fn who_goes_away_leaves_no_transaction_open(writes: &Writes) {
+    let did = number("+918065978025");
+    let leaves_after = async |patience: Duration| {
+        let ravi = by("Ravi");
+        let change = writes.set_environment(did, Environment::Oss, None, &ravi);
+        tokio::time::timeout(patience, change).await.is_err()
+    };
+    let mut went_away = 0;
+    for step in 0..60_u32 {
+        went_away += u32::from(leaves_after(Duration::from_micros(100) * step).await);
+        writes.record("test", &step.to_string(), "", &by("Meera")).await.unwrap();
+    }
+    assert!(went_away > 3, "{went_away}");
+    let noted = writes.audit(1_000).await.unwrap();
+    assert_eq!(noted.iter().filter(|note| note.action == "test").count(), 60);
+}
+
 /// Every change is on one page, and on one alone.
 pub(crate) async fn the_audit_is_read_page_by_page(writes: &Writes) {
     let whole = writes.audit(1_000).await.unwrap();

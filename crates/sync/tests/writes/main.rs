@@ -70,6 +70,7 @@ async fn writes(has_change_log: bool) {
     extended.retain(|statement| statement.starts_with("ALTER TABLE"));
     assert_eq!(extended.len(), 2, "each column once: {extended:?}");
     body::an_extended_audit_has_origins(&desk()).await;
+    body::who_goes_away_leaves_no_transaction_open(&desk()).await;
     let other = sync::start(settings.clone()).await.unwrap();
     body::d6_moves_of_another_node_are_not_others(&desk(), &other, write).await;
 }
