@@ -107,7 +107,7 @@ fn mask(value: &mut Value) {
 
 /// Ids are no numbers, though they have runs of digits.
 fn is_id(name: &str) -> bool {
-    matches!(name, "id" | "key")
+    matches!(name, "id" | "key" | "next")
 }
 
 #[cfg(test)]

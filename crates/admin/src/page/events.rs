@@ -21,6 +21,7 @@ use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use telemetry::calls::CallFilter;
 use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::time::Instant;
 
 use super::calls::{self, Form};
 use super::frame::Looker;
@@ -70,6 +71,9 @@ pub(super) async fn of_dids(
     listen(Page { pulse, calls, numbers, kind: Kinds::Dids, waiting: VecDeque::new() }, since)
 }
 
+/// A stream ends after this time, and browsers open it again: so whoever may not look any more is refused then.
+const STREAM_LIFE: Duration = Duration::from_secs(300);
+
 /// One open page.
 struct Page {
     pulse: Pulse,
@@ -104,9 +108,9 @@ fn listen(mut page: Page, since: Since) -> Response {
     if since.generation.is_some_and(|shown| shown < generation) {
         page.waiting.push_back(changed(generation));
     }
-    let events = stream::unfold(page, async |mut page| {
-        let next = page.next().await?;
-        Some((Ok::<Event, Infallible>(next), page))
+    let events = stream::unfold((page, Instant::now() + STREAM_LIFE), async |(mut page, ends)| {
+        let next = tokio::time::timeout_at(ends, page.next()).await.ok()??;
+        Some((Ok::<Event, Infallible>(next), (page, ends)))
     });
     Sse::new(events).keep_alive(KeepAlive::new().interval(SIGN_OF_LIFE)).into_response()
 }
