@@ -25,12 +25,22 @@ impl Numbers {
     }
 }
 
+/// Times and ids, which have runs of digits and are no numbers: `d` is a digit, `x` one of base 16, and all else itself.
+const FORMS: [&str; 4] = ["xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx", "dddd-dd-ddTdd:dd", "dddd-dd-dd dd:dd", "dddd-dd-dd"];
+
 /// A run of digits, with single spaces, dashes or brackets between them, is a number.
 fn masked(text: &str) -> String {
     let letters: Vec<char> = text.chars().collect();
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
+    let mut is_inside = false;
     while let Some(letter) = letters.get(at) {
+        if let Some(end) = end_of_form(&letters, at).filter(|_| !is_inside) {
+            out.extend(letters.get(at..end).unwrap_or_default());
+            (at, is_inside) = (end, true);
+            continue;
+        }
+        is_inside = letter.is_ascii_alphanumeric() || *letter == '+';
         if !letter.is_ascii_digit() {
             out.push(*letter);
             at += 1;
@@ -49,6 +59,22 @@ fn masked(text: &str) -> String {
         at = end;
     }
     out
+}
+
+/// Behind the time or id that begins at `at`, if one stands there whole.
+fn end_of_form(letters: &[char], at: usize) -> Option<usize> {
+    FORMS.into_iter().find_map(|form| {
+        let is_form = form.chars().zip(0..).all(|(wanted, place)| {
+            letters.get(at + place).is_some_and(|letter| match wanted {
+                'd' => letter.is_ascii_digit(),
+                'x' => letter.is_ascii_hexdigit(),
+                wanted => *letter == wanted,
+            })
+        });
+        let end = at + form.len();
+        let ends = letters.get(end).is_none_or(|letter| !letter.is_ascii_alphanumeric() && *letter != '-');
+        (is_form && ends).then_some(end)
+    })
 }
 
 /// Behind the last digit of the number that begins at `at`.
@@ -124,6 +150,13 @@ mod tests {
             ("call of +447700900001 to +918065978002", "call of +4477009000** to +9180659780**"),
             ("generation 812, 14 ms", "generation 812, 14 ms"),
             ("10.10.10.200:5060", "10.10.10.200:5060"),
+            (
+                "2026-03-01T09:15:42Z,2026-03-01 09:15:42,2026-03-01,+918065978002",
+                "2026-03-01T09:15:42Z,2026-03-01 09:15:42,2026-03-01,+9180659780**",
+            ),
+            ("00000000-0000-4000-8000-918065978002,08065978002", "00000000-0000-4000-8000-918065978002,080659780**"),
+            ("x00000000-0000-4000-8000-918065978002", "x00000000-0000-4000-8000-9180659780**"),
+            ("2026-03-018065978002", "2026-03-0180659780**"),
             ("", ""),
         ] {
             assert_eq!(Numbers::Part.shown(whole), part);

@@ -108,6 +108,10 @@ fn of(status: &Status, panic: bool) -> Health {
     for party in &parties {
         let PartyHealth { name, role, standing, down, tunnels_down, .. } = party;
         match standing.as_str() {
+            // Everything without a place of its own goes to prod, and every call out to a trunk.
+            "nowhere" if role == "trunk" || name == "prod" => {
+                found.push((Verdict::Bad, format!("{role} {name}: it has no peer")));
+            }
             "nowhere" | "usable" => {}
             "last_resort" => found.push((Verdict::Degraded, format!("{role} {name}: only a last resort is left"))),
             standing => found.push((Verdict::Bad, format!("{role} {name}: no peer takes calls ({standing})"))),
@@ -230,6 +234,16 @@ mod tests {
             health.parties.iter().map(|party| party.standing.as_str()).collect::<Vec<_>>(),
             ["usable", "usable", "nowhere"]
         );
+        let mut without = status(well.clone());
+        without.parties.push(PartyStatus {
+            name: "prod".into(),
+            role: "environment".into(),
+            ..without.parties[0].clone()
+        });
+        without.peers.retain(|peer| peer.party != "tata");
+        let health = of(&without, false);
+        let expected = ["trunk tata: it has no peer", "environment prod: it has no peer"];
+        assert_eq!((health.verdict, &health.reasons[..]), (Verdict::Bad, &expected.map(str::to_owned)[..]));
         let mut one_down = well.clone();
         one_down.push(peer("tata", "down", "down", "no answer; PBX down"));
         let health = of(&status(one_down), false);

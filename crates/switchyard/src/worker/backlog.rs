@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// How long a socket may have more than a batch can take before new calls are refused: a burst passes, and what waits is
 /// answered long before its senders repeat it (RFC 3261's T1 is 500 ms).
-pub(super) const BEHIND_AFTER: Duration = Duration::from_millis(100);
+pub(super) const BEHIND_AFTER: Duration = Duration::from_millis(200);
 
 /// Since when each socket has had more to give than one batch, by its place.
 #[derive(Debug, Default)]
@@ -35,12 +35,12 @@ mod tests {
         let mut backlog = Backlog::default();
         let mut at = |position, at_ms, is_full| backlog.is_behind(position, Time::from_millis(at_ms), is_full);
         assert!(!at(0, 1_000, true));
-        assert!(!at(0, 1_099, true));
-        assert!(at(0, 1_100, true));
-        assert!(at(1, 1_101, false), "the other socket is still behind");
-        assert!(!at(0, 1_102, false));
-        assert!(!at(0, 1_200, true));
-        assert!(!at(1, 1_290, true));
-        assert!(at(0, 1_300, true));
+        assert!(!at(0, 1_199, true));
+        assert!(at(0, 1_200, true));
+        assert!(at(1, 1_201, false), "the other socket is still behind");
+        assert!(!at(0, 1_202, false));
+        assert!(!at(0, 1_300, true));
+        assert!(!at(1, 1_490, true));
+        assert!(at(0, 1_500, true));
     }
 }
