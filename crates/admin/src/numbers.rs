@@ -167,11 +167,12 @@ mod tests {
     #[tokio::test]
     async fn an_answer_keeps_its_shape_and_its_ids() {
         let answer = Json(serde_json::json!({
-            "id": "00000000-0000-4000-8000-918065978002", "dids": [{ "number": "+918065978002", "limit": 9_180_659 }]
+            "id": "00000000-0000-4000-8000-918065978002", "next": "1764300000000~42", "dids": [{ "number": "+918065978002", "limit": 9_180_659 }]
         }));
         let masked = in_part(answer.into_response()).await.into_body().collect().await.unwrap().to_bytes();
         let masked: Value = serde_json::from_slice(&masked).unwrap();
         assert_eq!(masked["id"], "00000000-0000-4000-8000-918065978002");
+        assert_eq!(masked["next"], "1764300000000~42", "it is asked with as it stands");
         assert_eq!(masked["dids"][0], serde_json::json!({ "number": "+9180659780**", "limit": 9_180_659 }));
     }
 }

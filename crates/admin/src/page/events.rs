@@ -101,14 +101,18 @@ struct DidEvent<'a> {
     cells: &'a str,
 }
 
-fn listen(mut page: Page, since: Since) -> Response {
+fn listen(page: Page, since: Since) -> Response {
+    listen_for(STREAM_LIFE, page, since)
+}
+
+fn listen_for(life: Duration, mut page: Page, since: Since) -> Response {
     // What was there before the page was is on it.
     page.pulse.seen.mark_unchanged();
     let generation = page.pulse.seen.borrow().generation;
     if since.generation.is_some_and(|shown| shown < generation) {
         page.waiting.push_back(changed(generation));
     }
-    let events = stream::unfold((page, Instant::now() + STREAM_LIFE), async |(mut page, ends)| {
+    let events = stream::unfold((page, Instant::now() + life), async |(mut page, ends)| {
         let next = tokio::time::timeout_at(ends, page.next()).await.ok()??;
         Some((Ok::<Event, Infallible>(next), (page, ends)))
     });
@@ -175,5 +179,25 @@ async fn next_of(calls: &mut Option<broadcast::Receiver<Arc<Vec<News>>>>) -> Res
     match calls {
         Some(calls) => calls.recv().await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+
+    /// What a browser opens again is asked again who it is. What was due is told before the end.
+    #[tokio::test]
+    async fn a_stream_ends_by_itself() {
+        let (_seeing, pulse) = Pulse::still();
+        let mut page =
+            Page { pulse, calls: None, numbers: Numbers::Part, kind: Kinds::Changes, waiting: VecDeque::new() };
+        page.waiting.push_back(changed(7));
+        let (life, begun) = (Duration::from_millis(50), Instant::now());
+        let body = listen_for(life, page, Since::default()).into_body().collect();
+        let body = tokio::time::timeout(Duration::from_secs(30), body).await.unwrap().unwrap().to_bytes();
+        assert!(begun.elapsed() >= life);
+        assert_eq!(body, "event: changed\ndata: 7\n\n");
     }
 }

@@ -94,6 +94,14 @@ impl Pulse {
         Pulse { seen, calls, rate }
     }
 
+    /// One that never looks: nothing is seen but what is sent.
+    #[cfg(test)]
+    pub(super) fn still() -> (watch::Sender<Seen>, Pulse) {
+        let (seeing, seen) = watch::channel(Seen::default());
+        let (_, rate) = watch::channel((0, Duration::ZERO));
+        (seeing, Pulse { seen, calls: broadcast::channel(LOOKS_WAITING).0, rate })
+    }
+
     /// The calls that change from now on.
     pub(super) fn calls(&self) -> broadcast::Receiver<Arc<Vec<News>>> {
         self.calls.subscribe()
