@@ -9,6 +9,7 @@
 )]
 
 mod calls;
+mod doctor;
 mod filter;
 mod impaired;
 mod interfaces;
