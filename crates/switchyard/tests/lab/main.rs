@@ -10,6 +10,7 @@
 
 mod calls;
 mod doctor;
+mod documents;
 mod filter;
 mod impaired;
 mod interfaces;
