@@ -316,21 +316,21 @@ impl Run {
             }
         }
         for part in parts(command) {
-            if let Some(left) = table.left.iter().find(|left| part.starts_with(&left.command)) {
-                self.used.insert(format!("left {}", left.command));
+            let part = part.trim_start_matches("sudo ");
+            if table.left.iter().any(|left| part.starts_with(&left.command)) {
                 continue;
             }
             let known = |program: &String| table.run.contains(program);
-            if !programs(part.trim_start_matches("sudo ")).iter().all(known) {
+            if !programs(part).iter().all(known) {
                 self.faults.push(format!("{page}:{line}: nobody runs {part}, and the table does not say why"));
                 continue;
             }
-            self.run(table, shell, shown, &part);
+            self.run(table, shell, shown, part);
         }
     }
 
     fn run(&mut self, table: &Table, shell: &Shell, shown: &Shown, part: &str) {
-        let mut script = part.trim_start_matches("sudo ").to_owned();
+        let mut script = part.to_owned();
         for Replace { text, by } in &table.replace {
             if script.contains(text.as_str()) {
                 self.used.insert(format!("replace {text}"));
@@ -350,11 +350,10 @@ impl Run {
 
     /// What of the table nothing needed: it tells of documents that are gone.
     fn stale(&self, table: &Table) -> Vec<String> {
-        let left = table.left.iter().map(|left| format!("left {}", left.command));
         let replace = table.replace.iter().map(|replace| format!("replace {}", replace.text));
         let ends = table.ends.iter().map(|ends| format!("ends {}", ends.command));
         let before = table.before.iter().map(|before| format!("before {} {:?}", before.page, before.command));
-        left.chain(replace).chain(ends).chain(before).filter(|entry| !self.used.contains(entry)).collect()
+        replace.chain(ends).chain(before).filter(|entry| !self.used.contains(entry)).collect()
     }
 }
 
