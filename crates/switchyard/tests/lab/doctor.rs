@@ -30,8 +30,10 @@ fn told(site: &Site, what: &str) -> Vec<String> {
     command.args(["doctor", "-o", "json", "--config"]).arg(place.path("switchyard.toml")).env_remove("ASTRADIAL_ENV");
     let output = command.output().unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
-    let all = report["findings"].as_array().unwrap().iter().filter(|finding| finding["what"] == what);
-    all.map(|finding| format!("{}: {}", finding["verdict"], finding["found"]).replace('"', "")).collect()
+    let of = |finding: &Value, key: &str| finding.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let all = report.get("findings").and_then(Value::as_array).unwrap();
+    let about = all.iter().filter(|finding| of(finding, "what") == what);
+    about.map(|finding| format!("{}: {}", of(finding, "verdict"), of(finding, "found"))).collect()
 }
 
 /// Row W4.
