@@ -169,6 +169,9 @@ fn words_of(shown: &str) -> Vec<String> {
         "ID" => "1".to_owned(),
         "NAME=ENVIRONMENT" => "x=staging".to_owned(),
         "IP" | "PBX" => "10.10.10.3".to_owned(),
+        "IP:PORT" => "10.10.10.3:5080".to_owned(),
+        "STATUS" => "200".to_owned(),
+        "TIME" => "10m".to_owned(),
         _ => quoted(word.split('|').next().unwrap()),
     };
     kept.replace("...", "").split_whitespace().map(word).collect()
