@@ -2,6 +2,7 @@
 //!
 //! A rule is a function from the [`Tree`] to what it found. Each has tests that show it can fail.
 
+mod book;
 mod configuration;
 mod conformance;
 mod dashboard;
@@ -52,7 +53,7 @@ struct Rule {
     check: fn(&Tree) -> Vec<Finding>,
 }
 
-const RULES: [Rule; 20] = [
+const RULES: [Rule; 21] = [
     Rule { name: "parse", check: unparsed },
     Rule { name: "function-length", check: size::functions },
     Rule { name: "file-length", check: size::files },
@@ -71,6 +72,7 @@ const RULES: [Rule; 20] = [
     Rule { name: "links", check: docs::links },
     Rule { name: "named-files", check: docs::named_files },
     Rule { name: "map", check: docs::map },
+    Rule { name: "book", check: book::check },
     Rule { name: "machine-paths", check: places::machine_paths },
     Rule { name: "registries", check: places::registries },
 ];

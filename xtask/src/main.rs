@@ -4,6 +4,7 @@
 //! extensions, `tree` holds the files of the checkout for the lint rules.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks to the terminal")]
 
+mod book;
 mod cargo_tool;
 mod dashboard;
 mod fuzz;
@@ -32,6 +33,8 @@ enum Command {
     Test(test::Options),
     /// Check the rules of the house: lengths, names, docs equal to the code, direction of dependencies.
     Lint,
+    /// Build the docs as a book in target/book, and follow every link in it.
+    Book,
     /// Write Grafana's dashboard anew from its list of panels.
     Dashboard,
     /// Run the tests in the network lab, or leave it standing to look at.
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Test(options) => test::run(&options),
         Command::Lint => lint::run(),
+        Command::Book => book::run(),
         Command::Dashboard => dashboard::run(),
         Command::Lab(options) => lab::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),

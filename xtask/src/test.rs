@@ -59,6 +59,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     install::components()?;
     install::axe()?;
     install::schemathesis()?;
+    install::mdbook()?;
     install::CARGO_DENY.install()?;
     let installing =
         Ended { name: "install", outcome: Outcome::Passed, counts: Counts::default(), took: begun.elapsed() };

@@ -17,6 +17,7 @@ use admin::api::peers::AdminOrder;
 use admin::{Kind, PeerStatus, Problem};
 use admins::{Admins, Decided};
 use arc_swap::ArcSwap;
+pub(crate) use message::probe_of_bytes;
 use proxy::targets::{Admin, Evidence, Health, Signal, States};
 use proxy::{Settings, Time};
 use questions::Questions;
@@ -29,6 +30,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use sync::changes::By;
 use tokio::sync::{mpsc, oneshot};
+pub(crate) use tunnel::{Handshake, Handshakes};
 use tunnel::{Tunnels, Verdict};
 
 /// Facts that may wait to be looked at; more are left out, and measured again.

@@ -444,6 +444,9 @@ fn doctor_names_what_is_bad_and_what_to_do() {
     assert!(verdict("listener").1.contains("is taken, and no proxy of this state folder runs"), "{report:#}");
     assert_eq!(verdict("state folder").0, "good");
     assert_eq!(verdict("route").0, "good");
+    // Nobody listens at those ports, and their machine says so: the datagram has arrived.
+    assert!(verdict("datagrams").1.contains("1392 bytes reach 127.0.0.2:1 uncut"), "{report:#}");
+    assert!(verdict("triggers").1.contains("there is no change log"), "{report:#}");
     assert!(verdict("database").1.contains("changes are found by compare"), "{report:#}");
     assert!(verdict("own tables").1.contains("switchyard_leases: not found"), "{report:#}");
     assert_eq!((verdict("process").0.as_str(), verdict("token keys").0.as_str()), ("warning", "good"));

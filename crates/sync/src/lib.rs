@@ -16,6 +16,7 @@ mod backoff;
 mod call_table;
 pub mod changes;
 mod clock;
+mod examine;
 mod fault;
 mod generations;
 pub mod limits;
@@ -34,6 +35,7 @@ mod watch;
 mod writer;
 
 pub use call_table::{CallRow, CallTable};
+pub use examine::{ClockSkew, Examination, Triggers, examine};
 pub use fault::SyncFault;
 pub use generations::{Cause, GenerationNote};
 pub use mapping::{Mapping, MappingFault};

@@ -41,7 +41,7 @@ pub struct Statement {
 
 /// The account that owns MariaDB's triggers. Nobody can log in with it, and it may do no more than they do; were it a
 /// person's account, every write would fail when that person leaves.
-const DEFINER: &str = "'switchyard_trigger'@'localhost'";
+pub(crate) const DEFINER: &str = "'switchyard_trigger'@'localhost'";
 /// Entries that SQLite's log keeps: many more than [`crate::source::LOG_ENTRIES_READ_MAX`].
 const SQLITE_ENTRIES_KEPT: u32 = 100_000;
 /// The longest list of changed rows that one statement leaves in PostgreSQL's log; more are noted as "everything".

@@ -307,6 +307,29 @@ async fn logging(scripts: &[&'static str]) -> Bench {
     Bench { watcher, bell, ..bench }
 }
 
+#[tokio::test]
+async fn a_trigger_of_a_file_that_is_gone_or_anothers_is_named() {
+    let bench = logging(&CLEAN).await;
+    let settings = Settings::new(format!("sqlite://{}", bench.path().display()), Policy::default());
+    let seen = sync::examine(&settings, None).await.unwrap();
+    let whole = sync::Triggers::Seen { wanted: 21, faults: Vec::new() };
+    assert_eq!((seen.clock, seen.triggers), (None, whole), "a file has no clock of its own");
+    bench.write("DROP TRIGGER switchyard_users_delete").await;
+    bench
+        .write(
+            "DROP TRIGGER switchyard_did_numbers_update; \
+             CREATE TRIGGER switchyard_did_numbers_update AFTER UPDATE ON did_numbers FOR EACH ROW BEGIN SELECT 1; END",
+        )
+        .await;
+    let expected = vec![
+        "the trigger switchyard_did_numbers_update on \"did_numbers\" is not what `switchyard db plan` prints"
+            .to_owned(),
+        "DELETE of \"users\" is not noted: there is no trigger switchyard_users_delete".to_owned(),
+    ];
+    let found = sync::examine(&settings, None).await.unwrap().triggers;
+    assert_eq!(found, sync::Triggers::Seen { wanted: 21, faults: expected });
+}
+
 /// What the triggers note is read, and nothing else: what they add up to is what a reading of everything says.
 #[tokio::test]
 async fn what_the_triggers_note_is_read_and_nothing_else() {

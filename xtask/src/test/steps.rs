@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::counts::{Counts, Reader};
 use super::install;
 use super::{Options, Outcome};
-use crate::{lint, tool};
+use crate::{book, lint, tool};
 
 pub(crate) struct Step {
     pub(crate) name: &'static str,
@@ -16,9 +16,10 @@ pub(crate) struct Step {
     pub(crate) run: fn(&Options) -> Result<(Outcome, Counts)>,
 }
 
-pub(crate) const STEPS: [Step; 8] = [
+pub(crate) const STEPS: [Step; 9] = [
     Step { name: "format", run: |_| plain(&mut tool::cargo(&["fmt", "--all", "--check"])) },
     Step { name: "lint", run: |_| Ok((Outcome::of(lint::run()?), Counts::default())) },
+    Step { name: "book", run: |_| Ok((Outcome::of(book::run()?), Counts::default())) },
     Step { name: "licences", run: |_| licences() },
     Step { name: "advisories", run: |_| advisories() },
     Step { name: "clippy", run: |_| clippy() },

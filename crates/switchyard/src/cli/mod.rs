@@ -239,6 +239,26 @@ pub fn answer(
     }
 }
 
+/// Whether these words are a command line of ours, for those who write some down: nothing is done. `Ok(false)` where they
+/// are the beginning of one; `Err` says what we do not know.
+pub fn is_ours(words: &[String]) -> Result<bool, String> {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    match Arguments::try_parse_from(words) {
+        Ok(_) => Ok(true),
+        Err(error) => match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Ok(true),
+            ErrorKind::MissingRequiredArgument
+            | ErrorKind::MissingSubcommand
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Ok(false),
+            // An option without its value.
+            ErrorKind::InvalidValue if matches!(error.get(ContextKind::InvalidValue), Some(ContextValue::String(value)) if value.is_empty()) => {
+                Ok(false)
+            }
+            _ => Err(error.to_string()),
+        },
+    }
+}
+
 /// Prints an answer. Nobody reads on after a closed pipe, so only the exit code is left to say.
 fn print(to: &mut impl Write, text: &str) {
     let _written = writeln!(to, "{text}").and_then(|()| to.flush());

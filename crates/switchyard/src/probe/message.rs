@@ -43,6 +43,16 @@ pub(super) fn options_to(peer: &Peer, user: &str, own: SocketAddr, branch: &[u8;
     .into_bytes()
 }
 
+/// The OPTIONS to a peer from our socket at `own`, with a header in it that makes it so many bytes long, where it is shorter.
+pub(crate) fn probe_of_bytes(peer: &Peer, own: SocketAddr, chance: &[u8; 16], bytes: usize) -> Vec<u8> {
+    let plain = options(peer, own, &branch(chance));
+    let (name, end) = ("Subject: ", "\r\n");
+    let missing = bytes.saturating_sub(plain.len() + name.len() + end.len());
+    let text = String::from_utf8_lossy(&plain);
+    let (head, rest) = text.split_once("Content-Length:").unwrap_or((&text, ""));
+    format!("{head}{name}{}{end}Content-Length:{rest}", "-".repeat(missing)).into_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -151,6 +151,39 @@ pub(crate) async fn follow(
     }
 }
 
+/// The tunnels of an interface as they are now, for who looks once.
+pub(crate) struct Handshakes {
+    tunnels: Vec<(String, Tunnel)>,
+    now_s: u64,
+}
+
+/// The last handshake on the way to a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Handshake {
+    /// No tunnel of the interface leads there.
+    NoWay,
+    /// There was none since the interface was made.
+    Never,
+    /// It is so old.
+    Ago(Duration),
+}
+
+impl Handshakes {
+    /// Looks at an interface; `Err` with what `wg` says.
+    pub(crate) fn of(interface: &str) -> Result<Handshakes, String> {
+        Ok(Handshakes { tunnels: look(interface, Time::default())?, now_s: now_s() })
+    }
+
+    /// That of the tunnel that leads to `ip`.
+    pub(crate) fn with(&self, ip: IpAddr) -> Handshake {
+        match self.tunnels.iter().find(|(_, tunnel)| tunnel.leads_to(ip)) {
+            None => Handshake::NoWay,
+            Some((_, tunnel)) if tunnel.handshake_s == 0 => Handshake::Never,
+            Some((_, tunnel)) => Handshake::Ago(Duration::from_secs(self.now_s.saturating_sub(tunnel.handshake_s))),
+        }
+    }
+}
+
 fn look(interface: &str, looked: Time) -> Result<Vec<(String, Tunnel)>, String> {
     let [allowed, handshakes, transfer] =
         ["allowed-ips", "latest-handshakes", "transfer"].map(|what| shown(interface, what));
@@ -226,6 +259,18 @@ mod tests {
         let cut = tunnels(990, &[(75, 500), (85, 532), (95, 532)]);
         assert_eq!(judged(&cut, "10.10.10.3", 100), None, "what arrived may be from before");
         assert_eq!(judged(&cut, "10.10.10.3", 111), Some(Verdict::Tunnel));
+    }
+
+    #[test]
+    fn the_last_handshake_is_that_of_the_tunnel_that_leads_there() {
+        let seen = |handshake_s| {
+            let tunnels = tunnels(handshake_s, &[(75, 500)]).remove("wg0").unwrap();
+            Handshakes { tunnels, now_s: 1_000 }
+        };
+        let with = |seen: &Handshakes, ip: &str| seen.with(ip.parse().unwrap());
+        assert_eq!(with(&seen(957), "10.10.10.3"), Handshake::Ago(Duration::from_secs(43)));
+        assert_eq!(with(&seen(0), "fd00:10::3"), Handshake::Never);
+        assert_eq!(with(&seen(957), "10.10.10.4"), Handshake::NoWay);
     }
 
     #[test]

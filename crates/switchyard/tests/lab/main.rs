@@ -9,6 +9,8 @@
 )]
 
 mod calls;
+mod doctor;
+mod documents;
 mod filter;
 mod impaired;
 mod interfaces;

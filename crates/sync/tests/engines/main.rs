@@ -9,6 +9,7 @@
 
 mod bench;
 mod detection;
+mod examine;
 mod faults;
 mod hanging;
 mod reading;

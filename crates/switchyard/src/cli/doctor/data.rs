@@ -4,17 +4,23 @@ use super::Finding;
 use crate::cli::check::foreign_fallbacks;
 use crate::config::Configuration;
 use admin::Status;
+use admin::api::limits::LimitList;
 use std::time::{Duration, SystemTime};
 use sync::SNAPSHOT_NAME;
 use sync::changes::{WriteFault, Writes};
+use sync::{ClockSkew, Examination, Triggers};
 
 /// How long the database is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Clocks that differ by more make leases end at another time than people read.
+const CLOCK_SKEW_MAX: Duration = Duration::from_secs(1);
+/// From here on a limit is near its end, in hundredths of it.
+const NEAR_PERCENT: u64 = 80;
 /// A snapshot older than this says little of today's numbers.
 const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(86_400);
 
 /// Reads the database once, as a start would, without the guard and the snapshot.
-pub(super) async fn database(configuration: &Configuration) -> Vec<Finding> {
+pub(super) async fn database(configuration: &Configuration, admin_url: Option<&str>) -> Vec<Finding> {
     let shown = sync::masked_url(&configuration.database.url);
     let query_timeout = configuration.database.query_timeout.min(PATIENCE);
     let settings = sync::Settings { guard: None, snapshot_dir: None, query_timeout, ..configuration.database.clone() };
@@ -58,12 +64,86 @@ pub(super) async fn database(configuration: &Configuration) -> Vec<Finding> {
             "switchyard db plan, then db migrate; without them leases, testers, panic and the audit are missing",
         ),
     });
+    findings.extend(match sync::examine(&settings, admin_url).await {
+        Ok(found) => examined(&found),
+        Err(fault) => {
+            vec![Finding::warning("triggers", fault.to_string(), "the database answers otherwise: look again")]
+        }
+    });
     findings.extend(
         foreign_fallbacks(configuration, &directory)
             .into_iter()
             .map(|fault| Finding::bad("fallback", fault, "choose a number of the operator's own")),
     );
     watcher.stop().await;
+    findings
+}
+
+/// What the database says of its clock and its triggers.
+fn examined(found: &Examination) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Some(ClockSkew { ahead_ms, round_trip }) = found.clock {
+        let told = format!("{} ms from ours, seen within {} ms", ahead_ms.unsigned_abs(), round_trip.as_millis());
+        let exact_to = round_trip / 2;
+        findings.push(match Duration::from_millis(ahead_ms.unsigned_abs()) > CLOCK_SKEW_MAX + exact_to {
+            true => Finding::warning(
+                "clock",
+                format!("the database's is {} {told}", if ahead_ms > 0 { "ahead," } else { "behind," }),
+                "timedatectl on both machines: leases, testers and the audit have the time of the machine that wrote them",
+            ),
+            false => Finding::good("clock", format!("the database's is {told}")),
+        });
+    }
+    match &found.triggers {
+        Triggers::NoLog => {
+            let told = "there is no change log and there need be none: changes are found by comparison";
+            findings.push(Finding::good("triggers", told));
+        }
+        Triggers::Hidden => findings.push(Finding::warning(
+            "triggers",
+            "there is a change log, and this account is not shown who writes to it",
+            "once as an administrator: SWITCHYARD_ADMIN_URL='mysql://root:...@HOST/DATABASE' switchyard doctor",
+        )),
+        Triggers::Seen { wanted, faults } if faults.is_empty() => {
+            findings.push(Finding::good("triggers", format!("all {wanted} are there, and as they should be")));
+        }
+        Triggers::Seen { faults, .. } => findings.extend(faults.iter().map(|fault| {
+            let todo = "switchyard db migrate makes them anew; until then such a change waits for \
+                        database.reconcile_interval";
+            Finding::warning("triggers", fault, todo)
+        })),
+    }
+    findings
+}
+
+/// The limits of the running process that are near their end.
+pub(super) async fn limits(configuration: &Configuration) -> Vec<Finding> {
+    match admin::Client::new(&configuration.state_dir).fetch::<LimitList>("limits").await {
+        Ok(list) => near_their_end(&list),
+        Err(fault) => vec![Finding::warning("limits", fault.to_string(), "switchyard limits")],
+    }
+}
+
+fn near_their_end(list: &LimitList) -> Vec<Finding> {
+    let todo = "switchyard limits lists what is used; docs/reference/limits.md says what each is for";
+    let mut findings: Vec<Finding> = Vec::new();
+    for limit in &list.limits {
+        let (Some(used), Some(allowed)) = (limit.used, limit.allowed) else { continue };
+        // The words of the API.
+        let kind = serde_json::to_value(limit.kind).unwrap_or_default();
+        let kind = kind.as_str().unwrap_or_default().replace('_', " ");
+        let of = limit.organisation.as_ref().map(|own| own.name.as_str()).or(limit.subject.as_deref());
+        let told = format!("{kind}{}: {used} of {allowed}", of.map(|of| format!(" of {of}")).unwrap_or_default());
+        if used >= allowed {
+            findings.push(Finding::bad("limits", format!("{told}: the next is refused"), todo));
+        } else if used.saturating_mul(100) >= allowed.saturating_mul(NEAR_PERCENT) {
+            findings.push(Finding::warning("limits", told, todo));
+        }
+    }
+    if findings.is_empty() {
+        let told = format!("{} looked at, none is used to {NEAR_PERCENT} %", list.limits.len());
+        findings.push(Finding::good("limits", told));
+    }
     findings
 }
 
@@ -126,10 +206,60 @@ pub(super) fn process(status: Result<&Status, &str>) -> Vec<Finding> {
 mod tests {
     use super::*;
     use crate::cli::doctor::Verdict;
+    use admin::api::limits::{LimitInUse, LimitKind};
 
     #[test]
     fn a_process_that_does_not_answer_is_worth_a_look() {
         let findings = process(Err("nobody"));
         assert_eq!((findings.len(), findings[0].verdict, findings[0].found.as_str()), (1, Verdict::Warning, "nobody"));
+    }
+
+    #[test]
+    fn a_limit_near_its_end_is_named_and_a_full_one_is_bad() {
+        let list = |all: &[(u64, Option<u64>)]| LimitList {
+            limits: all
+                .iter()
+                .map(|(used, allowed)| LimitInUse {
+                    kind: LimitKind::TrunkChannels,
+                    subject: Some("tata".to_owned()),
+                    organisation: None,
+                    used: Some(*used),
+                    allowed: *allowed,
+                })
+                .collect(),
+            left_out: 0,
+        };
+        let judged = |all: &[(u64, Option<u64>)]| {
+            near_their_end(&list(all)).into_iter().map(|finding| (finding.verdict, finding.found)).collect::<Vec<_>>()
+        };
+        let good = "2 looked at, none is used to 80 %".to_owned();
+        assert_eq!(judged(&[(23, Some(30)), (900, None)]), [(Verdict::Good, good)]);
+        let near = (Verdict::Warning, "trunk channels of tata: 24 of 30".to_owned());
+        let full = (Verdict::Bad, "trunk channels of tata: 30 of 30: the next is refused".to_owned());
+        assert_eq!(judged(&[(24, Some(30)), (30, Some(30)), (1, Some(30))]), [near, full]);
+    }
+
+    #[test]
+    fn a_clock_that_is_off_and_triggers_that_are_gone_are_named() {
+        let clock = |ahead_ms, round_trip_ms| {
+            let clock = ClockSkew { ahead_ms, round_trip: Duration::from_millis(round_trip_ms) };
+            examined(&Examination { clock: Some(clock), triggers: Triggers::NoLog })[0].clone()
+        };
+        assert_eq!(clock(-900, 2).verdict, Verdict::Good);
+        assert_eq!(clock(-1_900, 2_000).verdict, Verdict::Good, "the way there may have taken as long");
+        let behind = clock(-61_000, 2);
+        assert_eq!(behind.verdict, Verdict::Warning);
+        assert_eq!(behind.found, "the database's is behind, 61000 ms from ours, seen within 2 ms");
+        let triggers = |triggers| {
+            let found = examined(&Examination { clock: None, triggers });
+            found.into_iter().map(|finding| (finding.verdict, finding.found)).collect::<Vec<_>>()
+        };
+        assert_eq!(triggers(Triggers::NoLog)[0].0, Verdict::Good);
+        assert_eq!(triggers(Triggers::Hidden)[0].0, Verdict::Warning);
+        let whole = (Verdict::Good, "all 21 are there, and as they should be".to_owned());
+        assert_eq!(triggers(Triggers::Seen { wanted: 21, faults: Vec::new() }), [whole]);
+        let faults = vec!["one".to_owned(), "two".to_owned()];
+        let named = [(Verdict::Warning, "one".to_owned()), (Verdict::Warning, "two".to_owned())];
+        assert_eq!(triggers(Triggers::Seen { wanted: 21, faults }), named);
     }
 }

@@ -3,6 +3,7 @@
 
 mod data;
 mod machine;
+mod tunnel;
 
 use super::{ConfigOption, Output, print};
 use crate::config;
@@ -13,9 +14,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 pub(super) const HELP: &str = "\
-Looks at the configuration, the state folder, keys, listeners, socket buffers, interfaces, routes, the database and the
-running process. It changes nothing, and takes a few seconds where the database does not answer. Run it as the user that
-runs the proxy, or as root.
+Looks at the configuration, the state folder, keys, listeners, socket buffers, interfaces, routes, handshakes of tunnels, the
+largest datagram that reaches each peer (by an OPTIONS of 1,392 bytes that may not be cut), the database, its clock and
+triggers, the snapshot, the running process and its limits. It changes nothing, and takes a few seconds where a peer or the
+database does not answer. Run it as the user that runs the proxy, or as root: only root is shown tunnels.
 Exit code: 0 nothing is bad (there may be warnings), 2 something is, 1 the configuration cannot be read.
 
 Examples:
@@ -27,6 +29,10 @@ Examples:
 pub(super) struct Options {
     #[command(flatten)]
     config: ConfigOption,
+    /// The database for an account that may see triggers, where the proxy's may not: MariaDB shows them only to one that may
+    /// make them. Nothing is written.
+    #[arg(long, value_name = "URL", env = "SWITCHYARD_ADMIN_URL", hide_env_values = true)]
+    url: Option<String>,
     /// How the answer is printed.
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -88,9 +94,14 @@ pub(super) fn doctor(options: &Options, out: &mut impl Write, faults: &mut impl 
     findings.extend(machine::listeners(&configuration, status.is_ok()));
     findings.extend(machine::kernel(&configuration));
     findings.extend(machine::routes(&configuration));
-    findings.extend(runtime.block_on(data::database(&configuration)));
+    findings.extend(tunnel::handshakes(&configuration));
+    findings.extend(tunnel::sizes(&configuration));
+    findings.extend(runtime.block_on(data::database(&configuration, options.url.as_deref())));
     findings.extend(data::snapshot(&configuration));
     findings.extend(data::process(status.as_ref().map_err(String::as_str)));
+    if status.is_ok() {
+        findings.extend(runtime.block_on(data::limits(&configuration)));
+    }
     let verdict = findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Good);
     let report = Report { verdict, findings };
     let text = match options.output {
