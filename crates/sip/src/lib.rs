@@ -45,6 +45,7 @@ mod span;
 mod start;
 mod uri;
 mod via;
+mod written;
 
 pub use cseq::CSeq;
 pub use edit::{Disordered, Splice};
@@ -61,3 +62,4 @@ pub use reply::{Reply, reason_phrase, write_via_with_source};
 pub use span::Span;
 pub use uri::{Param, Scheme, Uri, UriFault, decode_user, host_ip};
 pub use via::{Rport, Via};
+pub use written::{write_address, write_ip, write_number};

@@ -268,8 +268,32 @@ pub fn host_ip(host: &[u8]) -> Option<IpAddr> {
     let text = |bytes| std::str::from_utf8(bytes).ok();
     match host {
         [b'[', address @ .., b']'] => ipv6(text(address)?).map(IpAddr::V6),
-        _ => text(host)?.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
+        _ => ipv4(host).map(IpAddr::V4),
     }
+}
+
+/// An IPv4 address, as the standard library reads one: four numbers up to 255 without leading zeros.
+fn ipv4(host: &[u8]) -> Option<Ipv4Addr> {
+    const LONGEST: usize = "255.255.255.255".len();
+    if host.len() > LONGEST {
+        return None;
+    }
+    let (mut bits, mut octets, mut octet, mut digits) = (0_u32, 0, 0_u32, 0);
+    for byte in host.iter().chain(b".") {
+        match byte {
+            b'.' if digits > 0 && octet < 256 => {
+                bits = bits << 8 | octet;
+                octets += 1;
+                (octet, digits) = (0, 0);
+            }
+            b'0'..=b'9' if digits == 0 || (octet > 0 && digits < 3) => {
+                octet = octet * 10 + u32::from(byte - b'0');
+                digits += 1;
+            }
+            _ => return None,
+        }
+    }
+    (octets == 4).then(|| Ipv4Addr::from_bits(bits))
 }
 
 /// An IPv6 address. The grammar of RFC 3261 puts a third colon in front of an IPv4 part that follows `::`; it is read as

@@ -103,10 +103,10 @@ impl Branch {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(COOKIE);
         out.push(VERSION);
-        letters(u128::from(self.key_id), 2, out);
-        letters(u128::from(self.attempt), 1, out);
-        letters(self.key, MAC_CHARS, out);
-        letters(u128::from(self.loop_part), LOOP_CHARS, out);
+        letters::<2>(u128::from(self.key_id), out);
+        letters::<1>(u128::from(self.attempt), out);
+        letters::<MAC_CHARS>(self.key, out);
+        letters::<LOOP_CHARS>(u128::from(self.loop_part), out);
     }
 
     /// Reads a branch; `None` when it is not one that we could have made. Case is no matter.
@@ -132,11 +132,14 @@ impl Branch {
     }
 }
 
-/// Appends `count` letters of five bits each, the highest first.
-fn letters(value: u128, count: usize, out: &mut Vec<u8>) {
-    for at in (0..count).rev() {
-        out.push(letter(value >> (5 * at)));
+/// Appends letters of five bits each, the highest first.
+fn letters<const COUNT: usize>(mut value: u128, out: &mut Vec<u8>) {
+    let mut text = [0; COUNT];
+    for place in text.iter_mut().rev() {
+        *place = letter(value);
+        value >>= 5;
     }
+    out.extend_from_slice(&text);
 }
 
 /// The letter of a value's lowest five bits.
