@@ -40,6 +40,8 @@ pub(crate) struct Context {
     pub(crate) method: Method,
     /// The CSeq number.
     pub(crate) number: u32,
+    /// The Call-ID, for the facts that are told when the request itself may be gone.
+    pub(crate) call_id: Vec<u8>,
     /// Who sent the request.
     pub(crate) party: PartyId,
     /// Where its responses go.
