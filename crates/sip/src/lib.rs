@@ -31,6 +31,7 @@ mod escape;
 mod framing;
 mod header;
 mod host;
+mod lanes;
 pub mod limits;
 mod list;
 mod message;

@@ -1,6 +1,6 @@
 //! `;name[=value]`, as it stands behind a Via's sent-by and behind a name-addr (RFC 3261 25.1).
 
-use crate::bytes::{is_value, quoted_end, run_end, skip_lws, token_end};
+use crate::bytes::{quoted_end, skip_lws, token_end, value_end};
 use crate::span::Span;
 
 /// One parameter.
@@ -63,7 +63,7 @@ impl<'a> Parameters<'a> {
         let value_end = if self.bytes.get(value_start) == Some(&b'"') {
             quoted_end(self.bytes, value_start)
         } else {
-            Some(run_end(self.bytes, value_start, is_value))
+            Some(value_end(self.bytes, value_start))
         };
         match value_end {
             Some(end) if end > value_start => {

@@ -1,6 +1,6 @@
 //! Via (RFC 3261 20.42, RFC 3581): which way an answer goes back.
 
-use crate::bytes::{skip_lws, token_end};
+use crate::bytes::{is_named, skip_lws, token_end};
 use crate::error::Fault;
 use crate::header::Name;
 use crate::host::{host_end, port};
@@ -132,12 +132,12 @@ impl<'a> Via<'a> {
     fn set(&mut self, bytes: &'a [u8], &Parameter { name, value }: &Parameter) -> Option<()> {
         let name_bytes = name.of(bytes);
         let text = value.map(|value| value.of(bytes));
-        match name_bytes.len() {
-            6 if name_bytes.eq_ignore_ascii_case(b"branch") => {
+        match name_bytes {
+            name if is_named(name, b"branch") => {
                 self.branch_span = once(self.branch_span, value?)?;
                 self.branch = text;
             }
-            5 if name_bytes.eq_ignore_ascii_case(b"rport") => {
+            word if is_named(word, b"rport") => {
                 if self.rport != Rport::Absent {
                     return None;
                 }
@@ -146,12 +146,12 @@ impl<'a> Via<'a> {
                     _ => Rport::Requested(name),
                 };
             }
-            8 if name_bytes.eq_ignore_ascii_case(b"received") => {
+            name if is_named(name, b"received") => {
                 self.received = once(self.received, value?)?;
                 self.received_ip = ip(text?);
             }
-            5 if name_bytes.eq_ignore_ascii_case(b"maddr") => self.maddr = once(self.maddr, text?)?,
-            3 if name_bytes.eq_ignore_ascii_case(b"ttl") => {
+            name if is_named(name, b"maddr") => self.maddr = once(self.maddr, text?)?,
+            name if is_named(name, b"ttl") => {
                 let ttl = crate::bytes::digits(text?).and_then(|ttl| u8::try_from(ttl).ok())?;
                 self.ttl = once(self.ttl, ttl)?;
             }
@@ -166,10 +166,18 @@ fn once<T: Copy>(before: Option<T>, value: T) -> Option<Option<T>> {
     before.is_none().then_some(Some(value))
 }
 
+/// What a Via begins with as a rule.
+const USUAL: &[u8] = b"SIP/2.0/";
+
 /// The transport's span, and where the sent-by begins: `SIP / 2.0 / UDP LWS`.
 fn protocol(bytes: &[u8], start: usize) -> Option<(Span, usize)> {
-    let version = after_slash(bytes, start)?;
-    let transport = after_slash(bytes, version)?;
+    let rest = bytes.get(start..)?;
+    let transport = if rest.starts_with(USUAL) {
+        skip_lws(bytes, start + USUAL.len())
+    } else {
+        let version = after_slash(bytes, start)?;
+        after_slash(bytes, version)?
+    };
     let end = token_end(bytes, transport);
     let sent_by = skip_lws(bytes, end);
     (end > transport && sent_by > end).then(|| (Span::new(transport, end), sent_by))

@@ -22,7 +22,7 @@ pub fn write_number(mut value: u32, out: &mut Vec<u8>) {
 /// section 4.5).
 pub fn write_ip(ip: IpAddr, out: &mut Vec<u8>) {
     match ip {
-        IpAddr::V4(ip) => write_ipv4(ip, out),
+        IpAddr::V4(ip) => out.extend_from_slice(Short::of(ip).text()),
         // Writing into memory does not fail.
         IpAddr::V6(_) => drop(write!(out, "{ip}")),
     }
@@ -32,8 +32,9 @@ pub fn write_ip(ip: IpAddr, out: &mut Vec<u8>) {
 pub fn write_address(address: SocketAddr, out: &mut Vec<u8>) {
     match address {
         SocketAddr::V4(address) => {
-            write_ipv4(*address.ip(), out);
-            out.push(b':');
+            let mut text = Short::of(*address.ip());
+            text.push(b':');
+            out.extend_from_slice(text.text());
             write_number(address.port().into(), out);
         }
         // Writing into memory does not fail.
@@ -41,14 +42,63 @@ pub fn write_address(address: SocketAddr, out: &mut Vec<u8>) {
     }
 }
 
-fn write_ipv4(ip: Ipv4Addr, out: &mut Vec<u8>) {
-    let [first, others @ ..] = ip.octets();
-    write_number(first.into(), out);
-    for octet in others {
-        out.push(b'.');
-        write_number(octet.into(), out);
+/// An IPv4 address and a colon in the making: it is appended at one go.
+struct Short {
+    /// With room for three digits behind the last one.
+    bytes: [u8; "255.255.255.255:".len() + 3],
+    len: usize,
+}
+
+impl Short {
+    fn of(ip: Ipv4Addr) -> Short {
+        let mut text = Short { bytes: [0; 19], len: 0 };
+        let [first, others @ ..] = ip.octets();
+        text.octet(first);
+        for octet in others {
+            text.push(b'.');
+            text.octet(octet);
+        }
+        text
+    }
+
+    #[inline(always)]
+    fn octet(&mut self, value: u8) {
+        let (digits, len) = OCTETS.get(usize::from(value)).copied().unwrap_or_default();
+        if let Some(room) = self.bytes.get_mut(self.len..self.len + 3) {
+            room.copy_from_slice(&digits);
+            self.len += usize::from(len);
+        }
+    }
+
+    fn push(&mut self, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(self.len) {
+            *place = byte;
+            self.len += 1;
+        }
+    }
+
+    fn text(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
     }
 }
+
+/// Each octet in decimal, and how many digits it has.
+static OCTETS: [([u8; 3], u8); 256] = {
+    let mut octets = [([0; 3], 0); 256];
+    let mut rest: &mut [([u8; 3], u8)] = &mut octets;
+    let mut value = 0_u8;
+    while let Some((first, others)) = rest.split_first_mut() {
+        let [hundreds, tens, ones] = [b'0' + value / 100, b'0' + value / 10 % 10, b'0' + value % 10];
+        *first = match value {
+            100.. => ([hundreds, tens, ones], 3),
+            10.. => ([tens, ones, 0], 2),
+            _ => ([ones, 0, 0], 1),
+        };
+        value = value.wrapping_add(1);
+        rest = others;
+    }
+    octets
+};
 
 #[cfg(test)]
 mod tests {
