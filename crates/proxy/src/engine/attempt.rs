@@ -2,6 +2,7 @@
 
 use super::{Arrival, Engine, Turn};
 use crate::calls::CallKey;
+use crate::deadline::Deadline;
 use crate::dialog_token::{Names, Token};
 use crate::dispatch::Direction;
 use crate::flow::{Flow, PartyId, Time, Transport};
@@ -163,7 +164,7 @@ impl Engine {
             cancelled: false,
             cancel_reason: Vec::new(),
             leftover: None,
-            armed: None,
+            armed: Deadline::NONE,
         };
         let mut context = match recycled {
             Some(mut used) => {
@@ -191,8 +192,10 @@ impl Engine {
             _ => Client::Plain(PlainClient::new(now, timers, reliable)),
         };
         let has_next = !context.untried.is_empty() || context.fallback.is_some();
-        let hop_at = has_next.then_some(now + timers.hop_timeout);
+        let hop_at = Deadline::when(has_next, now + timers.hop_timeout);
         let attempt = Attempt { number, key, peer, client, hop_at, given_up: false, cancel: Cancel::None };
+        // As a rule it is the only one: room for more would be most of what a call keeps.
+        context.attempts.reserve_exact(1);
         context.attempts.push(attempt);
     }
 
@@ -293,6 +296,7 @@ impl Engine {
         context.fallback = None;
         if context.method != Method::Invite {
             context.attempts.iter_mut().for_each(Attempt::stop_resending);
+            self.table.forget_sent(context);
         }
         let why = if status < 300 { Why::Elsewhere } else { Why::GivenUp };
         for at in 0..context.attempts.len() {
