@@ -9,7 +9,10 @@ use crate::span::Span;
 pub(crate) fn tag(message: &[u8], value: Span) -> Result<Option<Span>, Unreadable> {
     let bytes = message.get(..value.range().end).ok_or(Unreadable)?;
     let mut parameters = Parameters::new(bytes, address_end(bytes, value.range().start)?);
-    let mut tag = None;
+    let mut tag = parameters.usual(b";tag=");
+    if tag.is_some() && parameters.at() == bytes.len() {
+        return Ok(tag);
+    }
     loop {
         match parameters.next() {
             Next::Found(parameter) if is_named(parameter.name.of(bytes), b"tag") => {

@@ -178,13 +178,26 @@ pub(crate) fn quoted_end(bytes: &[u8], at: usize) -> Option<usize> {
 /// The value of decimal digits alone; `None` for none at all, for anything else and beyond `u32`.
 pub(crate) fn digits(bytes: &[u8]) -> Option<u32> {
     visited(bytes.len());
+    // With more digits than these a number may be too large.
+    const NEVER_TOO_LARGE: usize = 9;
     if bytes.is_empty() {
         return None;
     }
-    bytes.iter().try_fold(0_u32, |value, byte| {
-        let digit = byte.checked_sub(b'0').filter(|digit| *digit <= 9)?;
-        value.checked_mul(10)?.checked_add(u32::from(digit))
-    })
+    if bytes.len() > NEVER_TOO_LARGE {
+        return bytes.iter().try_fold(0_u32, |value, byte| {
+            let digit = byte.checked_sub(b'0').filter(|digit| *digit <= 9)?;
+            value.checked_mul(10)?.checked_add(u32::from(digit))
+        });
+    }
+    let mut value = 0_u32;
+    for byte in bytes {
+        let digit = u32::from(byte.wrapping_sub(b'0'));
+        if digit > 9 {
+            return None;
+        }
+        value = value.wrapping_mul(10).wrapping_add(digit);
+    }
+    Some(value)
 }
 
 #[cfg(not(test))]

@@ -1,6 +1,6 @@
 //! `;name[=value]`, as it stands behind a Via's sent-by and behind a name-addr (RFC 3261 25.1).
 
-use crate::bytes::{quoted_end, skip_lws, token_end, value_end};
+use crate::bytes::{quoted_end, skip_lws, token_end, value_end, visited};
 use crate::span::Span;
 
 /// One parameter.
@@ -39,6 +39,23 @@ impl<'a> Parameters<'a> {
     /// Just after the last parameter that was found.
     pub(crate) const fn at(&self) -> usize {
         self.at
+    }
+
+    /// The bare value of the parameter that stands right here, where it is `spelled` as it is as a rule: `;name=` in lower
+    /// case and without white space. `None` leaves it to [`Parameters::next`].
+    #[inline(always)]
+    pub(crate) fn usual<const LEN: usize>(&mut self, spelled: &[u8; LEN]) -> Option<Span> {
+        let start = self.at + LEN;
+        if self.bytes.get(self.at..start)? != spelled {
+            return None;
+        }
+        visited(LEN);
+        let end = value_end(self.bytes, start);
+        if end == start {
+            return None;
+        }
+        self.at = end;
+        Some(Span::new(start, end))
     }
 
     pub(crate) fn next(&mut self) -> Next {

@@ -59,7 +59,7 @@ impl<'a, 'i> Scan<'a, 'i> {
     }
 
     /// Where the line that begins at `at` ends, just after its CRLF. Nothing else ends a line.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn line_end(&mut self, at: usize) -> Option<usize> {
         let stop = find_up_to_cr(self.bytes, at)?;
         if self.bytes.get(stop..stop + 2) == Some(b"\r\n") { Some(stop + 2) } else { self.odd_line_end(stop) }
@@ -123,7 +123,7 @@ impl<'a, 'i> Scan<'a, 'i> {
         let Some((name, name_end, colon)) = name(self.bytes, line, at) else {
             return self.note(Fault::HeaderName);
         };
-        let (value_start, value_end) = trim(line, colon + 1, line.len());
+        let (value_start, value_end) = value(line, colon + 1);
         let value = Span::new(value_start, value_end);
         let name_span = Span::new(at, name_end);
         self.found.present |= name.bit();
@@ -187,6 +187,19 @@ fn name(message: &[u8], line: &[u8], at: usize) -> Option<(Name, usize, usize)> 
     let end = without_blanks(line, at, colon);
     let name = Name::from_bytes(line.get(at..end)?);
     (name != Name::Other || (end > at && token_end(line, at) >= end)).then_some((name, end, colon))
+}
+
+/// Where the value of a header line that goes on at `start` begins and ends. As a rule one blank stands before it, and
+/// nothing behind it.
+#[inline]
+fn value(line: &[u8], start: usize) -> (usize, usize) {
+    match line.get(start..) {
+        Some([b' ', first, .., last]) if *first > b' ' && *last > b' ' => {
+            visited(3);
+            (start + 1, line.len())
+        }
+        _ => trim(line, start, line.len()),
+    }
 }
 
 /// The end of `start..end` without the blanks before it.

@@ -277,26 +277,31 @@ pub fn host_ip(host: &[u8]) -> Option<IpAddr> {
 }
 
 /// An IPv4 address, as the standard library reads one: four numbers up to 255 without leading zeros.
-fn ipv4(host: &[u8]) -> Option<Ipv4Addr> {
+pub(crate) fn ipv4(host: &[u8]) -> Option<Ipv4Addr> {
     const LONGEST: usize = "255.255.255.255".len();
+    /// An octet of which no digit was read.
+    const FRESH: u32 = u32::MAX;
     if host.len() > LONGEST {
         return None;
     }
-    let (mut bits, mut dots, mut octet, mut digits) = (0_u32, 0, 0_u32, 0);
+    let (mut bits, mut dots, mut octet) = (0_u32, 0_u32, FRESH);
     for byte in host {
-        match byte {
-            b'0'..=b'9' if digits == 0 || (octet > 0 && digits < 3) => {
-                octet = octet * 10 + u32::from(byte - b'0');
-                digits += 1;
-            }
-            b'.' if digits > 0 && octet < 256 && dots < 3 => {
-                bits = bits << 8 | octet;
-                (dots, octet, digits) = (dots + 1, 0, 0);
-            }
-            _ => return None,
+        let digit = u32::from(byte.wrapping_sub(b'0'));
+        if digit < 10 {
+            octet = match octet {
+                FRESH => digit,
+                1..=25 => octet.wrapping_mul(10).wrapping_add(digit),
+                _ => return None,
+            };
+        } else if *byte == b'.' && octet < 256 && dots < 3 {
+            bits = bits << 8 | octet;
+            dots = dots.wrapping_add(1);
+            octet = FRESH;
+        } else {
+            return None;
         }
     }
-    (dots == 3 && digits > 0 && octet < 256).then(|| Ipv4Addr::from_bits(bits << 8 | octet))
+    (dots == 3 && octet < 256).then(|| Ipv4Addr::from_bits(bits << 8 | octet))
 }
 
 /// An IPv6 address. The grammar of RFC 3261 puts a third colon in front of an IPv4 part that follows `::`; it is read as

@@ -7,6 +7,7 @@ use crate::host::{host_end, port};
 use crate::list::element_end;
 use crate::param::{Next, Parameter, Parameters};
 use crate::span::Span;
+use crate::uri::ipv4;
 use core::net::IpAddr;
 
 /// What a branch of RFC 3261 begins with, compared without case.
@@ -120,6 +121,13 @@ impl<'a> Via<'a> {
     fn read_parameters(&mut self, bytes: &'a [u8], at: usize) -> Option<usize> {
         let mut parameters = Parameters::new(bytes, at);
         loop {
+            if self.branch.is_none()
+                && let Some(branch) = parameters.usual(b";branch=")
+            {
+                self.branch_span = Some(branch);
+                self.branch = Some(branch.of(bytes));
+                continue;
+            }
             match parameters.next() {
                 Next::Found(parameter) => self.set(bytes, &parameter)?,
                 Next::End => return Some(parameters.at()),
@@ -192,7 +200,8 @@ fn after_slash(bytes: &[u8], token: usize) -> Option<usize> {
 
 fn ip(bytes: &[u8]) -> Option<IpAddr> {
     let bare = bytes.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")).unwrap_or(bytes);
-    core::str::from_utf8(bare).ok()?.parse().ok()
+    let text = || core::str::from_utf8(bare).ok()?.parse().ok();
+    ipv4(bare).map(IpAddr::V4).or_else(text)
 }
 
 #[cfg(test)]

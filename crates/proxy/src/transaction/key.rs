@@ -144,6 +144,7 @@ impl Branch {
 }
 
 /// Puts bytes at the beginning of what is left.
+#[inline(always)]
 fn put(rest: &mut &mut [u8], bytes: &[u8]) {
     if let Some((place, others)) = std::mem::take(rest).split_at_mut_checked(bytes.len()) {
         place.copy_from_slice(bytes);
@@ -167,6 +168,7 @@ pub(crate) fn letter(value: u128) -> u8 {
 }
 
 /// The value of up to twelve letters; sets bits of `wrong` where one is none of ours.
+#[inline(always)]
 fn number<'r, const COUNT: usize>(raw: &'r [u8], wrong: &mut u8) -> Option<(u64, &'r [u8])> {
     let (letters, rest) = raw.split_first_chunk::<COUNT>()?;
     let value = letters.iter().fold(0, |value, letter| {
