@@ -6,9 +6,11 @@
 //! With `over-rate`, `behind`, `stranger` or `again`, what refusing costs: as many INVITEs as a repeat has calls, each
 //! refused with 480, refused with 503, dropped, or answered with the 100 that it had before.
 //!
+//! With `memory` and a count of calls, the bytes of the heap that the engine keeps for each of them: while it rings, while it
+//! is talked, once it is over and its transactions linger, and when these are over too.
+//!
 //! A call is INVITE, 100, 180, 200, ACK, BYE, 200: six messages arrive, looked up among 10,000 DIDs. Prints ns per call
-//! and per message that arrives, the least, the median and the most of its repeats, and the bytes that a ringing call
-//! keeps. The messages are made beforehand; sockets are not part of it.
+//! and per message that arrives, the least, the median and the most of its repeats. The messages are made beforehand; sockets are not part of it.
 
 #![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a measurement reads the clock and prints")]
 
@@ -19,9 +21,14 @@ use proxy::settings::{
 };
 use proxy::{Engine, Flow, InterfaceId, Key, KeyRing, Listener, ListenerId, Outbox, Party, Peer, Role, Settings};
 use proxy::{Source, Time, Transport};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use std::alloc::System;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const REPEATS: usize = 31;
 const CALLS_PER_REPEAT: usize = 2_000;
@@ -35,11 +42,10 @@ fn main() {
     {
         return refuse(kind, repeats);
     }
-    for (name, label, profile) in [
-        ("inbound", "inbound", None),
-        ("pass", "outbound, caller ID left alone", None),
-        ("rewrite", "outbound, caller ID rewritten", Some(Profile::default())),
-    ] {
+    if wanted.as_deref() == Some("memory") {
+        return roads().into_iter().for_each(|(name, _, profile)| memory(name, profile, repeats));
+    }
+    for (name, label, profile) in roads() {
         if wanted.as_deref().is_some_and(|wanted| wanted != name) {
             continue;
         }
@@ -71,6 +77,52 @@ fn main() {
         println!("{label}: ns per call: min {least:.0}, median {median:.0}, max {most:.0}");
         println!("{label}: ns per message that arrives (6 a call): median {:.0}", median / 6.0);
     }
+}
+
+fn roads() -> [(&'static str, &'static str, Option<Profile>); 3] {
+    [
+        ("inbound", "inbound", None),
+        ("pass", "outbound, caller ID left alone", None),
+        ("rewrite", "outbound, caller ID rewritten", Some(Profile::default())),
+    ]
+}
+
+/// What so many calls at one time keep.
+fn memory(name: &str, profile: Option<Profile>, count: usize) {
+    let directory = directory();
+    let mut outbox = Outbox::new();
+    let mut calls: Vec<Call> = (0..count).map(|at| Call::new(at, name != "inbound")).collect();
+    let mut engine = Engine::new(Arc::new(settings(profile)), ring());
+    let now = Time::from_millis(1_000);
+    take(&mut engine, now, GATEWAY, &"no message ".repeat(1_000), &directory, &mut outbox);
+    let before = held() - calls.iter().map(Call::held).sum::<isize>();
+    let mut told = Vec::with_capacity(4);
+    let mut tell = |word: &str, calls: &[Call]| {
+        let bytes = held() - before - calls.iter().map(Call::held).sum::<isize>();
+        told.push(format!("{word} {:.0}", bytes as f64 / count as f64));
+    };
+    for call in &mut calls {
+        call.ring(&mut engine, now, &directory, &mut outbox);
+    }
+    tell("ringing", &calls);
+    for call in &mut calls {
+        call.answer(&mut engine, now, &directory, &mut outbox);
+    }
+    tell("talking", &calls);
+    for call in &calls {
+        call.hang_up(&mut engine, now, &directory, &mut outbox);
+    }
+    tell("lingering", &calls);
+    outbox.clear();
+    engine.handle_timeout(Time::from_millis(80_000), &directory, &mut outbox);
+    tell("over", &calls);
+    println!("{name}: bytes per call of {count}: {}", told.join(", "));
+}
+
+/// Bytes of the heap that are in use.
+fn held() -> isize {
+    let stats = ALLOCATOR.stats();
+    stats.bytes_allocated.cast_signed() - stats.bytes_deallocated.cast_signed()
 }
 
 /// INVITEs that go no further. They are made beforehand, and each repeat gives the same ones: nothing is kept of them.
@@ -119,20 +171,31 @@ fn refuse(kind: &str, repeats: usize) {
 struct Call {
     name: String,
     outbound: bool,
+    forwarded: String,
     success: String,
 }
 
 impl Call {
     fn new(at: usize, outbound: bool) -> Call {
-        Call { name: format!("c{at:08}"), outbound, success: String::new() }
+        Call { name: format!("c{at:08}"), outbound, forwarded: String::new(), success: String::new() }
     }
 
     fn ends(&self) -> (&'static str, &'static str) {
         if self.outbound { (PBX, GATEWAY) } else { (GATEWAY, PBX) }
     }
 
+    /// Bytes of its own texts.
+    fn held(&self) -> isize {
+        (self.name.capacity() + self.forwarded.capacity() + self.success.capacity()).cast_signed()
+    }
+
     /// INVITE, 180, 200, ACK: the nanoseconds that the engine took.
     fn set_up(&mut self, engine: &mut Engine, now: Time, directory: &Directory, outbox: &mut Outbox) -> f64 {
+        self.ring(engine, now, directory, outbox) + self.answer(engine, now, directory, outbox)
+    }
+
+    /// INVITE, 180.
+    fn ring(&mut self, engine: &mut Engine, now: Time, directory: &Directory, outbox: &mut Outbox) -> f64 {
         let (caller, callee) = self.ends();
         let number = if self.outbound { "+447700900123".to_owned() } else { self.did() };
         let from = if self.outbound {
@@ -141,11 +204,16 @@ impl Call {
             "<sip:+447700900123@10.10.10.2>".to_owned()
         };
         let invite = self.request("INVITE", &format!("sip:{number}@10.10.10.1:5060"), caller, &from, "");
-        let mut spent = take(engine, now, caller, &invite, directory, outbox);
-        let forwarded = sent_to(outbox, callee, "INVITE ");
-        let (ringing, success) = (response(&forwarded, "180 Ringing"), response(&forwarded, "200 OK"));
-        spent += take(engine, now, callee, &ringing, directory, outbox);
-        spent += take(engine, now, callee, &success, directory, outbox);
+        let spent = take(engine, now, caller, &invite, directory, outbox);
+        self.forwarded = sent_to(outbox, callee, "INVITE ");
+        spent + take(engine, now, callee, &response(&self.forwarded, "180 Ringing"), directory, outbox)
+    }
+
+    /// 200, ACK.
+    fn answer(&mut self, engine: &mut Engine, now: Time, directory: &Directory, outbox: &mut Outbox) -> f64 {
+        let (caller, callee) = self.ends();
+        let success = response(&self.forwarded, "200 OK");
+        let spent = take(engine, now, callee, &success, directory, outbox);
         self.success = sent_to(outbox, caller, "SIP/2.0 200");
         let ack = self.in_dialog("ACK", 1);
         spent + take(engine, now, caller, &ack, directory, outbox)

@@ -52,8 +52,8 @@ pub(crate) fn loop_part(keys: &KeyRing, key_id: Option<u8>, request: &Request<'_
 /// A Via of ours with the same loop part: the request came back unchanged (16.3 item 4). With another: it spirals.
 fn has_been_here(settings: &Settings, request: &Request<'_>, loop_part: u64) -> bool {
     let bytes = request.bytes();
-    request.list(Name::Via).any(|item| {
-        let Ok(via) = Via::parse(bytes, item.span) else { return false };
+    let others = request.list(Name::Via).skip(1).filter_map(|item| Via::parse(bytes, item.span).ok());
+    std::iter::once(request.via()).chain(others).any(|via| {
         let ours = via.branch.and_then(Branch::parse).is_some_and(|branch| branch.loop_part == loop_part);
         ours && is_own_via(settings, &via)
     })

@@ -193,7 +193,7 @@ impl Engine {
         let mut index = self.index.take().unwrap_or_default();
         match (parse(bytes, &mut index), party) {
             (Parsed::Request(request), Some(party)) => self.on_request(&mut turn, flow, party, &request),
-            (Parsed::Response(response), _) => self.on_response(&mut turn, flow, &response),
+            (Parsed::Response(response), party) => self.on_response(&mut turn, (flow, party), &response),
             (Parsed::Answerable(bad), Some(party)) => {
                 self.answer_malformed(&mut turn, flow, party, &bad);
             }
@@ -455,10 +455,11 @@ impl Engine {
         if context.is_over() {
             return self.table.remove(slot, context);
         }
-        if let Some(at) = context.deadline()
-            && context.armed.is_none_or(|armed| at < armed)
+        let due = context.deadline();
+        if let Some(at) = due.time()
+            && due < context.armed
         {
-            context.armed = Some(at);
+            context.armed = due;
             self.timers.arm(at, TimerId { slot, generation: self.table.generation(slot) });
         }
         self.table.put_back(slot, context);

@@ -11,7 +11,6 @@ use crate::untagged::Untagged;
 use directory::{Directory, OrganisationId};
 use hidden::{has_long_run, has_name, hides_number, holds_number, write_params};
 use sip::{Header, Message, Name, NameAddr, Number, Uri};
-use std::io::Write;
 
 /// What an anonymous From is (RFC 3323 4.1.1.3).
 const ANONYMOUS: &[u8] = b"\"Anonymous\" <sip:anonymous@anonymous.invalid>";
@@ -292,9 +291,7 @@ impl Writer<'_> {
 
     fn host(&self, out: &mut Vec<u8>) {
         match &self.profile.host {
-            HostRule::Ours => {
-                let _ = write!(out, "{}", self.leaves.address);
-            }
+            HostRule::Ours => sip::write_address(self.leaves.address, out),
             HostRule::Domain(domain) => out.extend_from_slice(domain.as_bytes()),
             HostRule::AsIs => {
                 let uri = self.sender.uri.filter(|uri| !uri.host.is_empty());
@@ -305,9 +302,7 @@ impl Writer<'_> {
                 };
                 match uri.filter(says) {
                     Some(uri) => out.extend_from_slice(uri.hostport.of(uri.bytes)),
-                    None => {
-                        let _ = write!(out, "{}", self.leaves.address);
-                    }
+                    None => sip::write_address(self.leaves.address, out),
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! The keys behind branches, tags and dialog tokens: a ring, so that a key can be changed with no call lost.
 
+mod siphash;
+
 use std::fmt;
 
 /// One secret with its id. Old keys verify, the active one signs.
@@ -28,10 +30,19 @@ pub struct KeyRing {
 #[derive(Clone)]
 struct Derived {
     id: u8,
-    branch: [u8; 32],
-    token: [u8; 32],
-    tag: [u8; 32],
-    call: [u8; 32],
+    branch: Secret,
+    token: Secret,
+    tag: Secret,
+    call: Secret,
+}
+
+/// The key of one use.
+#[derive(Clone)]
+struct Secret {
+    /// For BLAKE3: tokens, and whatever is long.
+    long: [u8; 32],
+    /// For SipHash: what is short and made for each message.
+    short: [u64; 2],
 }
 
 impl fmt::Debug for Derived {
@@ -62,13 +73,13 @@ impl KeyRing {
 
     /// A 128-bit MAC by the active key over `parts`, each with its length, so that parts cannot run into each other.
     pub(crate) fn sign(&self, r#use: Use, parts: &[&[u8]]) -> [u8; 16] {
-        mac(self.active.key(r#use), parts)
+        mac(self.active.key(r#use), r#use, parts)
     }
 
     /// The same by the key of `id`; `None` when the ring has no such key.
     pub(crate) fn sign_with(&self, id: u8, r#use: Use, parts: &[&[u8]]) -> Option<[u8; 16]> {
         let key = std::iter::once(&self.active).chain(&self.retired).find(|key| key.id == id)?;
-        Some(mac(key.key(r#use), parts))
+        Some(mac(key.key(r#use), r#use, parts))
     }
 }
 
@@ -76,14 +87,14 @@ impl Derived {
     fn of(key: &Key) -> Derived {
         Derived {
             id: key.id,
-            branch: blake3::derive_key("switchyard 2026 via branch", &key.secret),
-            token: blake3::derive_key("switchyard 2026 dialog token", &key.secret),
-            tag: blake3::derive_key("switchyard 2026 local tag", &key.secret),
-            call: blake3::derive_key("switchyard 2026 call", &key.secret),
+            branch: Secret::of("switchyard 2026 via branch", key),
+            token: Secret::of("switchyard 2026 dialog token", key),
+            tag: Secret::of("switchyard 2026 local tag", key),
+            call: Secret::of("switchyard 2026 call", key),
         }
     }
 
-    fn key(&self, r#use: Use) -> &[u8; 32] {
+    fn key(&self, r#use: Use) -> &Secret {
         match r#use {
             Use::Branch => &self.branch,
             Use::Token => &self.token,
@@ -93,27 +104,28 @@ impl Derived {
     }
 }
 
-/// What is signed is short as a rule, and hashed at one go.
-const SHORT_BYTES: usize = 1_024;
+impl Secret {
+    fn of(context: &str, key: &Key) -> Secret {
+        let long = blake3::derive_key(context, &key.secret);
+        let short = blake3::derive_key("switchyard 2026 short", &long);
+        let (words, _) = short.as_chunks::<8>();
+        let word = |at: usize| words.get(at).copied().map_or(0, u64::from_le_bytes);
+        Secret { long, short: [word(0), word(1)] }
+    }
+}
 
-fn mac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 16] {
-    let len_of = |part: &[u8]| u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes();
+/// What is signed is short as a rule, and hashed at one go.
+const SHORT_BYTES: usize = 512;
+
+/// Tokens go through many hands, for as long as a call lasts, and say where it goes: theirs is BLAKE3. The others name what one
+/// process keeps for a while: SipHash, which nobody without the key can foresee, costs half of that.
+fn mac(secret: &Secret, r#use: Use, parts: &[&[u8]]) -> [u8; 16] {
     let mut space = [0; SHORT_BYTES];
-    let mut len = 0;
-    let fits = parts.iter().all(|part| {
-        let end = len + 4 + part.len();
-        let Some((head, tail)) = space.get_mut(len..end).and_then(|room| room.split_first_chunk_mut::<4>()) else {
-            return false;
-        };
-        *head = len_of(part);
-        tail.copy_from_slice(part);
-        len = end;
-        true
-    });
-    let whole = match space.get(..len).filter(|_| fits) {
-        Some(bytes) => blake3::keyed_hash(key, bytes),
+    let whole = match joined(parts, &mut space) {
+        Some(bytes) if r#use != Use::Token => return siphash::hash::<1, 3>(secret.short, bytes).to_le_bytes(),
+        Some(bytes) => blake3::keyed_hash(&secret.long, bytes),
         None => {
-            let mut hasher = blake3::Hasher::new_keyed(key);
+            let mut hasher = blake3::Hasher::new_keyed(&secret.long);
             for part in parts {
                 hasher.update(&len_of(part));
                 hasher.update(part);
@@ -124,6 +136,23 @@ fn mac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 16] {
     let mut short = [0; 16];
     short.copy_from_slice(whole.as_bytes().first_chunk::<16>().unwrap_or(&[0; 16]));
     short
+}
+
+/// The parts, each behind its length; `None` when they do not fit.
+fn joined<'s>(parts: &[&[u8]], space: &'s mut [u8; SHORT_BYTES]) -> Option<&'s [u8]> {
+    let mut len = 0;
+    for part in parts {
+        let end = len + 4 + part.len();
+        let (head, tail) = space.get_mut(len..end)?.split_first_chunk_mut::<4>()?;
+        *head = len_of(part);
+        tail.copy_from_slice(part);
+        len = end;
+    }
+    space.get(..len)
+}
+
+fn len_of(part: &[u8]) -> [u8; 4] {
+    u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes()
 }
 
 /// Compares without telling by time where two MACs part.
@@ -158,16 +187,29 @@ mod tests {
 
     /// What is short is hashed at one go, to the same value.
     #[test]
-    fn a_mac_is_the_same_however_long_its_parts() {
-        let key = [9; 32];
+    fn a_tokens_mac_is_the_same_however_long_its_parts() {
+        let secret = Secret::of("a test", &key(9));
         let long = vec![b'x'; 3 * SHORT_BYTES];
         for len in [0, 1, 500, SHORT_BYTES - 8, SHORT_BYTES - 7, SHORT_BYTES, 3 * SHORT_BYTES] {
             let part = long.get(..len).unwrap();
-            let mut hasher = blake3::Hasher::new_keyed(&key);
+            let mut hasher = blake3::Hasher::new_keyed(&secret.long);
             for part in [part, b""] {
                 hasher.update(&u32::try_from(part.len()).unwrap().to_le_bytes()).update(part);
             }
-            assert_eq!(mac(&key, &[part, b""]), hasher.finalize().as_bytes()[..16], "{len}");
+            assert_eq!(mac(&secret, Use::Token, &[part, b""]), hasher.finalize().as_bytes()[..16], "{len}");
+        }
+    }
+
+    #[test]
+    fn long_parts_give_a_mac_too() {
+        let (ring, other) = (KeyRing::new(&key(1), &[]), KeyRing::new(&key(2), &[]));
+        let long = vec![b'x'; 3 * SHORT_BYTES];
+        let longer = vec![b'x'; 3 * SHORT_BYTES + 1];
+        for part in [b"x".as_slice(), &long] {
+            assert_eq!(ring.sign(Use::Branch, &[part]), ring.sign(Use::Branch, &[part]));
+            assert_ne!(ring.sign(Use::Branch, &[part]), other.sign(Use::Branch, &[part]));
+            assert_ne!(ring.sign(Use::Branch, &[part]), ring.sign(Use::Call, &[part]));
+            assert_ne!(ring.sign(Use::Branch, &[part]), ring.sign(Use::Branch, &[&longer]));
         }
     }
 

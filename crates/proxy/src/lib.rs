@@ -11,6 +11,7 @@
 pub mod admission;
 pub mod caller_id;
 pub mod calls;
+mod deadline;
 pub mod dialog_token;
 pub mod dispatch;
 pub mod engine;

@@ -97,7 +97,7 @@ impl Forward<'_> {
                 }
                 Name::MaxForwards => {
                     let left = request.max_forwards().unwrap_or(70).saturating_sub(1);
-                    let _ = write!(splice.with(header.value.start, header.value.end), "{left}");
+                    sip::write_number(left, splice.with(header.value.start, header.value.end));
                 }
                 Name::Route if self.routes.changes() => {
                     let into = splice.with(header.line.start, header.line.end);
@@ -189,7 +189,7 @@ impl Routes<'_> {
 fn write_record(out: &mut Vec<u8>, listener: &Listener, user: impl FnOnce(&mut Vec<u8>)) {
     out.extend_from_slice(b"Record-Route: <sip:");
     user(out);
-    let _ = write!(out, "{}", listener.address);
+    sip::write_address(listener.address, out);
     if listener.transport == Transport::Tcp {
         out.extend_from_slice(b";transport=tcp");
     }
@@ -198,14 +198,18 @@ fn write_record(out: &mut Vec<u8>, listener: &Listener, user: impl FnOnce(&mut V
 
 /// Appends our Via line (16.6 item 8).
 pub(crate) fn write_own_via(out: &mut Vec<u8>, listener: &Listener, branch: &Branch) {
-    let _ = write!(out, "Via: SIP/2.0/{} {};branch=", listener.transport.via_token(), listener.address);
+    out.extend_from_slice(b"Via: SIP/2.0/");
+    out.extend_from_slice(listener.transport.via_token().as_bytes());
+    out.push(b' ');
+    sip::write_address(listener.address, out);
+    out.extend_from_slice(b";branch=");
     branch.write(out);
     out.extend_from_slice(b"\r\n");
 }
 
 /// Host and port of a peer, with the transport where it is not UDP.
 fn write_hostport(out: &mut Vec<u8>, peer: &Peer) {
-    let _ = write!(out, "{}", peer.address);
+    sip::write_address(peer.address, out);
     if peer.named_transport() == Transport::Tcp {
         out.extend_from_slice(b";transport=tcp");
     }

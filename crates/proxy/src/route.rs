@@ -33,14 +33,8 @@ impl Way<'_> {
 /// Reads a request's way. `None`: its request-URI, or a Route that counts, cannot be read.
 pub(crate) fn read<'a>(settings: &Settings, request: &Request<'a>) -> Option<Way<'a>> {
     let bytes = request.bytes();
-    let mut way = Way {
-        uri: Uri::parse(request.uri().of(bytes)).ok()?,
-        token: None,
-        skip_first: 0,
-        skip_last: 0,
-        next: None,
-        next_is_strict: false,
-    };
+    let mut way =
+        Way { uri: request.target(), token: None, skip_first: 0, skip_last: 0, next: None, next_is_strict: false };
     let total = request.list(Name::Route).count();
     let route = |at: usize| {
         let item = request.list(Name::Route).nth(at)?;

@@ -18,7 +18,23 @@ const LOOKED_AT_BYTES: usize = 1_024;
 
 /// True for the User-Agent of a scanner.
 pub(crate) fn is_one(agent: &[u8]) -> bool {
-    SIGNATURES.iter().any(|signature| position(agent, signature).is_some())
+    let mut rest = agent;
+    while let Some((first, others)) = rest.split_first() {
+        if is_initial(*first) && SIGNATURES.iter().any(|signature| begins_with(rest, signature)) {
+            return true;
+        }
+        rest = others;
+    }
+    false
+}
+
+/// The letters that the signatures begin with, in either case.
+fn is_initial(byte: u8) -> bool {
+    matches!(byte | 0x20, b'f' | b'p' | b's')
+}
+
+fn begins_with(text: &[u8], wanted: &[u8]) -> bool {
+    text.get(..wanted.len()).is_some_and(|head| head.eq_ignore_ascii_case(wanted))
 }
 
 /// The same for a datagram that nobody has parsed.
@@ -41,6 +57,9 @@ mod tests {
     fn scanners_are_known_by_the_name_that_they_give() {
         for name in ["friendly-scanner", "SIPVicious/0.3.3", "my sundayddr", "sipcli/v1.8", "sippts 4.1"] {
             assert!(is_one(name.as_bytes()), "{name}");
+        }
+        for signature in SIGNATURES {
+            assert!(is_one(&[b"a ", signature, b" b"].concat()) && is_one(&signature.to_ascii_uppercase()));
         }
         for name in ["Asterisk PBX 22.1.0", "FPBX-16.0.40", "SIPp", "sipsak 0.9.8", ""] {
             assert!(!is_one(name.as_bytes()), "{name}");

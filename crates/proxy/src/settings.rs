@@ -321,16 +321,16 @@ impl Settings {
     /// Who speaks on this flow: the party whose source matches, the most exact source first. `None` is a stranger.
     pub fn party_of(&self, flow: &Flow) -> Option<PartyId> {
         let transport = self.transport(flow.listener);
-        let mut best: Option<(u8, PartyId)> = None;
-        for (id, source) in self.sources() {
-            if source.matches(flow, transport) {
+        let mut best: Option<(u8, usize)> = None;
+        for (at, party) in self.parties.iter().enumerate() {
+            for source in party.sources.iter().filter(|source| source.matches(flow, transport)) {
                 let exactness = u8::from(source.port.is_some()) + u8::from(source.interface.is_some());
                 if best.is_none_or(|(found, _)| exactness > found) {
-                    best = Some((exactness, id));
+                    best = Some((exactness, at));
                 }
             }
         }
-        best.map(|(_, id)| id)
+        best.and_then(|(_, at)| u16::try_from(at).ok()).map(PartyId)
     }
 
     /// The party of an environment.

@@ -1,6 +1,6 @@
 //! From and To as far as the scanner reads them: whether they can be read at all, and their tag (RFC 3261 20.20, 20.39).
 
-use crate::bytes::{find_by, find_of_3, is_outside_uri, is_value, quoted_end, run_end, skip_lws, visited};
+use crate::bytes::{are_outside_uri, find_by, find_of_3, is_named, quoted_end, skip_lws, value_end, visited};
 use crate::param::{Next, Parameters};
 use crate::span::Span;
 
@@ -9,10 +9,13 @@ use crate::span::Span;
 pub(crate) fn tag(message: &[u8], value: Span) -> Result<Option<Span>, Unreadable> {
     let bytes = message.get(..value.range().end).ok_or(Unreadable)?;
     let mut parameters = Parameters::new(bytes, address_end(bytes, value.range().start)?);
-    let mut tag = None;
+    let mut tag = parameters.usual(b";tag=");
+    if tag.is_some() && parameters.at() == bytes.len() {
+        return Ok(tag);
+    }
     loop {
         match parameters.next() {
-            Next::Found(parameter) if parameter.name.of(bytes).eq_ignore_ascii_case(b"tag") => {
+            Next::Found(parameter) if is_named(parameter.name.of(bytes), b"tag") => {
                 let before = tag.replace(parameter.value.ok_or(Unreadable)?);
                 if before.is_some() {
                     return Err(Unreadable);
@@ -43,7 +46,7 @@ fn address_end(bytes: &[u8], start: usize) -> Result<usize, Unreadable> {
         Some(b'<') if !before.contains(&b',') => bracketed_end(bytes, stop),
         Some(b'<' | b'"') => Err(Unreadable),
         _ => {
-            let end = run_end(bytes, start, is_value);
+            let end = value_end(bytes, start);
             if end > start { Ok(end) } else { Err(Unreadable) }
         }
     }
@@ -54,7 +57,7 @@ fn bracketed_end(bytes: &[u8], open: usize) -> Result<usize, Unreadable> {
     if bytes.get(open) != Some(&b'<') {
         return Err(Unreadable);
     }
-    let close = find_by(bytes, open + 1, is_outside_uri).ok_or(Unreadable)?;
+    let close = find_by(bytes, open + 1, are_outside_uri).ok_or(Unreadable)?;
     if close == open + 1 || bytes.get(close) != Some(&b'>') {
         return Err(Unreadable);
     }

@@ -1,10 +1,11 @@
 //! The steps that the scanner takes over bytes, each of which says in tests how many bytes it visited.
 
+use crate::lanes::Lanes;
+
 /// The kinds of bytes, a bit each.
 const TOKEN: u8 = 1;
 const LWS: u8 = 2;
-const VALUE: u8 = 4;
-const HOST: u8 = 8;
+const HOST: u8 = 4;
 
 /// The kinds of every byte.
 static KINDS: [u8; 256] = {
@@ -23,9 +24,8 @@ const fn kinds_of(byte: u8) -> u8 {
     let is_mark = matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~');
     let token = if is_mark || byte.is_ascii_alphanumeric() { TOKEN } else { 0 };
     let lws = if matches!(byte, b' ' | b'\t' | b'\r' | b'\n') { LWS } else { 0 };
-    let value = if matches!(byte, 0..=b' ' | b';' | b',' | b'"' | b'<' | b'>') { 0 } else { VALUE };
     let host = if matches!(byte, b'-' | b'.' | b'_') || byte.is_ascii_alphanumeric() { HOST } else { 0 };
-    token | lws | value | host
+    token | lws | host
 }
 
 fn is(byte: u8, kind: u8) -> bool {
@@ -42,10 +42,14 @@ pub(crate) fn is_lws(byte: u8) -> bool {
     is(byte, LWS)
 }
 
-/// True for what a bare value of a parameter is made of: more than the grammar's tokens and hosts, but nothing that ends
-/// a parameter.
-pub(crate) fn is_value(byte: u8) -> bool {
-    is(byte, VALUE)
+/// The end of the bare value that begins at `at`, of a parameter or of an address: more than the grammar's tokens and
+/// hosts pass, but nothing that ends a parameter.
+pub(crate) fn value_end(bytes: &[u8], at: usize) -> usize {
+    let ends = |lanes: Lanes| {
+        let quoting = lanes.are(b'"').or(lanes.are(b'<')).or(lanes.are(b'>'));
+        lanes.up_to(b' ').or(lanes.are(b';')).or(lanes.are(b',')).or(quoting)
+    };
+    find_by(bytes, at, ends).unwrap_or(bytes.len().max(at))
 }
 
 /// True for a byte of a host name or an IPv4 address, and for the `_` that private networks use.
@@ -53,14 +57,28 @@ pub(crate) fn is_host_name(byte: u8) -> bool {
     is(byte, HOST)
 }
 
-/// True for what stands in no URI: control characters, space, quotes and angle brackets.
-pub(crate) const fn is_outside_uri(byte: u8) -> bool {
-    (byte <= b' ') | (byte == b'"') | (byte == b'<') | (byte == b'>') | (byte == 0x7f)
+/// What stands in no URI: control characters, space, quotes and angle brackets.
+#[inline(always)]
+pub(crate) fn are_outside_uri(lanes: Lanes) -> Lanes {
+    lanes.up_to(b' ').or(lanes.are(b'"')).or(lanes.are(b'<')).or(lanes.are(b'>')).or(lanes.are(0x7f))
+}
+
+/// True when `name` is this one, which is in lower case, in any case.
+#[inline(always)]
+pub(crate) fn is_named<const LEN: usize>(name: &[u8], wanted: &[u8; LEN]) -> bool {
+    name == wanted || (name.len() == LEN && name.eq_ignore_ascii_case(wanted))
 }
 
 /// The first offset from `at` on that is not white space.
+#[inline(always)]
 pub(crate) fn skip_lws(bytes: &[u8], at: usize) -> usize {
-    run_end(bytes, at, is_lws)
+    match bytes.get(at) {
+        Some(&byte) if byte <= b' ' => run_end(bytes, at, is_lws),
+        _ => {
+            visited(1);
+            at
+        }
+    }
 }
 
 /// The end of the token that begins at `at`; `at` itself when there is none.
@@ -89,89 +107,57 @@ pub(crate) fn trim(bytes: &[u8], mut start: usize, mut end: usize) -> (usize, us
     (start, end)
 }
 
-/// The first offset from `at` on whose byte is wanted, sixteen at a time; good where `wanted` is a few comparisons.
-#[inline]
-pub(crate) fn find_by(bytes: &[u8], at: usize, wanted: impl Fn(u8) -> bool) -> Option<usize> {
-    let mut rest = bytes.get(at..)?;
-    while let Some((chunk, others)) = rest.split_first_chunk::<16>() {
-        visited(chunk.len());
-        if chunk.iter().fold(false, |any, &byte| any | wanted(byte)) {
-            break;
-        }
-        rest = others;
-    }
-    visited(rest.len().min(16) + 1);
-    rest.iter().position(|&byte| wanted(byte)).map(|len| bytes.len() - rest.len() + len)
-}
-
-/// Where `byte` stands first, from `at` on.
-#[inline]
-pub(crate) fn find(byte: u8, bytes: &[u8], at: usize) -> Option<usize> {
-    let wanted = LOW * u64::from(byte);
-    find_in_chunks(bytes, at, |found| found == byte, |word| bytes_below(word ^ wanted, 1))
-}
-
-/// Where the first byte up to CR stands, which NUL, TAB and LF are among, from `at` on.
-#[inline]
-pub(crate) fn find_up_to_cr(bytes: &[u8], at: usize) -> Option<usize> {
-    find_in_chunks(bytes, at, |found| found <= b'\r', |word| bytes_below(word, b'\r' + 1))
-}
-
-/// The lowest bit, and the highest bit, of each byte of a word.
-const LOW: u64 = u64::from_le_bytes([1; 8]);
-const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
-
-/// Where `byte`, which is ASCII, stands first among sixteen.
-#[inline]
-pub(crate) const fn find_in_16(byte: u8, chunk: u128) -> Option<usize> {
-    let wanted = LOW * byte as u64;
-    let offset = match (bytes_below(low_half(chunk) ^ wanted, 1), bytes_below(low_half(chunk >> 64) ^ wanted, 1)) {
-        (0, 0) => return None,
-        (0, high) => 8 + high.trailing_zeros() / 8,
-        (low, _) => low.trailing_zeros() / 8,
-    };
-    Some(offset as usize)
-}
-
-/// The highest bits of the bytes below `limit`, 128 at most. Above the first of them, others may be marked as well.
-const fn bytes_below(word: u64, limit: u8) -> u64 {
-    word.wrapping_sub(LOW * limit as u64) & !word & HIGH
-}
-
-/// The first offset from `at` on whose byte is wanted; `marks` marks the highest bit of the first such byte of a word.
-/// Lines and names are short: sixteen bytes at a time cost less than the set-up of a longer vector search.
+/// The first offset from `at` on whose byte is wanted, sixteen at a time. Lines and names are short: this costs less than the
+/// set-up of a longer vector search.
 #[inline(always)]
-fn find_in_chunks(bytes: &[u8], at: usize, wanted: impl Fn(u8) -> bool, marks: impl Fn(u64) -> u64) -> Option<usize> {
+pub(crate) fn find_by(bytes: &[u8], at: usize, wanted: impl Fn(Lanes) -> Lanes) -> Option<usize> {
     let mut rest = bytes.get(at..)?;
     while let Some((chunk, others)) = rest.split_first_chunk::<16>() {
-        if chunk.iter().fold(false, |any, &byte| any | wanted(byte)) {
-            let word = u128::from_le_bytes(*chunk);
-            let len = match (marks(low_half(word)), marks(low_half(word >> 64))) {
-                (0, high) => 8 + high.trailing_zeros() / 8,
-                (low, _) => low.trailing_zeros() / 8,
-            };
-            visited(len as usize + 1);
-            return Some(bytes.len() - rest.len() + len as usize);
+        let found = wanted(Lanes::of(chunk)).bits();
+        if found != 0 {
+            let len = found.trailing_zeros() as usize;
+            visited(len + 1);
+            return Some(bytes.len() - rest.len() + len);
         }
         visited(chunk.len());
         rest = others;
     }
     visited(rest.len() + 1);
-    rest.iter().position(|&byte| wanted(byte)).map(|len| bytes.len() - rest.len() + len)
+    let found = match bytes.last_chunk::<16>() {
+        // The rest, with as many bytes before it as make sixteen; their answers are shifted out.
+        Some(chunk) => wanted(Lanes::of(chunk)).bits() >> (16 - rest.len()),
+        None => {
+            let mut chunk = [0; 16];
+            chunk.iter_mut().zip(rest).for_each(|(place, byte)| *place = *byte);
+            wanted(Lanes::of(&chunk)).bits() & ((1 << rest.len()) - 1)
+        }
+    };
+    (found != 0).then(|| bytes.len() - rest.len() + found.trailing_zeros() as usize)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the lower half is what is asked for")]
-const fn low_half(word: u128) -> u64 {
-    word as u64
+/// Where `byte` stands first, from `at` on.
+#[inline]
+pub(crate) fn find(byte: u8, bytes: &[u8], at: usize) -> Option<usize> {
+    find_by(bytes, at, |lanes| lanes.are(byte))
+}
+
+/// Where the first byte up to CR stands, which NUL, TAB and LF are among, from `at` on.
+#[inline]
+pub(crate) fn find_up_to_cr(bytes: &[u8], at: usize) -> Option<usize> {
+    find_by(bytes, at, |lanes| lanes.up_to(b'\r'))
+}
+
+/// Where `byte` stands first among sixteen.
+#[inline(always)]
+pub(crate) fn find_in_16(byte: u8, chunk: &[u8; 16]) -> Option<usize> {
+    let found = Lanes::of(chunk).are(byte).bits();
+    (found != 0).then_some(found.trailing_zeros() as usize)
 }
 
 /// Where one of three bytes stands first, from `at` on.
 pub(crate) fn find_of_3(set: [u8; 3], bytes: &[u8], at: usize) -> Option<usize> {
-    let rest = bytes.get(at..)?;
     let [a, b, c] = set;
-    let found = memchr::memchr3(a, b, c, rest);
-    visited(found.unwrap_or(rest.len()) + 1);
-    found.map(|len| at + len)
+    find_by(bytes, at, |lanes| lanes.are(a).or(lanes.are(b)).or(lanes.are(c)))
 }
 
 /// The offset just after the quoted string that begins at `at` with its `"`; `None` when it does not end.
@@ -192,13 +178,26 @@ pub(crate) fn quoted_end(bytes: &[u8], at: usize) -> Option<usize> {
 /// The value of decimal digits alone; `None` for none at all, for anything else and beyond `u32`.
 pub(crate) fn digits(bytes: &[u8]) -> Option<u32> {
     visited(bytes.len());
+    // With more digits than these a number may be too large.
+    const NEVER_TOO_LARGE: usize = 9;
     if bytes.is_empty() {
         return None;
     }
-    bytes.iter().try_fold(0_u32, |value, byte| {
-        let digit = byte.checked_sub(b'0').filter(|digit| *digit <= 9)?;
-        value.checked_mul(10)?.checked_add(u32::from(digit))
-    })
+    if bytes.len() > NEVER_TOO_LARGE {
+        return bytes.iter().try_fold(0_u32, |value, byte| {
+            let digit = byte.checked_sub(b'0').filter(|digit| *digit <= 9)?;
+            value.checked_mul(10)?.checked_add(u32::from(digit))
+        });
+    }
+    let mut value = 0_u32;
+    for byte in bytes {
+        let digit = u32::from(byte.wrapping_sub(b'0'));
+        if digit > 9 {
+            return None;
+        }
+        value = value.wrapping_mul(10).wrapping_add(digit);
+    }
+    Some(value)
 }
 
 #[cfg(not(test))]

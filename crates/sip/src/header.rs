@@ -14,6 +14,8 @@ pub struct Header {
     pub value: Span,
     /// From the first byte of the name to just after the last CRLF.
     pub line: Span,
+    /// Of Via, Route and Record-Route: the value is one entry, as its count says. Of others it is not known.
+    pub(crate) is_single: bool,
 }
 
 /// The headers that some part of the product looks at; every other one is [`Name::Other`].
@@ -85,7 +87,7 @@ impl Name {
         /// What letters have, and neither digits nor `-` nor control characters.
         const LETTER: u128 = u128::from_le_bytes([0x40; 16]);
         let chunk = u128::from_le_bytes(*line);
-        let len = find_in_16(b':', chunk)?;
+        let len = find_in_16(b':', line)?;
         let lower = chunk | (chunk & LETTER) >> 1;
         let [first, _, third, ..] = lower.to_le_bytes();
         let name = candidate(len, first, third);

@@ -60,6 +60,11 @@ impl<'a> List<'a> {
     }
 
     fn next_in(&mut self, line: Line<'a>) -> Option<Item<'a>> {
+        let Header { value: span, is_single, .. } = *line.header;
+        if is_single {
+            let item = Item { header: line.header, span, first_in_line: true, last_in_line: true };
+            return (!span.is_empty()).then_some(item);
+        }
         let value = self.bytes.get(..line.header.value.range().end)?;
         let start = entry_start(value, line.at);
         if start == value.len() {

@@ -7,6 +7,7 @@ use crate::limits;
 use crate::list::{Item, List};
 use crate::method::Method;
 use crate::span::Span;
+use crate::uri::Uri;
 use crate::via::Via;
 use core::ops::Deref;
 
@@ -171,6 +172,7 @@ pub struct Request<'a> {
     pub(crate) method: Method,
     pub(crate) method_span: Span,
     pub(crate) uri: Span,
+    pub(crate) target: Uri<'a>,
     pub(crate) max_forwards: Option<u32>,
 }
 
@@ -185,9 +187,14 @@ impl<'a> Request<'a> {
         self.method_span.of(self.message.bytes)
     }
 
-    /// The request-URI, which [`crate::Uri::parse`] reads.
+    /// Where the request-URI stands.
     pub const fn uri(&self) -> Span {
         self.uri
+    }
+
+    /// The request-URI, taken apart; the spans in it are places in itself.
+    pub const fn target(&self) -> Uri<'a> {
+        self.target
     }
 
     /// Max-Forwards, 0 to 255; `None` when the request has none.

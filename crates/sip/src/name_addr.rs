@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::Span;
-use crate::bytes::{find, find_by, find_of_3, is_lws, quoted_end, run_end, skip_lws, trim};
+use crate::bytes::{find, find_by, find_of_3, is_lws, is_named, quoted_end, run_end, skip_lws, trim};
+use crate::lanes::Lanes;
 use crate::param::{Next, Parameter, Parameters};
 
 /// A `"name" <uri>;params` or a bare `uri;params`, taken apart. All spans are into `bytes`.
@@ -159,8 +160,11 @@ fn bracketed(bytes: &[u8], start: usize, bracket: usize) -> Result<NameAddr<'_>,
     if uri.is_empty() {
         return Err(NameAddrFault::NoUri);
     }
-    let is_stray = |byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b'<' | b'"');
-    if find_by(uri.of(bytes), 0, is_stray).is_some() {
+    let are_stray = |lanes: Lanes| {
+        let line_ends = lanes.are(b'\r').or(lanes.are(b'\n'));
+        lanes.are(b' ').or(lanes.are(b'\t')).or(line_ends).or(lanes.are(b'<')).or(lanes.are(b'"'))
+    };
+    if find_by(uri.of(bytes), 0, are_stray).is_some() {
         return Err(NameAddrFault::BadUri);
     }
     let (display_start, display_end) = trim(bytes, start, bracket);
@@ -197,7 +201,7 @@ fn sole_tag(found: &NameAddr<'_>) -> Result<Option<Span>, NameAddrFault> {
     let mut tag = None;
     loop {
         match parameters.next() {
-            Next::Found(parameter) if parameter.name.of(bytes).eq_ignore_ascii_case(b"tag") => {
+            Next::Found(parameter) if is_named(parameter.name.of(bytes), b"tag") => {
                 let before = tag.replace(parameter.value.ok_or(NameAddrFault::EmptyTag)?);
                 if before.is_some() {
                     return Err(NameAddrFault::TwoTags);

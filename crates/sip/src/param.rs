@@ -1,6 +1,6 @@
 //! `;name[=value]`, as it stands behind a Via's sent-by and behind a name-addr (RFC 3261 25.1).
 
-use crate::bytes::{is_value, quoted_end, run_end, skip_lws, token_end};
+use crate::bytes::{quoted_end, skip_lws, token_end, value_end, visited};
 use crate::span::Span;
 
 /// One parameter.
@@ -41,6 +41,23 @@ impl<'a> Parameters<'a> {
         self.at
     }
 
+    /// The bare value of the parameter that stands right here, where it is `spelled` as it is as a rule: `;name=` in lower
+    /// case and without white space. `None` leaves it to [`Parameters::next`].
+    #[inline(always)]
+    pub(crate) fn usual<const LEN: usize>(&mut self, spelled: &[u8; LEN]) -> Option<Span> {
+        let start = self.at + LEN;
+        if self.bytes.get(self.at..start)? != spelled {
+            return None;
+        }
+        visited(LEN);
+        let end = value_end(self.bytes, start);
+        if end == start {
+            return None;
+        }
+        self.at = end;
+        Some(Span::new(start, end))
+    }
+
     pub(crate) fn next(&mut self) -> Next {
         let semicolon = skip_lws(self.bytes, self.at);
         match self.bytes.get(semicolon) {
@@ -63,7 +80,7 @@ impl<'a> Parameters<'a> {
         let value_end = if self.bytes.get(value_start) == Some(&b'"') {
             quoted_end(self.bytes, value_start)
         } else {
-            Some(run_end(self.bytes, value_start, is_value))
+            Some(value_end(self.bytes, value_start))
         };
         match value_end {
             Some(end) if end > value_start => {

@@ -49,7 +49,7 @@ fn read<'a>(bytes: &'a [u8], index: &'a mut Index, carrier: Carrier) -> Parsed<'
     if is_too_large {
         scan.note(Fault::TooLarge);
     }
-    if let Start::Request(RequestLine { fault: Some(fault), .. }) = start {
+    if let Start::Request(RequestLine { target: Err(fault), .. }) = start {
         scan.note(fault);
     }
     let body_start = scan.headers(headers_start);
@@ -85,7 +85,7 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    fn request(mut self, line: RequestLine) -> Parsed<'a> {
+    fn request(mut self, line: RequestLine<'a>) -> Parsed<'a> {
         let method_bytes = line.method_span.of(self.bytes);
         let Some(mut message) = self.message(CSeq { number: 0, method: line.method, method_bytes }) else {
             return Parsed::Hopeless(Hopeless::NoVia);
@@ -97,13 +97,14 @@ impl<'a> Reading<'a> {
         message.body = self.body();
         message.bytes = self.bytes.get(..message.body.range().end).unwrap_or_default();
         let method = line.method;
-        match self.found.fault {
-            None => {
-                Parsed::Request(Request { message, method, method_span: line.method_span, uri: line.uri, max_forwards })
+        let RequestLine { method_span, uri, target, .. } = line;
+        match (self.found.fault, target) {
+            (None, Ok(target)) => Parsed::Request(Request { message, method, method_span, uri, target, max_forwards }),
+            (Some(fault), _) | (None, Err(fault)) if method != Method::Ack => {
+                Parsed::Answerable(Answerable { message, method, fault })
             }
-            Some(fault) if method != Method::Ack => Parsed::Answerable(Answerable { message, method, fault }),
-            Some(fault) if fault.is_size() => Parsed::Hopeless(Hopeless::TooLarge),
-            Some(_) => Parsed::Hopeless(Hopeless::MalformedAck),
+            (Some(fault), _) if fault.is_size() => Parsed::Hopeless(Hopeless::TooLarge),
+            _ => Parsed::Hopeless(Hopeless::MalformedAck),
         }
     }
 

@@ -1,9 +1,9 @@
 //! Replies, built from the request's own bytes (RFC 3261 section 8.2.6), and the Via that says where they go.
 
-use std::io::Write;
 use std::net::IpAddr;
 
 use crate::uri::host_ip;
+use crate::written::{write_ip, write_number};
 use crate::{Message, Name, Rport, Span, Via};
 
 /// An answer to one request.
@@ -28,7 +28,7 @@ impl Reply<'_> {
     /// Appends the answer to `request`. Headers that the request lacks are left out of the answer too.
     pub fn write(&self, request: &Message<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"SIP/2.0 ");
-        write_decimal(self.status, out);
+        write_number(self.status.into(), out);
         out.push(b' ');
         out.extend_from_slice(self.reason.as_bytes());
         out.extend_from_slice(b"\r\n");
@@ -96,7 +96,7 @@ pub fn write_via_with_source(via: &Via<'_>, bytes: &[u8], source: (IpAddr, u16),
     let write_rport = |(span, prefix): (Span, &[u8]), at: &mut u32, out: &mut Vec<u8>| {
         copy_up_to(span, bytes, at, out);
         out.extend_from_slice(prefix);
-        write_decimal(source.1, out);
+        write_number(source.1.into(), out);
     };
     let is_rport_first = rport.zip(via.received).is_none_or(|((rport, _), received)| rport.start < received.start);
     let mut at = via.span.start;
@@ -157,20 +157,6 @@ fn end_header(start: usize, out: &mut Vec<u8>) {
         rest = rest.get_mut(at + len..).unwrap_or_default();
     }
     out.extend_from_slice(b"\r\n");
-}
-
-fn write_decimal(value: u16, out: &mut Vec<u8>) {
-    push_text(out, format_args!("{value}"));
-}
-
-/// An IPv6 address stands in `received` without brackets (RFC 3261 section 25.1, RFC 5118 section 4.5).
-fn write_ip(ip: IpAddr, out: &mut Vec<u8>) {
-    push_text(out, format_args!("{ip}"));
-}
-
-fn push_text(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
-    // Writing into memory does not fail.
-    let _ = out.write_fmt(text);
 }
 
 /// The usual phrase of a status (RFC 3261 section 21 and its extensions); for one not known, that of its class.

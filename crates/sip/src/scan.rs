@@ -59,7 +59,7 @@ impl<'a, 'i> Scan<'a, 'i> {
     }
 
     /// Where the line that begins at `at` ends, just after its CRLF. Nothing else ends a line.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn line_end(&mut self, at: usize) -> Option<usize> {
         let stop = find_up_to_cr(self.bytes, at)?;
         if self.bytes.get(stop..stop + 2) == Some(b"\r\n") { Some(stop + 2) } else { self.odd_line_end(stop) }
@@ -120,18 +120,22 @@ impl<'a, 'i> Scan<'a, 'i> {
     /// Takes in the header that stands at `at..end`, where `end` is just after its CRLF.
     fn header(&mut self, at: usize, end: usize) {
         let line = self.bytes.get(..end - 2).unwrap_or_default();
-        let Some((name, name_end, colon)) = name(line, at) else {
+        let Some((name, name_end, colon)) = name(self.bytes, line, at) else {
             return self.note(Fault::HeaderName);
         };
-        let (value_start, value_end) = trim(line, colon + 1, line.len());
+        let (value_start, value_end) = value(line, colon + 1);
         let value = Span::new(value_start, value_end);
         let name_span = Span::new(at, name_end);
-        self.headers.push(Header { name, name_span, value, line: Span::new(at, end) });
         self.found.present |= name.bit();
+        let is_single = match name {
+            Name::Via | Name::Route | Name::RecordRoute => self.count_entries(name, value) == Some(1),
+            _ => false,
+        };
+        self.headers.push(Header { name, name_span, value, line: Span::new(at, end), is_single });
         self.look_into(name, value);
     }
 
-    /// Keeps the values that routing needs, and counts lists.
+    /// Keeps the values that routing needs.
     fn look_into(&mut self, name: Name, value: Span) {
         let slot = match name {
             Name::From => &mut self.found.from,
@@ -140,7 +144,6 @@ impl<'a, 'i> Scan<'a, 'i> {
             Name::CSeq => &mut self.found.cseq,
             Name::MaxForwards => &mut self.found.max_forwards,
             Name::ContentLength => &mut self.found.content_length,
-            Name::Via | Name::Route | Name::RecordRoute => return self.count_entries(name, value),
             _ => return,
         };
         if slot.is_some() {
@@ -149,13 +152,15 @@ impl<'a, 'i> Scan<'a, 'i> {
         *slot = Some(value);
     }
 
-    fn count_entries(&mut self, name: Name, value: Span) {
+    /// The count of entries, empty ones included; `None` where it cannot be told, which is a fault.
+    fn count_entries(&mut self, name: Name, value: Span) -> Option<usize> {
         let entries = list::count(self.bytes, value);
         if name == Name::Via {
             self.found.via.get_or_insert(value);
         }
         let Some(entries) = entries else {
-            return self.note(Fault::Malformed(name));
+            self.note(Fault::Malformed(name));
+            return None;
         };
         let (total, max, fault) = match name {
             Name::Via => (&mut self.vias, limits::VIAS, Fault::TooManyVias),
@@ -166,13 +171,15 @@ impl<'a, 'i> Scan<'a, 'i> {
         if *total > max {
             self.note(fault);
         }
+        Some(entries)
     }
 }
 
-/// The name of the header line that begins at `at`, where the name ends, and where its colon stands.
+/// The name of the header that begins at `at` of `line`, which the message begins with; where the name ends, and where its
+/// colon stands.
 #[inline]
-fn name(line: &[u8], at: usize) -> Option<(Name, usize, usize)> {
-    if let Some((name, len)) = line.get(at..)?.first_chunk().and_then(Name::at_start) {
+fn name(message: &[u8], line: &[u8], at: usize) -> Option<(Name, usize, usize)> {
+    if let Some((name, len)) = message.get(at..)?.first_chunk().and_then(Name::at_start) {
         visited(len);
         return Some((name, at + len, at + len));
     }
@@ -180,6 +187,19 @@ fn name(line: &[u8], at: usize) -> Option<(Name, usize, usize)> {
     let end = without_blanks(line, at, colon);
     let name = Name::from_bytes(line.get(at..end)?);
     (name != Name::Other || (end > at && token_end(line, at) >= end)).then_some((name, end, colon))
+}
+
+/// Where the value of a header line that goes on at `start` begins and ends. As a rule one blank stands before it, and
+/// nothing behind it.
+#[inline]
+fn value(line: &[u8], start: usize) -> (usize, usize) {
+    match line.get(start..) {
+        Some([b' ', first, .., last]) if *first > b' ' && *last > b' ' => {
+            visited(3);
+            (start + 1, line.len())
+        }
+        _ => trim(line, start, line.len()),
+    }
 }
 
 /// The end of `start..end` without the blanks before it.

@@ -9,18 +9,19 @@ use crate::uri::Uri;
 
 /// What a start line said.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Start {
-    Request(RequestLine),
+pub(crate) enum Start<'a> {
+    Request(RequestLine<'a>),
     Status(StatusLine),
 }
 
 /// `Method SP Request-URI SP SIP-Version`. The method can always be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct RequestLine {
+pub(crate) struct RequestLine<'a> {
     pub(crate) method: Method,
     pub(crate) method_span: Span,
     pub(crate) uri: Span,
-    pub(crate) fault: Option<Fault>,
+    /// The request-URI, read; a fault of the line stands in its place.
+    pub(crate) target: Result<Uri<'a>, Fault>,
 }
 
 /// `SIP-Version SP Status-Code SP Reason-Phrase`.
@@ -31,9 +32,9 @@ pub(crate) struct StatusLine {
     pub(crate) reason: Span,
 }
 
-impl Start {
+impl<'a> Start<'a> {
     /// Reads the start line, which stands at the beginning of `line` and ends where it ends, without its CRLF.
-    pub(crate) fn read(line: &[u8]) -> Result<Start, Hopeless> {
+    pub(crate) fn read(line: &'a [u8]) -> Result<Start<'a>, Hopeless> {
         if line.get(..4).is_some_and(|version| version.eq_ignore_ascii_case(b"SIP/")) {
             return StatusLine::read(line).map(Start::Status).ok_or(Hopeless::MalformedResponse);
         }
@@ -41,9 +42,9 @@ impl Start {
     }
 }
 
-impl RequestLine {
+impl<'a> RequestLine<'a> {
     /// `None` when this is no request of SIP at all, whatever its version.
-    fn read(line: &[u8]) -> Option<RequestLine> {
+    fn read(line: &'a [u8]) -> Option<RequestLine<'a>> {
         let method_end = token_end(line, 0);
         if method_end == 0 || line.get(method_end) != Some(&b' ') {
             return None;
@@ -56,17 +57,17 @@ impl RequestLine {
         }
         let method_span = Span::new(0, method_end);
         let uri = Span::new(method_end + 1, uri_end);
-        let fault = if line.len() + 2 > limits::LINE_BYTES {
-            Some(Fault::RequestUriTooLong)
+        let target = if line.len() + 2 > limits::LINE_BYTES {
+            Err(Fault::RequestUriTooLong)
         } else if !version.eq_ignore_ascii_case(b"SIP/2.0") {
-            Some(Fault::Version)
+            Err(Fault::Version)
         } else if text_end != line.len() || find(b' ', uri.of(line), 0).is_some() {
-            Some(Fault::RequestLine)
+            Err(Fault::RequestLine)
         } else {
             // A scheme that we do not route passes here: it is a 416, which comes later (RFC 3261 16.3).
-            Uri::parse(uri.of(line)).is_err().then_some(Fault::RequestUri)
+            Uri::parse(uri.of(line)).map_err(|_| Fault::RequestUri)
         };
-        Some(RequestLine { method: Method::from_bytes(method_span.of(line)), method_span, uri, fault })
+        Some(RequestLine { method: Method::from_bytes(method_span.of(line)), method_span, uri, target })
     }
 }
 
@@ -93,7 +94,7 @@ mod tests {
 
     fn fault(line: &str) -> Option<Fault> {
         match Start::read(line.as_bytes()) {
-            Ok(Start::Request(request)) => request.fault,
+            Ok(Start::Request(request)) => request.target.err(),
             other => panic!("{line}: {other:?}"),
         }
     }
@@ -102,7 +103,7 @@ mod tests {
     fn request_lines() {
         let line = "INVITE sip:+918065978002@10.10.10.1;user=phone sip/2.0";
         let Ok(Start::Request(request)) = Start::read(line.as_bytes()) else { panic!("{line}") };
-        assert_eq!((request.method, request.fault), (Method::Invite, None));
+        assert_eq!((request.method, request.target.err()), (Method::Invite, None));
         assert_eq!(&line[request.uri.range()], "sip:+918065978002@10.10.10.1;user=phone");
         for line in ["NEW tel:+918065978002 SIP/2.0", "OPTIONS soap.beep://192.0.2.103:3002 SIP/2.0"] {
             assert_eq!(fault(line), None, "{line}");

@@ -4,9 +4,10 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::Span;
-use crate::bytes::{find_by, is_host_name, is_outside_uri};
+use crate::bytes::{are_outside_uri, find_by, is_host_name};
 use crate::escape::Unescaped;
 use crate::host::port;
+use crate::lanes::Lanes;
 
 /// The schemes we tell apart, compared without regard to case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -65,12 +66,15 @@ impl<'a> Uri<'a> {
         if u32::try_from(bytes.len()).is_err() {
             return Err(UriFault::TooLong);
         }
-        let colon = bytes.iter().position(|&byte| byte == b':').ok_or(UriFault::NoScheme)?;
-        let scheme = scheme(bytes.get(..colon).unwrap_or_default())?;
-        if find_by(bytes, 0, is_outside_uri).is_some() {
+        let (scheme, start) = if bytes.starts_with(b"sip:") {
+            (Scheme::Sip, b"sip:".len())
+        } else {
+            let colon = crate::bytes::find(b':', bytes, 0).ok_or(UriFault::NoScheme)?;
+            (scheme(bytes.get(..colon).unwrap_or_default())?, colon + 1)
+        };
+        if find_by(bytes, 0, are_outside_uri).is_some() {
             return Err(UriFault::BadCharacter);
         }
-        let start = colon + 1;
         match scheme {
             Scheme::Sip | Scheme::Sips => sip(scheme, bytes, start),
             Scheme::Tel => tel(bytes, start),
@@ -193,7 +197,7 @@ fn opaque(scheme: Scheme, bytes: &[u8], end: usize) -> Uri<'_> {
 
 /// The number, then everything from the first `;` on as parameters (RFC 3966 section 3).
 fn tel(bytes: &[u8], start: usize) -> Result<Uri<'_>, UriFault> {
-    let end = find(bytes, start, |byte| byte == b';');
+    let end = find(bytes, start, |lanes| lanes.are(b';'));
     if end == start {
         return Err(UriFault::NoUser);
     }
@@ -217,13 +221,13 @@ fn sip(scheme: Scheme, bytes: &[u8], start: usize) -> Result<Uri<'_>, UriFault> 
         uri.password = (colon < at).then(|| Span::new(colon + 1, at));
         host_start = at + 1;
     }
-    let params_start = find(bytes, host_start, |byte| matches!(byte, b';' | b'?'));
+    let params_start = find(bytes, host_start, |lanes| lanes.are(b';').or(lanes.are(b'?')));
     let hostport = split_hostport(bytes.get(host_start..params_start).unwrap_or_default())?;
     uri.host = Span::new(host_start, host_start + hostport.host_len);
     uri.hostport = Span::new(host_start, params_start);
     uri.port = hostport.port;
     uri.port_span = hostport.port.map(|_| Span::new(host_start + hostport.host_len + 1, params_start));
-    let headers_start = find(bytes, params_start, |byte| byte == b'?');
+    let headers_start = find(bytes, params_start, |lanes| lanes.are(b'?'));
     uri.params = Span::new(params_start, headers_start);
     uri.headers = (headers_start < bytes.len()).then(|| Span::new(headers_start + 1, bytes.len()));
     Ok(uri)
@@ -238,7 +242,7 @@ fn split_hostport(bytes: &[u8]) -> Result<HostPort, UriFault> {
     let host_len = match bytes.first() {
         None => return Err(UriFault::NoHost),
         Some(b'[') => 1 + bytes.iter().position(|&byte| byte == b']').ok_or(UriFault::BadHost)?,
-        Some(_) => find(bytes, 0, |byte| byte == b':'),
+        Some(_) => bytes.iter().position(|&byte| byte == b':').unwrap_or(bytes.len()),
     };
     let host = bytes.get(..host_len).unwrap_or_default();
     if host.is_empty() {
@@ -268,8 +272,36 @@ pub fn host_ip(host: &[u8]) -> Option<IpAddr> {
     let text = |bytes| std::str::from_utf8(bytes).ok();
     match host {
         [b'[', address @ .., b']'] => ipv6(text(address)?).map(IpAddr::V6),
-        _ => text(host)?.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
+        _ => ipv4(host).map(IpAddr::V4),
     }
+}
+
+/// An IPv4 address, as the standard library reads one: four numbers up to 255 without leading zeros.
+pub(crate) fn ipv4(host: &[u8]) -> Option<Ipv4Addr> {
+    const LONGEST: usize = "255.255.255.255".len();
+    /// An octet of which no digit was read.
+    const FRESH: u32 = u32::MAX;
+    if host.len() > LONGEST {
+        return None;
+    }
+    let (mut bits, mut dots, mut octet) = (0_u32, 0_u32, FRESH);
+    for byte in host {
+        let digit = u32::from(byte.wrapping_sub(b'0'));
+        if digit < 10 {
+            octet = match octet {
+                FRESH => digit,
+                1..=25 => octet.wrapping_mul(10).wrapping_add(digit),
+                _ => return None,
+            };
+        } else if *byte == b'.' && octet < 256 && dots < 3 {
+            bits = bits << 8 | octet;
+            dots = dots.wrapping_add(1);
+            octet = FRESH;
+        } else {
+            return None;
+        }
+    }
+    (dots == 3 && octet < 256).then(|| Ipv4Addr::from_bits(bits << 8 | octet))
 }
 
 /// An IPv6 address. The grammar of RFC 3261 puts a third colon in front of an IPv4 part that follows `::`; it is read as
@@ -285,9 +317,8 @@ fn ipv6(text: &str) -> Option<Ipv6Addr> {
 }
 
 /// Offset of the first byte from `start` on that `wanted` takes, else the length.
-fn find(bytes: &[u8], start: usize, wanted: impl Fn(u8) -> bool) -> usize {
-    let rest = bytes.get(start..).unwrap_or_default();
-    rest.iter().position(|&byte| wanted(byte)).map_or(bytes.len(), |offset| start + offset)
+fn find(bytes: &[u8], start: usize, wanted: impl Fn(Lanes) -> Lanes) -> usize {
+    find_by(bytes, start, wanted).unwrap_or(bytes.len())
 }
 
 /// An offset that came out of a slice's length.
@@ -311,7 +342,7 @@ impl<'a> Iterator for Params<'a> {
         }
         let start = self.at;
         let bytes = self.bytes.get(..self.end).unwrap_or_default();
-        self.at = find(bytes, start + 1, |byte| byte == b';');
+        self.at = find(bytes, start + 1, |lanes| lanes.are(b';'));
         let text = bytes.get(start + 1..self.at).unwrap_or_default();
         let mut halves = text.splitn(2, |&byte| byte == b'=');
         let name = halves.next().unwrap_or_default();

@@ -1,12 +1,13 @@
 //! Via (RFC 3261 20.42, RFC 3581): which way an answer goes back.
 
-use crate::bytes::{skip_lws, token_end};
+use crate::bytes::{is_named, skip_lws, token_end};
 use crate::error::Fault;
 use crate::header::Name;
 use crate::host::{host_end, port};
 use crate::list::element_end;
 use crate::param::{Next, Parameter, Parameters};
 use crate::span::Span;
+use crate::uri::ipv4;
 use core::net::IpAddr;
 
 /// What a branch of RFC 3261 begins with, compared without case.
@@ -120,6 +121,13 @@ impl<'a> Via<'a> {
     fn read_parameters(&mut self, bytes: &'a [u8], at: usize) -> Option<usize> {
         let mut parameters = Parameters::new(bytes, at);
         loop {
+            if self.branch.is_none()
+                && let Some(branch) = parameters.usual(b";branch=")
+            {
+                self.branch_span = Some(branch);
+                self.branch = Some(branch.of(bytes));
+                continue;
+            }
             match parameters.next() {
                 Next::Found(parameter) => self.set(bytes, &parameter)?,
                 Next::End => return Some(parameters.at()),
@@ -132,12 +140,12 @@ impl<'a> Via<'a> {
     fn set(&mut self, bytes: &'a [u8], &Parameter { name, value }: &Parameter) -> Option<()> {
         let name_bytes = name.of(bytes);
         let text = value.map(|value| value.of(bytes));
-        match name_bytes.len() {
-            6 if name_bytes.eq_ignore_ascii_case(b"branch") => {
+        match name_bytes {
+            name if is_named(name, b"branch") => {
                 self.branch_span = once(self.branch_span, value?)?;
                 self.branch = text;
             }
-            5 if name_bytes.eq_ignore_ascii_case(b"rport") => {
+            word if is_named(word, b"rport") => {
                 if self.rport != Rport::Absent {
                     return None;
                 }
@@ -146,12 +154,12 @@ impl<'a> Via<'a> {
                     _ => Rport::Requested(name),
                 };
             }
-            8 if name_bytes.eq_ignore_ascii_case(b"received") => {
+            name if is_named(name, b"received") => {
                 self.received = once(self.received, value?)?;
                 self.received_ip = ip(text?);
             }
-            5 if name_bytes.eq_ignore_ascii_case(b"maddr") => self.maddr = once(self.maddr, text?)?,
-            3 if name_bytes.eq_ignore_ascii_case(b"ttl") => {
+            name if is_named(name, b"maddr") => self.maddr = once(self.maddr, text?)?,
+            name if is_named(name, b"ttl") => {
                 let ttl = crate::bytes::digits(text?).and_then(|ttl| u8::try_from(ttl).ok())?;
                 self.ttl = once(self.ttl, ttl)?;
             }
@@ -166,10 +174,18 @@ fn once<T: Copy>(before: Option<T>, value: T) -> Option<Option<T>> {
     before.is_none().then_some(Some(value))
 }
 
+/// What a Via begins with as a rule.
+const USUAL: &[u8] = b"SIP/2.0/";
+
 /// The transport's span, and where the sent-by begins: `SIP / 2.0 / UDP LWS`.
 fn protocol(bytes: &[u8], start: usize) -> Option<(Span, usize)> {
-    let version = after_slash(bytes, start)?;
-    let transport = after_slash(bytes, version)?;
+    let rest = bytes.get(start..)?;
+    let transport = if rest.starts_with(USUAL) {
+        skip_lws(bytes, start + USUAL.len())
+    } else {
+        let version = after_slash(bytes, start)?;
+        after_slash(bytes, version)?
+    };
     let end = token_end(bytes, transport);
     let sent_by = skip_lws(bytes, end);
     (end > transport && sent_by > end).then(|| (Span::new(transport, end), sent_by))
@@ -184,7 +200,8 @@ fn after_slash(bytes: &[u8], token: usize) -> Option<usize> {
 
 fn ip(bytes: &[u8]) -> Option<IpAddr> {
     let bare = bytes.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")).unwrap_or(bytes);
-    core::str::from_utf8(bare).ok()?.parse().ok()
+    let text = || core::str::from_utf8(bare).ok()?.parse().ok();
+    ipv4(bare).map(IpAddr::V4).or_else(text)
 }
 
 #[cfg(test)]

@@ -152,7 +152,7 @@ impl Engine {
     /// The To tag of our own answers: derived, so that a retransmission and an ACK find the same one with no memory.
     pub(super) fn local_tag(&self, key: Key) -> [u8; TAG_BYTES] {
         let mac = u128::from_le_bytes(self.keys.sign(Use::Tag, &[&key.to_le_bytes()]));
-        let mut text = [b's'; TAG_BYTES];
+        let mut text = [TAG_INITIAL; TAG_BYTES];
         for (at, place) in text.iter_mut().enumerate().skip(1) {
             *place = letter(mac >> (5 * at));
         }
@@ -165,6 +165,12 @@ const OVER_RATE_REASON: &[u8] = b"SIP;cause=480;text=\"this server sends more re
 
 /// Bytes of a To tag that we make: more than RFC 3261 19.3's 32 bits of chance.
 pub(super) const TAG_BYTES: usize = 20;
+const TAG_INITIAL: u8 = b's';
+
+/// False for a To tag that we never make.
+pub(super) fn looks_local(tag: &[u8]) -> bool {
+    tag.len() == TAG_BYTES && tag.first() == Some(&TAG_INITIAL)
+}
 
 /// Retry-After in decimal, without an allocation.
 struct RetryAfter {

@@ -2,6 +2,7 @@
 
 use super::{Arrival, Engine, Turn};
 use crate::calls::CallKey;
+use crate::deadline::Deadline;
 use crate::dialog_token::{Names, Token};
 use crate::dispatch::Direction;
 use crate::flow::{Flow, PartyId, Time, Transport};
@@ -60,6 +61,9 @@ impl<'a> Plan<'a> {
         }
     }
 }
+
+/// Room for a Call-ID that a context keeps for its next request; those of common software are shorter.
+const CALL_ID_BYTES_KEPT: usize = 128;
 
 impl Engine {
     /// Opens a transaction and sends the request to its first peer; an INVITE's sender gets 100 first.
@@ -137,6 +141,7 @@ impl Engine {
             key: arrival.key,
             method: arrival.request.method(),
             number: arrival.request.cseq().number,
+            call_id: Vec::new(),
             party: arrival.party,
             upstream,
             opened: now,
@@ -159,19 +164,23 @@ impl Engine {
             cancelled: false,
             cancel_reason: Vec::new(),
             leftover: None,
-            armed: None,
+            armed: Deadline::NONE,
         };
-        let context = match recycled {
+        let mut context = match recycled {
             Some(mut used) => {
+                let mut call_id = std::mem::take(&mut used.call_id);
+                call_id.clear();
+                call_id.shrink_to(CALL_ID_BYTES_KEPT);
                 let lists = (std::mem::take(&mut used.attempts), std::mem::take(&mut used.untried));
                 let cancel_reason = std::mem::take(&mut used.cancel_reason);
                 let (came_from, came_to) = (std::mem::take(&mut used.came_from), std::mem::take(&mut used.came_to));
                 let (attempts, untried) = lists;
-                *used = Context { attempts, untried, cancel_reason, came_from, came_to, ..fresh };
+                *used = Context { attempts, untried, cancel_reason, came_from, came_to, call_id, ..fresh };
                 used
             }
             None => Box::new(fresh),
         };
+        context.call_id.extend_from_slice(arrival.request.call_id());
         (slot, context)
     }
 
@@ -183,8 +192,10 @@ impl Engine {
             _ => Client::Plain(PlainClient::new(now, timers, reliable)),
         };
         let has_next = !context.untried.is_empty() || context.fallback.is_some();
-        let hop_at = has_next.then_some(now + timers.hop_timeout);
+        let hop_at = Deadline::when(has_next, now + timers.hop_timeout);
         let attempt = Attempt { number, key, peer, client, hop_at, given_up: false, cancel: Cancel::None };
+        // As a rule it is the only one: room for more would be most of what a call keeps.
+        context.attempts.reserve_exact(1);
         context.attempts.push(attempt);
     }
 
@@ -276,7 +287,7 @@ impl Engine {
             return;
         }
         if context.method == Method::Invite {
-            self.tell_final(turn, context, status);
+            Engine::tell_final(turn, context, status);
         }
         if status >= 300 {
             self.note_failed(context);
@@ -285,6 +296,7 @@ impl Engine {
         context.fallback = None;
         if context.method != Method::Invite {
             context.attempts.iter_mut().for_each(Attempt::stop_resending);
+            self.table.forget_sent(context);
         }
         let why = if status < 300 { Why::Elsewhere } else { Why::GivenUp };
         for at in 0..context.attempts.len() {
@@ -292,16 +304,15 @@ impl Engine {
         }
     }
 
-    fn tell_final(&mut self, turn: &mut Turn<'_>, context: &Context, status: u16) {
-        let mut index = self.own_index.take().unwrap_or_default();
-        if let Parsed::Request(sent) = sip::parse(&context.sent, &mut index) {
-            let call_id = turn.outbox.keep(sent.call_id());
-            let after_us = turn.now.0.saturating_sub(context.opened.0);
-            let (from, toward, in_dialog) = (context.party, context.toward, context.in_dialog);
-            let key = context.call;
-            turn.outbox.event(Event::Final { call_id, key, from, toward, in_dialog, status, after_us });
+    fn tell_final(turn: &mut Turn<'_>, context: &Context, status: u16) {
+        if context.sent.is_empty() {
+            return;
         }
-        self.own_index = Some(index);
+        let call_id = turn.outbox.keep(&context.call_id);
+        let after_us = turn.now.0.saturating_sub(context.opened.0);
+        let (from, toward, in_dialog) = (context.party, context.toward, context.in_dialog);
+        let key = context.call;
+        turn.outbox.event(Event::Final { call_id, key, from, toward, in_dialog, status, after_us });
     }
 
     fn send_next(&mut self, turn: &mut Turn<'_>, context: &mut Context, peer: Peer) -> Option<()> {

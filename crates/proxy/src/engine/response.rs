@@ -2,6 +2,7 @@
 
 use super::{Engine, Turn};
 use crate::admission::is_own_via;
+use crate::deadline::Deadline;
 use crate::flow::{Flow, PartyId};
 use crate::limits::PEER_RETRY_AFTER_SECS;
 use crate::outbox::{Absorbed, DropReason, Event, FailoverReason};
@@ -17,8 +18,12 @@ use std::time::Duration;
 const PAUSED: usize = 64;
 
 impl Engine {
-    pub(super) fn on_response(&mut self, turn: &mut Turn<'_>, flow: Flow, response: &Response<'_>) {
-        let party = self.settings.party_of(&flow);
+    pub(super) fn on_response(
+        &mut self,
+        turn: &mut Turn<'_>,
+        (flow, party): (Flow, Option<PartyId>),
+        response: &Response<'_>,
+    ) {
         if let Some(party) = party {
             turn.outbox.event(Event::Response(party, response.status()));
         }
@@ -67,7 +72,7 @@ impl Engine {
         let timers = self.settings.timers;
         let status = response.status();
         let Some(attempt) = context.attempts.get_mut(at) else { return };
-        attempt.hop_at = None;
+        attempt.hop_at = Deadline::NONE;
         if status != 503 {
             self.note_heard(&attempt.peer);
         }

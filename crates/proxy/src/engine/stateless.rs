@@ -1,6 +1,7 @@
 //! What passes without a transaction: ACKs to 2xx, and after a restart the responses, CANCELs and ACKs of calls in setup
 //! (decisions on P1 and F6 in docs/reference/conformance.md; RFC 3261 16.11).
 
+use super::answer::looks_local;
 use super::attempt::Plan;
 use super::response::next_via;
 use super::{Arrival, Engine, Turn, in_dialog_uri, names};
@@ -46,7 +47,7 @@ impl Engine {
 
     /// True for an ACK to a final of ours that nothing was kept of: its To tag is the one that we derive.
     pub(super) fn is_ack_to_us(&self, request: &Request<'_>, key: Key) -> bool {
-        request.to_tag().is_some_and(|tag| tag == self.local_tag(key))
+        request.to_tag().is_some_and(|tag| looks_local(tag) && tag == self.local_tag(key))
     }
 
     /// An ACK that no transaction knows is never answered. It goes where its token says; without one, as the decision on F6 has it, and else to where dispatch sends

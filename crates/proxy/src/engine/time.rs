@@ -2,6 +2,7 @@
 
 use super::{Engine, Turn};
 use crate::calls::CALL_TIMER;
+use crate::deadline::Deadline;
 use crate::flow::{Flow, Time};
 use crate::outbox::{Event, FailoverReason, Outbox};
 use crate::targets::PROBE_BRANCH;
@@ -27,7 +28,7 @@ impl Engine {
             if id.slot & CALL_TIMER != 0 {
                 self.on_call_time(&mut turn, id);
             } else if let Some(mut context) = self.table.take_due(id) {
-                context.armed = None;
+                context.armed = Deadline::NONE;
                 self.on_time(&mut turn, &mut context);
                 self.settle(id.slot, context);
             }
@@ -108,8 +109,8 @@ impl Engine {
     /// The peer has said nothing for the hop's time, and there is another one.
     fn on_hop_time(&mut self, turn: &mut Turn<'_>, context: &mut Context, at: usize) {
         let Some(attempt) = context.attempts.get_mut(at) else { return };
-        if attempt.hop_at.is_some_and(|due| due <= turn.now) {
-            attempt.hop_at = None;
+        if attempt.hop_at.is_due(turn.now) {
+            attempt.hop_at = Deadline::NONE;
             let peer = attempt.peer;
             self.note_strain(turn, peer, FailoverReason::Timeout);
             self.on_attempt_failed(turn, context, at, FailoverReason::Timeout);

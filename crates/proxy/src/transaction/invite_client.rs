@@ -1,6 +1,7 @@
 //! The INVITE client transaction: RFC 3261 17.1.1 (figure 5) as RFC 6026 (figure 8 there) corrects it, with Timer C of a
 //! proxy (16.6 item 11).
 
+use crate::deadline::Deadline;
 use crate::flow::Time;
 use crate::settings::TimerSettings;
 use std::time::Duration;
@@ -19,12 +20,12 @@ pub(crate) struct InviteClient {
     pub(crate) state: State,
     reliable: bool,
     /// Timer A.
-    again_at: Option<Time>,
+    again_at: Deadline,
     interval: Duration,
     /// Timer B, D or M, by state.
-    end_at: Option<Time>,
+    end_at: Deadline,
     /// Timer C, in Proceeding.
-    c_at: Option<Time>,
+    c_at: Deadline,
 }
 
 /// What a response asks for.
@@ -64,10 +65,10 @@ impl InviteClient {
         InviteClient {
             state: State::Calling,
             reliable,
-            again_at: (!reliable).then_some(now + timers.t1),
+            again_at: Deadline::when(!reliable, now + timers.t1),
             interval: timers.t1,
-            end_at: Some(now + timers.b()),
-            c_at: Some(now + timers.timer_c),
+            end_at: Deadline::at(now + timers.b()),
+            c_at: Deadline::at(now + timers.timer_c),
         }
     }
 
@@ -82,41 +83,40 @@ impl InviteClient {
     }
 
     fn on_awaited(&mut self, status: u16, now: Time, timers: &TimerSettings) -> Heard {
-        self.again_at = None;
+        self.again_at = Deadline::NONE;
         if status < 200 {
             self.state = State::Proceeding;
-            self.end_at = None;
+            self.end_at = Deadline::NONE;
             if status == 100 {
                 return Heard::Trying;
             }
-            self.c_at = Some(now + timers.timer_c);
+            self.c_at = Deadline::at(now + timers.timer_c);
             return Heard::Provisional;
         }
-        self.c_at = None;
+        self.c_at = Deadline::NONE;
         if status < 300 {
             self.state = State::Accepted;
-            self.end_at = Some(now + timers.b());
+            self.end_at = Deadline::at(now + timers.b());
             return Heard::Success;
         }
         self.state = if self.reliable { State::Terminated } else { State::Completed };
-        self.end_at = (!self.reliable).then_some(now + timers.b());
+        self.end_at = Deadline::when(!self.reliable, now + timers.b());
         Heard::Failure
     }
 
     pub(crate) fn on_time(&mut self, now: Time) -> Due {
-        let due = |at: Option<Time>| at.is_some_and(|at| at <= now);
-        if due(self.end_at) {
+        if self.end_at.is_due(now) {
             let timed_out = self.state == State::Calling;
             self.end();
             return if timed_out { Due::TimedOut } else { Due::Ended };
         }
-        if due(self.c_at) {
-            self.c_at = None;
+        if self.c_at.is_due(now) {
+            self.c_at = Deadline::NONE;
             return Due::RangTooLong;
         }
-        if due(self.again_at) {
+        if self.again_at.is_due(now) {
             self.interval *= 2;
-            self.again_at = Some(now + self.interval);
+            self.again_at = Deadline::at(now + self.interval);
             return Due::Resend;
         }
         Due::Nothing
@@ -136,23 +136,23 @@ impl InviteClient {
     pub(crate) fn turn_to_datagrams(&mut self, now: Time, timers: &TimerSettings) {
         self.reliable = false;
         self.interval = timers.t1;
-        self.again_at = (self.state == State::Calling).then_some(now + timers.t1);
+        self.again_at = Deadline::when(self.state == State::Calling, now + timers.t1);
     }
 
     /// The next target is tried: nothing is sent again, but a late response still finds this transaction.
     pub(crate) fn stop_resending(&mut self) {
-        self.again_at = None;
+        self.again_at = Deadline::NONE;
     }
 
     pub(crate) fn end(&mut self) {
         self.state = State::Terminated;
-        self.again_at = None;
-        self.end_at = None;
-        self.c_at = None;
+        self.again_at = Deadline::NONE;
+        self.end_at = Deadline::NONE;
+        self.c_at = Deadline::NONE;
     }
 
-    pub(crate) fn deadline(&self) -> Option<Time> {
-        super::earlier(super::earlier(self.again_at, self.end_at), self.c_at)
+    pub(crate) fn deadline(&self) -> Deadline {
+        self.again_at.min(self.end_at).min(self.c_at)
     }
 }
 
@@ -175,7 +175,7 @@ mod tests {
         let (mut client, _) = client();
         let mut sent = Vec::new();
         loop {
-            let next = client.deadline().unwrap();
+            let next = client.deadline().time().unwrap();
             match client.on_time(next) {
                 Due::Resend => sent.push(next.as_millis()),
                 Due::TimedOut => break assert_eq!(next.as_millis(), 32_000),
@@ -190,9 +190,9 @@ mod tests {
     fn timer_c_is_set_again_by_101_to_199_only() {
         let (mut client, timers) = client();
         assert_eq!(client.on_response(100, at(1_000), &timers), Heard::Trying);
-        assert_eq!(client.deadline(), Some(at(181_000)));
+        assert_eq!(client.deadline().time(), Some(at(181_000)));
         assert_eq!(client.on_response(180, at(2_000), &timers), Heard::Provisional);
-        assert_eq!(client.deadline(), Some(at(183_000)));
+        assert_eq!(client.deadline().time(), Some(at(183_000)));
         assert_eq!(client.on_response(100, at(3_000), &timers), Heard::Trying);
         assert_eq!(client.on_time(at(183_000)), Due::RangTooLong);
     }
@@ -224,8 +224,8 @@ mod tests {
     fn a_stream_has_no_timer_a_and_no_timer_d() {
         let timers = TimerSettings::default();
         let mut client = InviteClient::new(at(0), &timers, true);
-        assert_eq!(client.deadline(), Some(at(32_000)));
+        assert_eq!(client.deadline().time(), Some(at(32_000)));
         client.on_response(486, at(100), &timers);
-        assert_eq!((client.state, client.deadline()), (State::Terminated, None));
+        assert_eq!((client.state, client.deadline().time()), (State::Terminated, None));
     }
 }

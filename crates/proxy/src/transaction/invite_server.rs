@@ -1,5 +1,6 @@
 //! The INVITE server transaction: RFC 3261 17.2.1 (figure 7) as RFC 6026 (figure 7 there) corrects it.
 
+use crate::deadline::Deadline;
 use crate::flow::Time;
 use crate::settings::TimerSettings;
 use std::time::Duration;
@@ -18,10 +19,10 @@ pub(crate) struct InviteServer {
     pub(crate) state: State,
     reliable: bool,
     /// Timer G.
-    again_at: Option<Time>,
+    again_at: Deadline,
     interval: Duration,
     /// Timer H, I or L, by state.
-    end_at: Option<Time>,
+    end_at: Deadline,
 }
 
 /// What a received INVITE or ACK asks for.
@@ -45,7 +46,13 @@ pub(crate) enum Due {
 
 impl InviteServer {
     pub(crate) fn new(reliable: bool) -> InviteServer {
-        InviteServer { state: State::Proceeding, reliable, again_at: None, interval: Duration::ZERO, end_at: None }
+        InviteServer {
+            state: State::Proceeding,
+            reliable,
+            again_at: Deadline::NONE,
+            interval: Duration::ZERO,
+            end_at: Deadline::NONE,
+        }
     }
 
     /// The INVITE arrived again.
@@ -60,7 +67,7 @@ impl InviteServer {
     pub(crate) fn on_success(&mut self, now: Time, timers: &TimerSettings) {
         if self.state == State::Proceeding {
             self.state = State::Accepted;
-            self.end_at = Some(now + timers.b());
+            self.end_at = Deadline::at(now + timers.b());
         }
     }
 
@@ -69,7 +76,7 @@ impl InviteServer {
     pub(crate) fn on_late_success(&mut self) -> bool {
         let stops = matches!(self.state, State::Completed | State::Confirmed);
         if stops {
-            self.again_at = None;
+            self.again_at = Deadline::NONE;
         }
         stops
     }
@@ -79,8 +86,8 @@ impl InviteServer {
         if self.state == State::Proceeding {
             self.state = State::Completed;
             self.interval = timers.t1;
-            self.again_at = (!self.reliable).then_some(now + timers.t1);
-            self.end_at = Some(now + timers.b());
+            self.again_at = Deadline::when(!self.reliable, now + timers.t1);
+            self.end_at = Deadline::at(now + timers.b());
         }
     }
 
@@ -88,9 +95,9 @@ impl InviteServer {
     pub(crate) fn on_ack(&mut self, now: Time, timers: &TimerSettings) -> Heard {
         match self.state {
             State::Completed => {
-                self.again_at = None;
+                self.again_at = Deadline::NONE;
                 self.state = if self.reliable { State::Terminated } else { State::Confirmed };
-                self.end_at = (!self.reliable).then_some(now + timers.t4);
+                self.end_at = Deadline::when(!self.reliable, now + timers.t4);
                 Heard::Absorb
             }
             State::Accepted => Heard::PassUp,
@@ -99,22 +106,22 @@ impl InviteServer {
     }
 
     pub(crate) fn on_time(&mut self, now: Time, timers: &TimerSettings) -> Due {
-        if self.end_at.is_some_and(|at| at <= now) {
+        if self.end_at.is_due(now) {
             self.state = State::Terminated;
-            self.end_at = None;
-            self.again_at = None;
+            self.end_at = Deadline::NONE;
+            self.again_at = Deadline::NONE;
             return Due::Ended;
         }
-        if self.again_at.is_some_and(|at| at <= now) {
+        if self.again_at.is_due(now) {
             self.interval = (self.interval * 2).min(timers.t2);
-            self.again_at = Some(now + self.interval);
+            self.again_at = Deadline::at(now + self.interval);
             return Due::Resend;
         }
         Due::Nothing
     }
 
-    pub(crate) fn deadline(&self) -> Option<Time> {
-        super::earlier(self.again_at, self.end_at)
+    pub(crate) fn deadline(&self) -> Deadline {
+        self.again_at.min(self.end_at)
     }
 }
 
@@ -140,7 +147,7 @@ mod tests {
         let mut server = InviteServer::new(false);
         server.on_failure(at(0), &T);
         let mut resent = Vec::new();
-        while let Some(next) = server.deadline() {
+        while let Some(next) = server.deadline().time() {
             match server.on_time(next, &T) {
                 Due::Resend => resent.push(next.as_millis()),
                 Due::Ended => assert_eq!(next.as_millis(), 32_000),
@@ -156,12 +163,12 @@ mod tests {
         let mut udp = InviteServer::new(false);
         udp.on_failure(at(0), &T);
         assert_eq!(udp.on_ack(at(100), &T), Heard::Absorb);
-        assert_eq!((udp.state, udp.deadline()), (State::Confirmed, Some(at(5_100))));
+        assert_eq!((udp.state, udp.deadline().time()), (State::Confirmed, Some(at(5_100))));
         let mut tcp = InviteServer::new(true);
         tcp.on_failure(at(0), &T);
-        assert_eq!(tcp.deadline(), Some(at(32_000)));
+        assert_eq!(tcp.deadline().time(), Some(at(32_000)));
         tcp.on_ack(at(100), &T);
-        assert_eq!((tcp.state, tcp.deadline()), (State::Terminated, None));
+        assert_eq!((tcp.state, tcp.deadline().time()), (State::Terminated, None));
     }
 
     /// Row of timer L, and A6: an ACK in Accepted is passed up.
@@ -171,7 +178,7 @@ mod tests {
         server.on_success(at(10), &T);
         assert_eq!(server.on_invite(), Heard::Absorb);
         assert_eq!(server.on_ack(at(20), &T), Heard::PassUp);
-        assert_eq!(server.deadline(), Some(at(32_010)));
+        assert_eq!(server.deadline().time(), Some(at(32_010)));
         assert_eq!(server.on_time(at(32_010), &T), Due::Ended);
     }
 }

@@ -11,11 +11,13 @@ use std::hash::{BuildHasherDefault, Hasher};
 /// Bytes of a branch that we make.
 pub(crate) const BRANCH_BYTES: usize = COOKIE.len() + 4 + MAC_CHARS + LOOP_CHARS;
 
-const COOKIE: &[u8] = b"z9hG4bK";
-/// The branch format's version: the first character after the cookie.
-const VERSION: u8 = b'a';
+const COOKIE: &[u8; 7] = b"z9hG4bK";
 const MAC_CHARS: usize = 26;
 const LOOP_CHARS: usize = 13;
+/// What every branch of ours begins with: the cookie, and the format's version.
+const BEGINNING: [u8; COOKIE.len() + 1] = *b"z9hG4bKa";
+/// Letters of sixty bits, which fit into a word.
+const SIXTY_BITS: usize = 12;
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 /// A received branch up to this length is compared without regard to case (RFC 3261 7.3.1).
 const FOLDED_BYTES: usize = 128;
@@ -101,42 +103,63 @@ pub(crate) struct Branch {
 impl Branch {
     /// Appends the branch: the cookie, a version, then lower-case letters and digits only.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(COOKIE);
-        out.push(VERSION);
-        letters(u128::from(self.key_id), 2, out);
-        letters(u128::from(self.attempt), 1, out);
-        letters(self.key, MAC_CHARS, out);
-        letters(u128::from(self.loop_part), LOOP_CHARS, out);
+        let low = |value: u128| u64::try_from(value & ((1 << 60) - 1)).unwrap_or(0);
+        let mut text = [0; BRANCH_BYTES];
+        let mut rest = text.as_mut_slice();
+        put(&mut rest, &BEGINNING);
+        put(&mut rest, &letters::<2>(self.key_id.into()));
+        put(&mut rest, &letters::<1>(self.attempt.into()));
+        put(&mut rest, &letters::<{ MAC_CHARS - 2 * SIXTY_BITS }>(low(self.key >> 120)));
+        put(&mut rest, &letters::<SIXTY_BITS>(low(self.key >> 60)));
+        put(&mut rest, &letters::<SIXTY_BITS>(low(self.key)));
+        put(&mut rest, &letters::<{ LOOP_CHARS - SIXTY_BITS }>(self.loop_part >> 60));
+        put(&mut rest, &letters::<SIXTY_BITS>(self.loop_part));
+        out.extend_from_slice(&text);
     }
 
     /// Reads a branch; `None` when it is not one that we could have made. Case is no matter.
     pub(crate) fn parse(raw: &[u8]) -> Option<Branch> {
-        if raw.len() != BRANCH_BYTES || !raw.get(..COOKIE.len())?.eq_ignore_ascii_case(COOKIE) {
+        let raw: &[u8; BRANCH_BYTES] = raw.try_into().ok()?;
+        let (cookie, rest) = raw.split_first_chunk::<{ COOKIE.len() + 1 }>()?;
+        if !cookie.eq_ignore_ascii_case(&BEGINNING) {
             return None;
         }
-        let rest = raw.get(COOKIE.len()..)?;
-        let (version, rest) = rest.split_first()?;
-        if version.to_ascii_lowercase() != VERSION {
-            return None;
-        }
-        let (key_id, rest) = number(rest, 2)?;
-        let (attempt, rest) = number(rest, 1)?;
-        let (key, rest) = number(rest, MAC_CHARS)?;
-        let (loop_part, _) = number(rest, LOOP_CHARS)?;
-        Some(Branch {
+        let mut wrong = 0;
+        let (key_id, rest) = number::<2>(rest, &mut wrong)?;
+        let (attempt, rest) = number::<1>(rest, &mut wrong)?;
+        let (high, rest) = number::<{ MAC_CHARS - 2 * SIXTY_BITS }>(rest, &mut wrong)?;
+        let (middle, rest) = number::<SIXTY_BITS>(rest, &mut wrong)?;
+        let (low, rest) = number::<SIXTY_BITS>(rest, &mut wrong)?;
+        let (loop_high, rest) = number::<{ LOOP_CHARS - SIXTY_BITS }>(rest, &mut wrong)?;
+        let (loop_low, _) = number::<SIXTY_BITS>(rest, &mut wrong)?;
+        let is_one = wrong == 0 && high < 1 << 8 && loop_high < 1 << 4;
+        let branch = Branch {
             key_id: u8::try_from(key_id).ok()?,
             attempt: u8::try_from(attempt).ok()?,
-            key,
-            loop_part: u64::try_from(loop_part).ok()?,
-        })
+            key: (u128::from(high) << 120) | (u128::from(middle) << 60) | u128::from(low),
+            loop_part: (loop_high << 60) | loop_low,
+        };
+        is_one.then_some(branch)
     }
 }
 
-/// Appends `count` letters of five bits each, the highest first.
-fn letters(value: u128, count: usize, out: &mut Vec<u8>) {
-    for at in (0..count).rev() {
-        out.push(letter(value >> (5 * at)));
+/// Puts bytes at the beginning of what is left.
+#[inline(always)]
+fn put(rest: &mut &mut [u8], bytes: &[u8]) {
+    if let Some((place, others)) = std::mem::take(rest).split_at_mut_checked(bytes.len()) {
+        place.copy_from_slice(bytes);
+        *rest = others;
     }
+}
+
+/// The lowest bits of a value, five in each letter, the highest first.
+fn letters<const COUNT: usize>(mut value: u64) -> [u8; COUNT] {
+    let mut text = [0; COUNT];
+    for place in text.iter_mut().rev() {
+        *place = letter(value.into());
+        value >>= 5;
+    }
+    text
 }
 
 /// The letter of a value's lowest five bits.
@@ -144,22 +167,36 @@ pub(crate) fn letter(value: u128) -> u8 {
     ALPHABET.get(usize::try_from(value & 31).unwrap_or(0)).copied().unwrap_or(b'a')
 }
 
-fn number(raw: &[u8], count: usize) -> Option<(u128, &[u8])> {
-    let (digits, rest) = raw.split_at_checked(count)?;
-    let mut value: u128 = 0;
-    for digit in digits {
-        let five = match digit.to_ascii_lowercase() {
-            letter @ b'a'..=b'z' => letter - b'a',
-            figure @ b'2'..=b'7' => figure - b'2' + 26,
-            _ => return None,
-        };
-        if value >> 123 != 0 {
-            return None;
-        }
-        value = (value << 5) | u128::from(five);
-    }
+/// The value of up to twelve letters; sets bits of `wrong` where one is none of ours.
+#[inline(always)]
+fn number<'r, const COUNT: usize>(raw: &'r [u8], wrong: &mut u8) -> Option<(u64, &'r [u8])> {
+    let (letters, rest) = raw.split_first_chunk::<COUNT>()?;
+    let value = letters.iter().fold(0, |value, letter| {
+        let five = FIVE_BITS.get(usize::from(*letter)).copied().unwrap_or(NO_LETTER);
+        *wrong |= five & !31;
+        (value << 5) | u64::from(five & 31)
+    });
     Some((value, rest))
 }
+
+const NO_LETTER: u8 = 0xFF;
+
+/// The five bits of each letter, in either case.
+static FIVE_BITS: [u8; 256] = {
+    let mut table = [NO_LETTER; 256];
+    let mut rest: &mut [u8] = &mut table;
+    let mut byte = 0_u8;
+    while let Some((first, others)) = rest.split_first_mut() {
+        *first = match byte.to_ascii_lowercase() {
+            letter @ b'a'..=b'z' => letter - b'a',
+            figure @ b'2'..=b'7' => figure - b'2' + 26,
+            _ => NO_LETTER,
+        };
+        byte = byte.wrapping_add(1);
+        rest = others;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ pub(crate) mod plain_server;
 pub(crate) mod table;
 
 use crate::calls::CallKey;
+use crate::deadline::Deadline;
 use crate::flow::{Flow, PartyId, Time, Transport};
 use crate::identity::IdentityEdits;
 use crate::rewrite::Stamp;
@@ -21,14 +22,6 @@ use plain_client::PlainClient;
 use plain_server::PlainServer;
 use sip::{Message, Method};
 
-/// The earlier of two deadlines.
-pub(crate) fn earlier(left: Option<Time>, right: Option<Time>) -> Option<Time> {
-    match (left, right) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (one, other) => one.or(other),
-    }
-}
-
 /// Bytes of a context's slot and of its two keys in the index, with the index's spare room.
 const PLACE_BYTES: usize = 128;
 
@@ -40,6 +33,8 @@ pub(crate) struct Context {
     pub(crate) method: Method,
     /// The CSeq number.
     pub(crate) number: u32,
+    /// The Call-ID, for the facts that are told when the request itself may be gone.
+    pub(crate) call_id: Vec<u8>,
     /// Who sent the request.
     pub(crate) party: PartyId,
     /// Where its responses go.
@@ -79,7 +74,7 @@ pub(crate) struct Context {
     /// What an attempt without a usable final left: the best of them is answered when no attempt is left.
     pub(crate) leftover: Option<u16>,
     /// The earliest deadline that the wheel knows of.
-    pub(crate) armed: Option<Time>,
+    pub(crate) armed: Deadline,
 }
 
 /// The side toward the one who asked.
@@ -97,7 +92,7 @@ pub(crate) struct Attempt {
     pub(crate) peer: Peer,
     pub(crate) client: Client,
     /// When the next peer is tried, if this one has said nothing.
-    pub(crate) hop_at: Option<Time>,
+    pub(crate) hop_at: Deadline,
     /// The next peer was tried: this attempt stays a branch, but its failures do not count any more.
     pub(crate) given_up: bool,
     pub(crate) cancel: Cancel,
@@ -162,12 +157,12 @@ impl Context {
     }
 
     /// The earliest deadline of all its transactions.
-    pub(crate) fn deadline(&self) -> Option<Time> {
+    pub(crate) fn deadline(&self) -> Deadline {
         let server = match &self.server {
             Server::Invite(server) => server.deadline(),
             Server::Plain(server) => server.deadline(),
         };
-        self.attempts.iter().fold(server, |least, attempt| earlier(least, attempt.deadline()))
+        self.attempts.iter().fold(server, |least, attempt| least.min(attempt.deadline()))
     }
 
     /// The request arrived again: there is a response to send again.
@@ -221,7 +216,7 @@ impl Attempt {
 
     /// Nothing is sent again; a late response is still recognised.
     pub(crate) fn stop_resending(&mut self) {
-        self.hop_at = None;
+        self.hop_at = Deadline::NONE;
         match &mut self.client {
             Client::Invite(client) => client.stop_resending(),
             Client::Plain(client) => client.stop_resending(),
@@ -241,7 +236,7 @@ impl Attempt {
     }
 
     pub(crate) fn end(&mut self) {
-        self.hop_at = None;
+        self.hop_at = Deadline::NONE;
         self.cancel = Cancel::None;
         match &mut self.client {
             Client::Invite(client) => client.end(),
@@ -249,15 +244,15 @@ impl Attempt {
         }
     }
 
-    fn deadline(&self) -> Option<Time> {
+    fn deadline(&self) -> Deadline {
         let client = match &self.client {
             Client::Invite(client) => client.deadline(),
             Client::Plain(client) => client.deadline(),
         };
         let cancel = match &self.cancel {
-            Cancel::Sent { client, over_at, .. } if self.is_pending() => earlier(client.deadline(), Some(*over_at)),
-            _ => None,
+            Cancel::Sent { client, over_at, .. } if self.is_pending() => client.deadline().min(Deadline::at(*over_at)),
+            _ => Deadline::NONE,
         };
-        earlier(earlier(client, self.hop_at), cancel)
+        client.min(self.hop_at).min(cancel)
     }
 }

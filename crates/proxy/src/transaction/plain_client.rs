@@ -1,5 +1,6 @@
 //! The non-INVITE client transaction: RFC 3261 17.1.2 (figure 6). CANCEL uses it too.
 
+use crate::deadline::Deadline;
 use crate::flow::Time;
 use crate::settings::TimerSettings;
 use std::time::Duration;
@@ -17,10 +18,10 @@ pub(crate) struct PlainClient {
     pub(crate) state: State,
     reliable: bool,
     /// Timer E.
-    again_at: Option<Time>,
+    again_at: Deadline,
     interval: Duration,
     /// Timer F, then K.
-    end_at: Option<Time>,
+    end_at: Deadline,
 }
 
 /// What a response asks for.
@@ -49,9 +50,9 @@ impl PlainClient {
         PlainClient {
             state: State::Trying,
             reliable,
-            again_at: (!reliable).then_some(now + timers.t1),
+            again_at: Deadline::when(!reliable, now + timers.t1),
             interval: timers.t1,
-            end_at: Some(now + timers.b()),
+            end_at: Deadline::at(now + timers.b()),
         }
     }
 
@@ -63,23 +64,23 @@ impl PlainClient {
             self.state = State::Proceeding;
             return Heard::Provisional;
         }
-        self.again_at = None;
+        self.again_at = Deadline::NONE;
         self.state = if self.reliable { State::Terminated } else { State::Completed };
-        self.end_at = (!self.reliable).then_some(now + timers.t4);
+        self.end_at = Deadline::when(!self.reliable, now + timers.t4);
         Heard::Final
     }
 
     /// Timer E doubles to T2, and is T2 in Proceeding.
     pub(crate) fn on_time(&mut self, now: Time, timers: &TimerSettings) -> Due {
-        if self.end_at.is_some_and(|at| at <= now) {
+        if self.end_at.is_due(now) {
             let timed_out = self.is_pending();
             self.end();
             return if timed_out { Due::TimedOut } else { Due::Ended };
         }
-        if self.again_at.is_some_and(|at| at <= now) {
+        if self.again_at.is_due(now) {
             let proceeding = self.state == State::Proceeding;
             self.interval = if proceeding { timers.t2 } else { (self.interval * 2).min(timers.t2) };
-            self.again_at = Some(now + self.interval);
+            self.again_at = Deadline::at(now + self.interval);
             return Due::Resend;
         }
         Due::Nothing
@@ -94,22 +95,22 @@ impl PlainClient {
     pub(crate) fn turn_to_datagrams(&mut self, now: Time, timers: &TimerSettings) {
         self.reliable = false;
         self.interval = timers.t1;
-        self.again_at = self.is_pending().then_some(now + timers.t1);
+        self.again_at = Deadline::when(self.is_pending(), now + timers.t1);
     }
 
     /// The next target is tried, or nobody waits any more: nothing is sent again.
     pub(crate) fn stop_resending(&mut self) {
-        self.again_at = None;
+        self.again_at = Deadline::NONE;
     }
 
     pub(crate) fn end(&mut self) {
         self.state = State::Terminated;
-        self.again_at = None;
-        self.end_at = None;
+        self.again_at = Deadline::NONE;
+        self.end_at = Deadline::NONE;
     }
 
-    pub(crate) fn deadline(&self) -> Option<Time> {
-        super::earlier(self.again_at, self.end_at)
+    pub(crate) fn deadline(&self) -> Deadline {
+        self.again_at.min(self.end_at)
     }
 }
 
@@ -128,7 +129,7 @@ mod tests {
         let mut client = PlainClient::new(at(0), &timers, false);
         let mut sent = Vec::new();
         loop {
-            let next = client.deadline().unwrap();
+            let next = client.deadline().time().unwrap();
             match client.on_time(next, &timers) {
                 Due::Resend => sent.push(next.as_millis()),
                 Due::TimedOut => break assert_eq!(next.as_millis(), 32_000),
@@ -145,7 +146,7 @@ mod tests {
         let mut client = PlainClient::new(at(0), &timers, false);
         assert_eq!(client.on_response(100, at(100), &timers), Heard::Provisional);
         assert_eq!(client.on_time(at(500), &timers), Due::Resend);
-        assert_eq!(client.deadline(), Some(at(4_500)));
+        assert_eq!(client.deadline().time(), Some(at(4_500)));
     }
 
     /// Row of timer K: responses are absorbed for T4; a stream ends at once.

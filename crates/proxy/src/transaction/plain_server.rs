@@ -1,5 +1,6 @@
 //! The non-INVITE server transaction: RFC 3261 17.2.2 (figure 8), with RFC 4320's rule on 100.
 
+use crate::deadline::Deadline;
 use crate::flow::Time;
 use crate::settings::TimerSettings;
 
@@ -16,9 +17,9 @@ pub(crate) struct PlainServer {
     pub(crate) state: State,
     reliable: bool,
     /// When a 100 is owed, if nothing was answered by then.
-    trying_at: Option<Time>,
+    trying_at: Deadline,
     /// Timer J.
-    end_at: Option<Time>,
+    end_at: Deadline,
 }
 
 /// What time asks for.
@@ -33,7 +34,12 @@ pub(crate) enum Due {
 impl PlainServer {
     /// Over UDP a 100 is owed when the client's Timer E reaches T2, and not before (RFC 4320 4.1): at T1*7, 3.5 s.
     pub(crate) fn new(now: Time, timers: &TimerSettings, reliable: bool) -> PlainServer {
-        PlainServer { state: State::Trying, reliable, trying_at: Some(now + timers.t1 * 7), end_at: None }
+        PlainServer {
+            state: State::Trying,
+            reliable,
+            trying_at: Deadline::at(now + timers.t1 * 7),
+            end_at: Deadline::NONE,
+        }
     }
 
     /// The request arrived again: true when there is a response to send again.
@@ -46,9 +52,9 @@ impl PlainServer {
         if !self.is_open() {
             return false;
         }
-        self.trying_at = None;
+        self.trying_at = Deadline::NONE;
         self.state = if self.reliable { State::Terminated } else { State::Completed };
-        self.end_at = (!self.reliable).then_some(now + timers.b());
+        self.end_at = Deadline::when(!self.reliable, now + timers.b());
         true
     }
 
@@ -58,12 +64,12 @@ impl PlainServer {
     }
 
     pub(crate) fn on_time(&mut self, now: Time) -> Due {
-        if self.end_at.is_some_and(|at| at <= now) {
+        if self.end_at.is_due(now) {
             self.end();
             return Due::Ended;
         }
-        if self.trying_at.is_some_and(|at| at <= now) {
-            self.trying_at = None;
+        if self.trying_at.is_due(now) {
+            self.trying_at = Deadline::NONE;
             self.state = State::Proceeding;
             return Due::Trying;
         }
@@ -72,12 +78,12 @@ impl PlainServer {
 
     pub(crate) fn end(&mut self) {
         self.state = State::Terminated;
-        self.trying_at = None;
-        self.end_at = None;
+        self.trying_at = Deadline::NONE;
+        self.end_at = Deadline::NONE;
     }
 
-    pub(crate) fn deadline(&self) -> Option<Time> {
-        super::earlier(self.trying_at, self.end_at)
+    pub(crate) fn deadline(&self) -> Deadline {
+        self.trying_at.min(self.end_at)
     }
 }
 
@@ -94,7 +100,7 @@ mod tests {
     fn a_100_is_owed_after_3500_ms_and_not_before() {
         let timers = TimerSettings::default();
         let mut server = PlainServer::new(at(0), &timers, false);
-        assert_eq!(server.deadline(), Some(at(3_500)));
+        assert_eq!(server.deadline().time(), Some(at(3_500)));
         assert_eq!(server.on_time(at(3_499)), Due::Nothing);
         assert_eq!(server.on_time(at(3_500)), Due::Trying);
         assert!(server.on_request());
@@ -110,6 +116,6 @@ mod tests {
         assert_eq!(server.on_time(at(32_100)), Due::Ended);
         let mut stream = PlainServer::new(at(0), &timers, true);
         assert!(stream.on_final(at(100), &timers));
-        assert_eq!((stream.state, stream.deadline()), (State::Terminated, None));
+        assert_eq!((stream.state, stream.deadline().time()), (State::Terminated, None));
     }
 }

@@ -134,11 +134,20 @@ impl Table {
     /// Gives back the room of a context's owned copies: nothing can ask for them any more.
     pub(crate) fn forget_bytes(&mut self, context: &mut Context) {
         for buffer in [&mut context.sent, &mut context.reply, &mut context.best] {
-            let mut taken = std::mem::take(buffer);
-            if taken.capacity() > 0 && taken.capacity() <= KEPT_BYTES && self.buffers.len() < POOL {
-                taken.clear();
-                self.buffers.push(taken);
-            }
+            self.take_back(buffer);
+        }
+    }
+
+    /// The same for the request alone: it is answered, and nothing of it is sent again.
+    pub(crate) fn forget_sent(&mut self, context: &mut Context) {
+        self.take_back(&mut context.sent);
+    }
+
+    fn take_back(&mut self, buffer: &mut Vec<u8>) {
+        let mut taken = std::mem::take(buffer);
+        if taken.capacity() > 0 && taken.capacity() <= KEPT_BYTES && self.buffers.len() < POOL {
+            taken.clear();
+            self.buffers.push(taken);
         }
     }
 

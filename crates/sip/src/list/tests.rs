@@ -16,6 +16,7 @@ fn message(values: &[&str]) -> (String, Vec<Header>) {
             name_span: Span::new(start, start + 5),
             value: Span::new(value_start, value_end),
             line: Span::new(start, text.len()),
+            is_single: value.trim() == *value && count(value.as_bytes(), Span::new(0, value.len())) == Some(1),
         });
         headers.push(Header { name: Name::Other, ..headers[headers.len() - 1] });
     }

@@ -153,3 +153,27 @@ fn sx11_latin_1_and_utf_8_pass_in_the_user_part() {
     assert_eq!(uri.user_bytes(), Some(&b"J\xfcrgen"[..]));
     assert_eq!(Uri::parse("sip:a@b\u{fc}cher.example".as_bytes()), Err(UriFault::BadHost));
 }
+
+/// Our own reading of an IPv4 address takes and refuses what the standard library does.
+#[test]
+fn ipv4_is_read_as_the_standard_library_reads_it() {
+    let parts =
+        ["0", "00", "01", "1", "9", "10", "99", "100", "255", "256", "999", "0255", "1000", "", "a", "-1", " 1"];
+    let some = ["0", "01", "255", "256", ""];
+    let same = |text: &str| {
+        assert_eq!(host_ip(text.as_bytes()), text.parse::<Ipv4Addr>().ok().map(IpAddr::V4), "{text}");
+    };
+    for first in parts {
+        same(first);
+        for last in parts {
+            same(&format!("{first}.{last}"));
+            for middle in some {
+                same(&format!("{first}.{middle}.0.{last}"));
+                same(&format!("{first}.7.{middle}.{last}.1"));
+            }
+        }
+    }
+    same("255.255.255.255");
+    same("255.255.255.255.");
+    same(".1.1.1.1");
+}
