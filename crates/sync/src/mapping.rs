@@ -107,6 +107,14 @@ impl Mapping {
         Ok(())
     }
 
+    /// The same, where tables of this schema are found without its name.
+    pub(crate) fn without_schema(mut self, schema: &str) -> Mapping {
+        let in_schema =
+            |names: &&mut TableNames| names.schema.as_deref().is_some_and(|s| s.eq_ignore_ascii_case(schema));
+        self.tables.iter_mut().filter(in_schema).for_each(|names| names.schema = None);
+        self
+    }
+
     /// The names of one table.
     pub(crate) fn of(&self, table: Table) -> &TableNames {
         let [dids, users, organisations, trunks] = &self.tables;

@@ -8,17 +8,18 @@ mod dialect;
 mod engine;
 mod images;
 mod mariadb;
+mod mirror;
 mod overlay_rows;
 mod postgres;
 mod progress;
 mod record;
 mod sqlite;
+mod tables;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use directory::rows::Column;
 use directory::{Builder, Changes, Overlays, OwnMove, Policy};
 use sip::Numbering;
 use tokio::sync::Notify;
@@ -31,14 +32,16 @@ pub(crate) use postgres::{CHANNEL, options as postgres_options};
 use crate::clock::now_ms;
 use crate::fault::SyncFault;
 use crate::limits::OWN_MOVES_MAX;
-use crate::mapping::{Mapping, TABLES, TableNames, columns};
+use crate::mapping::{Mapping, TABLES};
 use crate::own_tables::{self, OwnTable};
 use crate::settings::{Detection, Settings};
 pub(crate) use change_log::LOG_ENTRIES_READ_MAX;
 use change_log::{Entry, Position, Wanted};
 use images::{Images, append};
+use mirror::Mirror;
 use overlay_rows::OverlayRows;
 use record::Record;
+use tables::read_table;
 
 /// Rows asked for by their ids in one statement.
 const IDS_ASKED_MAX: usize = 500;
@@ -54,6 +57,8 @@ pub(crate) struct Source {
     reconcile_interval: Duration,
     bell: Arc<Notify>,
     images: Images,
+    /// What stands in for the images where SQLite itself can compare.
+    mirror: Option<Mirror>,
     /// How far the change log was read; `None` where there is none, or before the first reading of a connection.
     position: Option<Position>,
     /// Which of our own tables the database has.
@@ -91,13 +96,20 @@ pub(crate) enum Found {
 impl Source {
     /// The source that a URL names. Nothing is opened yet. `bell` rings when a look is worth while before its time.
     pub(crate) fn new(settings: &Settings, bell: Arc<Notify>) -> Result<Source, SyncFault> {
+        let engine = Engine::new(settings)?;
+        let mapping = match engine.dialect() {
+            // The file is attached under another name.
+            Dialect::Sqlite => settings.mapping.clone().without_schema("main"),
+            _ => settings.mapping.clone(),
+        };
         Ok(Source {
-            engine: Engine::new(settings)?,
-            mapping: settings.mapping.clone(),
+            engine,
+            mapping,
             detection: settings.detection,
             reconcile_interval: settings.reconcile_interval,
             bell,
             images: Images::default(),
+            mirror: None,
             position: None,
             own: HashSet::new(),
             mark: None,
@@ -128,10 +140,12 @@ impl Source {
         if depth == Depth::Glance && !is_due && mark.is_some() && mark == self.mark {
             return Ok(Found::Nothing);
         }
-        if self.logs() || !self.images.are_whole() {
-            return Ok(Found::Everything);
+        match self.mirror.take() {
+            _ if self.logs() => Ok(Found::Everything),
+            Some(mirror) => self.compare_in_engine(mirror, mark, policy).await,
+            None if self.images.are_whole() => self.compare(mark, policy).await,
+            None => Ok(Found::Everything),
         }
-        self.compare(mark, policy).await
     }
 
     /// Reads everything as it stood at one moment; returns the overlays, where there are any tables of them.
@@ -141,10 +155,16 @@ impl Source {
         self.engine.execute(self.engine.dialect().begin()).await?;
         self.survey().await?;
         let logs = self.logs();
-        if logs {
+        self.mirror = None;
+        let mirror = match self.engine.dialect() {
+            Dialect::Sqlite if !logs => Mirror::fill(&mut self.engine, &self.mapping).await?,
+            _ => None,
+        };
+        let has_images = !logs && mirror.is_none();
+        if !has_images {
             self.images.clear();
         }
-        let mut sweep = (!logs).then(|| self.images.sweep());
+        let mut sweep = has_images.then(|| self.images.sweep());
         for table in TABLES {
             read_table(&mut self.engine, self.mapping.of(table), None, |record| {
                 record.build(table, builder);
@@ -160,6 +180,7 @@ impl Source {
         if let Some(sweep) = sweep {
             sweep.finish_first();
         }
+        self.mirror = mirror;
         let kept = self.position.take();
         self.position = position.map(|position| position.with_notes_of(kept));
         self.mark = mark;
@@ -239,7 +260,18 @@ impl Source {
     /// Lets go of the connection: the next look begins with a new one.
     pub(crate) fn disconnect(&mut self) {
         self.engine.disconnect();
+        self.mirror = None;
         self.forget();
+    }
+
+    /// How long to leave the database alone after a look that took so long. Where every look reads everything that is
+    /// as long again; a file in which SQLite finds the changes takes nothing from a server, and half of it will do.
+    pub(crate) fn rest_after(&self, took: Duration) -> Duration {
+        match (&self.position, &self.mirror) {
+            (Some(_), _) => Duration::ZERO,
+            (None, Some(_)) => took / 2,
+            (None, None) => took,
+        }
     }
 
     /// Forgets what holds for one connection only.
@@ -260,17 +292,39 @@ impl Source {
         self.detection != Detection::Compare && self.own.contains(&OwnTable::Changes)
     }
 
-    /// Reads everything and compares it with the last reading.
+    /// Reads everything and compares it with the last reading. The images are given back when all is well, so that a
+    /// failure anywhere ends in a full reading.
     async fn compare(&mut self, mark: Option<Vec<u8>>, policy: &Policy) -> Result<Found, SyncFault> {
+        let mut images = std::mem::take(&mut self.images);
         self.engine.execute(self.engine.dialect().begin()).await?;
-        let mut sweep = self.images.sweep();
+        let mut sweep = images.sweep();
         for table in TABLES {
             read_table(&mut self.engine, self.mapping.of(table), None, |record| sweep.row(table, record)).await?;
         }
         let overlays = read_overlays(&mut self.engine, &self.own, policy).await?;
         self.engine.execute("COMMIT").await?;
-        let Some(changes) = sweep.finish() else { return Ok(Found::Everything) };
+        let changes = sweep.finish();
+        if changes.is_some() {
+            self.compared(mark).await?;
+        }
+        self.images = images;
+        Ok(changes.map_or(Found::Everything, |changes| Found::Changes(changes, Some(overlays))))
+    }
+
+    /// The same in the engine, with a mirror of the last reading.
+    async fn compare_in_engine(
+        &mut self,
+        mirror: Mirror,
+        mark: Option<Vec<u8>>,
+        policy: &Policy,
+    ) -> Result<Found, SyncFault> {
+        self.engine.execute(self.engine.dialect().begin()).await?;
+        let changes = mirror.changes(&mut self.engine, &self.mapping).await?;
+        let overlays = read_overlays(&mut self.engine, &self.own, policy).await?;
+        self.engine.execute("COMMIT").await?;
+        let Some(changes) = changes else { return Ok(Found::Everything) };
         self.compared(mark).await?;
+        self.mirror = Some(mirror);
         Ok(Found::Changes(changes, Some(overlays)))
     }
 
@@ -389,32 +443,6 @@ impl Source {
     }
 }
 
-/// Hands every row of a table, or those with `ids`, to `take`, its columns in the order of the reference schema's.
-async fn read_table(
-    engine: &mut Engine,
-    names: &TableNames,
-    ids: Option<&[Vec<u8>]>,
-    take: impl FnMut(&mut Record),
-) -> Result<(), SyncFault> {
-    let present = present_columns(engine, names).await?;
-    let what = names.table.name();
-    // Names come from the operator's configuration, each in quotes that nothing in it can end; ids are literals.
-    let statement = engine.dialect().select(names, &selected(names, &present)?, ids);
-    engine.rows(what, statement, take).await
-}
-
-/// The names of a table's columns; none when it is not there or may not be read.
-async fn present_columns(engine: &mut Engine, names: &TableNames) -> Result<Vec<String>, SyncFault> {
-    let mut present = Vec::new();
-    let statement = engine.dialect().columns_of(names);
-    engine
-        .rows(names.table.name(), statement, |record| {
-            present.push(String::from_utf8_lossy(record.cell(0).unwrap_or_default()).into_owned());
-        })
-        .await?;
-    Ok(present)
-}
-
 async fn read_overlays(engine: &mut Engine, own: &HashSet<OwnTable>, policy: &Policy) -> Result<Overlays, SyncFault> {
     let mut rows = OverlayRows::new(policy);
     for table in own_tables::OVERLAYS.into_iter().filter(|table| own.contains(table)) {
@@ -440,23 +468,6 @@ async fn read_position(engine: &mut Engine) -> Result<Position, SyncFault> {
         })
         .await?;
     Ok(Position::after(visible, Instant::now()))
-}
-
-/// The columns to select from a table that has `present`, in the order of [`columns`]: a required one that is missing
-/// is a fault, an optional one is read as NULL.
-fn selected<'n>(names: &'n TableNames, present: &[String]) -> Result<Vec<Option<&'n str>>, SyncFault> {
-    if present.is_empty() {
-        return Err(SyncFault::TableMissing { table: names.shown() });
-    }
-    let select = |(column, name): (&Column, &'n String)| match present
-        .iter()
-        .any(|present| present.eq_ignore_ascii_case(name))
-    {
-        true => Ok(Some(name.as_str())),
-        false if column.required => Err(SyncFault::ColumnMissing { table: names.shown(), column: name.clone() }),
-        false => Ok(None),
-    };
-    columns(names.table).iter().zip(&names.columns).map(select).collect()
 }
 
 /// What the engine says. It repeats neither the URL nor a password.

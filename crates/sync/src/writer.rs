@@ -397,7 +397,7 @@ impl Writer {
         [self.next_end(), save].into_iter().flatten().fold(self.next_look, Instant::min)
     }
 
-    /// Plans the next look. Where every look reads everything it is given at least its own time of rest.
+    /// Plans the next look.
     fn plan(&mut self, source: &Source, begun: Instant, outcome: &Result<(), SyncFault>) {
         let now = Instant::now();
         self.next_look = match outcome {
@@ -408,10 +408,7 @@ impl Writer {
                     false => self.settings.poll_interval,
                 };
                 // What follows on a log costs next to nothing, and changes are waiting after a long reading.
-                let rest = match source.has_log() {
-                    true => LOOKS_APART,
-                    false => now.saturating_duration_since(begun).max(LOOKS_APART),
-                };
+                let rest = source.rest_after(now.saturating_duration_since(begun)).max(LOOKS_APART);
                 (begun + interval).max(now + rest)
             }
             // A missing file costs nothing to look for; anything else backs off.

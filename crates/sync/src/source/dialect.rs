@@ -76,11 +76,10 @@ impl Dialect {
                  WHERE attrelid = to_regclass({}) AND attnum > 0 AND NOT attisdropped",
                 text(&place)
             ),
-            Dialect::Sqlite => format!(
-                "SELECT name FROM pragma_table_info({}, {})",
-                text(name),
-                schema.unwrap_or_else(|| "'main'".to_owned())
-            ),
+            Dialect::Sqlite => {
+                let schema = schema.map_or_else(String::new, |schema| format!(", {schema}"));
+                format!("SELECT name FROM pragma_table_info({}{schema})", text(name))
+            }
         }
     }
 

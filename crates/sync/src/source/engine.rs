@@ -99,7 +99,7 @@ impl Engine {
         let statement = match self {
             Engine::MariaDb(_) => return Ok(None),
             Engine::Postgres(_) => postgres::VISIBLE,
-            Engine::Sqlite(_) => "PRAGMA data_version",
+            Engine::Sqlite(_) => sqlite::DATA_VERSION,
         };
         let mut mark = None;
         self.rows(statement, statement.to_owned(), |record| mark = record.cell(0).map(<[u8]>::to_vec)).await?;

@@ -9,9 +9,9 @@ use directory::{Changes, Table};
 use super::record::Record;
 
 /// Rows whose digests are kept to find changes; in a larger database every reading becomes a build.
-const ROWS_COMPARED_MAX: usize = 250_000;
+pub(super) const ROWS_COMPARED_MAX: usize = 250_000;
 /// Changed rows that are applied one by one; more become a build.
-const CHANGES_APPLIED_MAX: usize = 20_000;
+pub(super) const CHANGES_APPLIED_MAX: usize = 20_000;
 
 /// The digests of all rows of the last reading.
 ///

@@ -1,17 +1,20 @@
-//! An SQLite file: a read-only connection that is kept, `PRAGMA data_version` on it, and the identity of the file.
+//! An SQLite file: attached for reading alone to a connection that is kept, with `PRAGMA data_version` on it, and the
+//! identity of the file.
 //!
 //! `data_version` sees every commit of another connection. It cannot see that the file was deleted, replaced or
-//! overwritten, so the file itself is looked at too; if that changed, the connection is made again. Without a write-ahead
-//! log every commit changes the file, so only another file is another database.
+//! overwritten, so the file itself is looked at too; if that changed, it is attached again. Without a write-ahead log
+//! every commit changes the file, so only another file is another database. What the connection has in its own memory
+//! stays over all that.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 
+use super::dialect::Dialect;
 use super::engine::{Connected, fault};
 use super::progress::{Patience, Stopped};
 use super::record::Record;
@@ -24,9 +27,16 @@ pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Rows that may be on their way from the thread that reads the file.
 const ROWS_UNDER_WAY_MAX: usize = 1_024;
 
+/// What the file is called in the connection that reads it.
+pub(super) const ATTACHED: &str = "file";
+/// Asks whether another connection has committed.
+pub(super) const DATA_VERSION: &str = "PRAGMA file.data_version";
+
 /// An SQLite file.
 pub(crate) struct Sqlite {
     options: SqliteConnectOptions,
+    /// The statement that attaches the file for reading; `None` when it is opened to be written.
+    attach: Option<String>,
     path: PathBuf,
     patience: Patience,
     open: Option<(SqliteConnection, FileIdentity)>,
@@ -58,16 +68,36 @@ pub(crate) fn options(url: &str) -> Result<SqliteConnectOptions, SyncFault> {
         .disable_statement_logging())
 }
 
+/// The statement that attaches the file of a URL for reading alone, with what the URL says of how.
+fn attach(url: &str, path: &Path) -> String {
+    let mut uri = String::from(if path.is_absolute() { "file://" } else { "file:" });
+    for &byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => uri.push(char::from(byte)),
+            _ => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    uri.push_str("?mode=ro");
+    let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters).split('&');
+    for parameter in parameters.filter(|parameter| ["immutable=", "vfs="].iter().any(|key| parameter.starts_with(key)))
+    {
+        uri.push('&');
+        uri.push_str(parameter);
+    }
+    format!("ATTACH {} AS {ATTACHED}", Dialect::Sqlite.literal(uri.as_bytes()))
+}
+
 impl Sqlite {
     pub(crate) fn new(settings: &Settings, patience: Patience) -> Result<Sqlite, SyncFault> {
-        let options = options(&settings.url)?.read_only(true);
+        let options = options(&settings.url)?;
         let path = options.get_filename().to_path_buf();
-        Ok(Sqlite { options, path, patience, open: None, last: None })
+        let attach = Some(attach(&settings.url, &path));
+        Ok(Sqlite { options, attach, path, patience, open: None, last: None })
     }
 
     /// The same file, to be written.
     pub(crate) fn writable(self) -> Sqlite {
-        Sqlite { options: self.options.read_only(false), open: None, ..self }
+        Sqlite { attach: None, open: None, ..self }
     }
 
     /// Connects if there is no connection, or the file has changed from outside.
@@ -78,12 +108,27 @@ impl Sqlite {
         }
         let place = (file.device, file.inode);
         let is_same = self.open.is_some() && self.last == Some(place);
-        self.open = None;
-        let connect = self.patience.answer(self.options.connect()).await;
-        let connection = connect.map_err(|stopped| fault(stopped, |detail| SyncFault::Connect { detail }))?;
+        let connected = self.open_anew().await;
+        let connection = connected.map_err(|stopped| fault(stopped, |detail| SyncFault::Connect { detail }))?;
         self.open = Some((connection, file));
         self.last = Some(place);
         Ok(if is_same { Connected::Again } else { Connected::Anew })
+    }
+
+    /// A connection that knows nothing of what the file was. One that reads is the same as before.
+    async fn open_anew(&mut self) -> Result<SqliteConnection, Stopped> {
+        let open = self.open.take();
+        let Some(attach) = &self.attach else { return self.patience.answer(self.options.connect()).await };
+        let mut connection = match open {
+            Some((mut connection, _)) => {
+                let detach = sqlx::raw_sql(AssertSqlSafe(format!("DETACH {ATTACHED}"))).execute(&mut connection);
+                self.patience.answer(detach).await?;
+                connection
+            }
+            None => self.patience.answer(self.options.clone().filename(":memory:").connect()).await?,
+        };
+        self.patience.answer(sqlx::raw_sql(AssertSqlSafe(attach.clone())).execute(&mut connection)).await?;
+        Ok(connection)
     }
 
     pub(crate) fn disconnect(&mut self) {
