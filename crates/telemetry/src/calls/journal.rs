@@ -35,7 +35,8 @@ pub struct Journal {
     next: u64,
     /// In boxes: the tree moves its values about, and they are large.
     calls: BTreeMap<u64, Box<KeptCall>>,
-    open: HashMap<CallKey, u64>,
+    /// By a key that is a hash already.
+    open: HashMap<CallKey, u64, BuildHasherDefault<AsItIs>>,
     by_call_id: HashMap<u64, u64, BuildHasherDefault<AsItIs>>,
     /// The newest call of each number of ours that has one here.
     by_did: HashMap<Number, u64>,
@@ -57,8 +58,8 @@ pub struct Journal {
 pub struct KeptCall {
     pub(super) key: Option<CallKey>,
     did: Option<Number>,
-    /// What is written down of it.
-    pub record: CallRecord,
+    /// What is written down of it. The sinks have the same once it is over.
+    pub record: Arc<CallRecord>,
     pub(super) decision: Option<(Decision, Arc<Settings>)>,
     messages: Vec<KeptMessage>,
     pub(super) bytes: Vec<u8>,
@@ -102,7 +103,7 @@ impl Journal {
             bounds,
             next: 1,
             calls: BTreeMap::new(),
-            open: HashMap::new(),
+            open: HashMap::default(),
             by_call_id: HashMap::default(),
             by_did: HashMap::new(),
             seed: RandomState::new().hash_one(0),
@@ -199,7 +200,7 @@ impl Journal {
         let call = KeptCall {
             key,
             did: None,
-            record,
+            record: Arc::new(record),
             decision: None,
             messages,
             bytes,
@@ -249,10 +250,11 @@ impl Journal {
         }
     }
 
-    /// Keeps a message of a call, as far as there is room for it.
-    pub(super) fn keep(&mut self, number: u64, bytes: &[u8], message: KeptMessage) {
+    /// Keeps a message of a call, as far as there is room for it, and lets `note` write down what its record says of it.
+    pub(super) fn keep(&mut self, number: u64, bytes: &[u8], message: KeptMessage, note: impl FnOnce(&mut CallRecord)) {
         let is_alone = self.calls.len() < 2;
         let Some(call) = self.calls.get_mut(&number) else { return };
+        note(call.record_mut());
         let fits = !call.is_bare && call.messages.len() < CALL_MESSAGES && call.bytes.len() + bytes.len() <= CALL_BYTES;
         let cost = bytes.len() + MESSAGE_OVERHEAD;
         if !fits || bytes.is_empty() || (is_alone && self.bytes + cost > self.bounds.bytes) {
@@ -379,6 +381,11 @@ impl KeptCall {
         steps.map(|step| ToldRule { rule: step.rule().into(), told: told(step) }).collect()
     }
 
+    /// What is written down of it, to write on: a copy of its own if somebody else still reads it.
+    pub(super) fn record_mut(&mut self) -> &mut CallRecord {
+        Arc::make_mut(&mut self.record)
+    }
+
     fn cost(&self) -> usize {
         self.bytes.len() + self.messages.len() * MESSAGE_OVERHEAD
     }
@@ -424,7 +431,7 @@ mod tests {
         let first = journal.open_call(Some(CallKey(1)), record("in progress"));
         for number in 2..=10 {
             let call = journal.open_call(Some(CallKey(number)), record(&number.to_string()));
-            journal.keep(call, b"INVITE", message(0));
+            journal.keep(call, b"INVITE", message(0), |_| {});
             assert!(journal.close(call) && !journal.close(call), "it is over once");
             journal.publish(call);
         }
@@ -482,7 +489,7 @@ mod tests {
         for number in 0..40 {
             let call = journal.open_call(Some(CallKey(number)), record(&number.to_string()));
             for at in 0..10 {
-                journal.keep(call, &[b'x'; 1_000], message(at));
+                journal.keep(call, &[b'x'; 1_000], message(at), |_| {});
                 assert!(journal.size().1 <= bounds.bytes + CALL_OVERHEAD, "{}", journal.size().1);
             }
         }
@@ -497,7 +504,7 @@ mod tests {
         let mut journal = Journal::new(JournalBounds { calls: 10, bytes: 1 << 20 });
         for number in 1..=50 {
             let call = journal.open_call(Some(CallKey(number)), record(&number.to_string()));
-            journal.keep(call, b"INVITE", message(0));
+            journal.keep(call, b"INVITE", message(0), |_| {});
         }
         assert!(journal.newest().all(|(_, call)| call.messages().count() == 1));
         for number in 1..=50 {
@@ -514,7 +521,7 @@ mod tests {
         let mut journal = Journal::new(JournalBounds { calls: 0, bytes: 1 << 20 });
         for number in 1..=5_u64 {
             let call = journal.open_call(Some(CallKey(u128::from(number))), record(&number.to_string()));
-            journal.keep(call, b"INVITE", message(0));
+            journal.keep(call, b"INVITE", message(0), |_| {});
             assert_eq!(journal.by_key(CallKey(u128::from(number))), Some(call));
         }
         assert!(journal.newest().all(|(_, call)| call.messages().count() == 0 && call.left_out == 1));
@@ -531,11 +538,11 @@ mod tests {
         let mut journal = Journal::new(JournalBounds { calls: 10, bytes: 64 << 20 });
         let call = journal.open_call(None, record("long"));
         for at in 0..u64::try_from(CALL_MESSAGES).unwrap() + 5 {
-            journal.keep(call, b"OPTIONS", message(at));
+            journal.keep(call, b"OPTIONS", message(at), |_| {});
         }
         let large = journal.open_call(None, record("large"));
         for at in 0..6 {
-            journal.keep(large, &vec![b'x'; CALL_BYTES / 4], message(at));
+            journal.keep(large, &vec![b'x'; CALL_BYTES / 4], message(at), |_| {});
         }
         let left_out = |number| journal.call(CallNumber(number)).unwrap().left_out;
         assert_eq!((left_out(call), left_out(large)), (5, 2));
