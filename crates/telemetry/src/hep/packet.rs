@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 /// A message that was seen on the wire.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Packet {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Packet<'b> {
     /// When.
     pub at: SystemTime,
     /// By what.
@@ -17,7 +17,7 @@ pub struct Packet {
     /// Who was to get it.
     pub to: SocketAddr,
     /// It, as it was on the wire.
-    pub bytes: Box<[u8]>,
+    pub bytes: &'b [u8],
 }
 
 /// The chunks' types, as HEP's generic vendor numbers them.
@@ -48,7 +48,7 @@ const KIND_SIP: u8 = 1;
 const CHUNK_HEAD: usize = 6;
 
 /// Writes the packet behind what `out` has. `None`, with `out` as it was: it is longer than HEP can say, 65,535 bytes.
-pub fn encode(packet: &Packet, collector: &Collector, out: &mut Vec<u8>) -> Option<()> {
+pub fn encode(packet: &Packet<'_>, collector: &Collector, out: &mut Vec<u8>) -> Option<()> {
     let start = out.len();
     let written = write(packet, collector, out).and_then(|()| {
         let length = u16::try_from(out.len() - start).ok()?.to_be_bytes();
@@ -61,7 +61,7 @@ pub fn encode(packet: &Packet, collector: &Collector, out: &mut Vec<u8>) -> Opti
     written
 }
 
-fn write(packet: &Packet, collector: &Collector, out: &mut Vec<u8>) -> Option<()> {
+fn write(packet: &Packet<'_>, collector: &Collector, out: &mut Vec<u8>) -> Option<()> {
     out.extend_from_slice(b"HEP3\0\0");
     let (from, to) = (packet.from.ip().to_canonical(), packet.to.ip().to_canonical());
     match (from, to) {
@@ -91,10 +91,10 @@ fn write(packet: &Packet, collector: &Collector, out: &mut Vec<u8>) -> Option<()
     if !collector.key.0.is_empty() {
         put(out, chunk::KEY, collector.key.0.as_bytes())?;
     }
-    if let Some(call_id) = call_id(&packet.bytes) {
+    if let Some(call_id) = call_id(packet.bytes) {
         put(out, chunk::CORRELATION, call_id)?;
     }
-    put(out, chunk::PAYLOAD, &packet.bytes)
+    put(out, chunk::PAYLOAD, packet.bytes)
 }
 
 fn put(out: &mut Vec<u8>, kind: u16, value: &[u8]) -> Option<()> {
@@ -115,12 +115,22 @@ fn as_v6(ip: IpAddr) -> [u8; 16] {
 
 /// The Call-ID of a message, also of one that is not well-formed otherwise.
 fn call_id(bytes: &[u8]) -> Option<&[u8]> {
-    let lines = bytes.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    lines.skip(1).take_while(|line| !line.is_empty()).find_map(|line| {
-        let colon = line.iter().position(|byte| *byte == b':')?;
-        let (name, value) = line.split_at(colon);
+    for end in memchr::memchr_iter(b'\n', bytes) {
+        let rest = bytes.get(end + 1..)?;
+        match rest {
+            [] | [b'\n', ..] | [b'\r', b'\n', ..] => return None,
+            [b'c' | b'C' | b'i' | b'I', ..] => {}
+            _ => continue,
+        }
+        let line = rest.get(..memchr::memchr(b'\n', rest).unwrap_or(rest.len()))?;
+        let Some((name, value)) = memchr::memchr(b':', line).and_then(|colon| line.split_at_checked(colon)) else {
+            continue;
+        };
         let name = name.trim_ascii();
-        let is_it = name.eq_ignore_ascii_case(b"call-id") || name.eq_ignore_ascii_case(b"i");
-        is_it.then(|| value.get(1..).unwrap_or_default().trim_ascii()).filter(|value| !value.is_empty())
-    })
+        let value = value.get(1..).unwrap_or_default().trim_ascii();
+        if (name.eq_ignore_ascii_case(b"call-id") || name.eq_ignore_ascii_case(b"i")) && !value.is_empty() {
+            return Some(value);
+        }
+    }
+    None
 }
