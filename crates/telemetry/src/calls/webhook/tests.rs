@@ -128,7 +128,7 @@ fn a_body_that_is_never_taken_does_not_stop_what_waits_behind_it() {
     webhook.write(&[record(1)]).unwrap();
     webhook.write(&[record(2)]).unwrap();
     assert!(webhook.tend() && !webhook.tend());
-    let ids: Vec<_> = gets.try_iter().flat_map(|got| got.ids).collect();
+    let ids: Vec<_> = (0..2).flat_map(|_| gets.recv_timeout(Duration::from_secs(30)).unwrap().ids).collect();
     let held = webhook.held();
     assert_eq!((ids, held.waiting, held.given_up), (vec!["1".to_owned(), "2".to_owned()], 0, 1));
 }
