@@ -6,7 +6,7 @@ use proxy::{CallKey, Decision, Listener, Settings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sip::Number;
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,8 +33,10 @@ pub struct CallNumber(pub u64);
 pub struct Journal {
     bounds: JournalBounds,
     next: u64,
-    /// In boxes: the tree moves its values about, and they are large.
-    calls: BTreeMap<u64, Box<KeptCall>>,
+    /// In boxes: the table moves its values about, and they are large.
+    calls: HashMap<u64, Box<KeptCall>, BuildHasherDefault<Spread>>,
+    /// Their numbers, the oldest first.
+    order: VecDeque<u64>,
     /// By a key that is a hash already.
     open: HashMap<CallKey, u64, BuildHasherDefault<AsItIs>>,
     by_call_id: HashMap<u64, u64, BuildHasherDefault<AsItIs>>,
@@ -102,7 +104,8 @@ impl Journal {
         Journal {
             bounds,
             next: 1,
-            calls: BTreeMap::new(),
+            calls: HashMap::default(),
+            order: VecDeque::new(),
             open: HashMap::default(),
             by_call_id: HashMap::default(),
             by_did: HashMap::new(),
@@ -133,7 +136,7 @@ impl Journal {
 
     /// All calls, newest first.
     pub fn newest(&self) -> impl Iterator<Item = (CallNumber, &KeptCall)> {
-        self.calls.iter().rev().map(|(number, call)| (CallNumber(*number), &**call))
+        self.order.iter().rev().filter_map(|number| Some((CallNumber(*number), &**self.calls.get(number)?)))
     }
 
     /// How many calls were over so far: a place to go on from with [`Journal::ended_after`].
@@ -210,6 +213,7 @@ impl Journal {
             is_over: false,
         };
         self.calls.insert(number, Box::new(call));
+        self.order.push_back(number);
         self.note_change(number);
         number
     }
@@ -294,13 +298,15 @@ impl Journal {
     }
 
     fn forget_oldest(&mut self) -> Option<Room> {
-        let over = self.calls.iter().take(EVICTION_LOOKS).find(|(_, call)| call.is_over).map(|(number, _)| *number);
-        let mut call = self.calls.remove(&over?)?;
+        let mut oldest = self.order.iter().take(EVICTION_LOOKS);
+        let at = oldest.position(|number| self.calls.get(number).is_some_and(|call| call.is_over))?;
+        let over = self.order.remove(at)?;
+        let mut call = self.calls.remove(&over)?;
         let hash = hash_of(self.seed, call.record.call_id.as_bytes());
-        if self.by_call_id.get(&hash) == over.as_ref() {
+        if self.by_call_id.get(&hash) == Some(&over) {
             self.by_call_id.remove(&hash);
         }
-        if let Some(did) = call.did.filter(|did| self.by_did.get(did) == over.as_ref()) {
+        if let Some(did) = call.did.filter(|did| self.by_did.get(did) == Some(&over)) {
             self.by_did.remove(&did);
         }
         self.bytes = self.bytes.saturating_sub(call.cost() + CALL_OVERHEAD);
@@ -309,8 +315,10 @@ impl Journal {
 
     /// Takes the messages of the oldest call that has any. Each call is looked at once: it has none from then on.
     fn strip_oldest(&mut self) -> Option<Room> {
-        for (number, call) in self.calls.range_mut(self.bare_before..) {
+        let first = self.order.partition_point(|number| *number < self.bare_before);
+        for number in self.order.range(first..) {
             self.bare_before = number + 1;
+            let Some(call) = self.calls.get_mut(number) else { continue };
             call.is_bare = true;
             if !call.messages.is_empty() {
                 self.bytes = self.bytes.saturating_sub(call.cost());
@@ -327,9 +335,11 @@ const CHANGES_KEPT: usize = 8_192;
 /// What messages are kept in.
 type Room = (Vec<KeptMessage>, Vec<u8>);
 
+/// 2^64 over the golden ratio: it spreads what is near.
+const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// A hash of a Call-ID: every message has one. Two that hash alike cost no more than that the older one is not found.
 fn hash_of(seed: u64, call_id: &[u8]) -> u64 {
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mixed = |hash: u64, word: u64| (hash ^ word).wrapping_mul(FACTOR).rotate_left(29);
     let (words, rest) = call_id.as_chunks::<8>();
     let hash = words.iter().fold(seed, |hash, word| mixed(hash, u64::from_le_bytes(*word)));
@@ -353,6 +363,24 @@ impl Hasher for AsItIs {
 
     fn write_u64(&mut self, hash: u64) {
         self.0 = hash;
+    }
+}
+
+/// The hash of a number that we gave ourselves.
+#[derive(Debug, Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = hash_of(self.0, bytes);
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number.wrapping_mul(FACTOR);
     }
 }
 
