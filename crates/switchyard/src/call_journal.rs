@@ -20,7 +20,7 @@ pub use standing::{CallTimes, Day, Line, Standing};
 use proxy::calls::RestoredCall;
 use proxy::{CallKey, PartyId, Role, Settings};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,7 +40,9 @@ pub const FILE_BYTES: u64 = 268_435_456;
 pub const SPENT_LINES: usize = 20_000;
 /// How often entries are looked for while they come: what is younger than that is lost with kill -9, and a worker that has
 /// calls wakes nobody.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Bytes of lines that are handed to the kernel at once.
+const WRITE_BYTES: usize = 65_536;
 /// A file that cannot be written is tried again so often: with time, and not with each call.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long the end of the process waits for the last lines.
@@ -105,6 +107,7 @@ impl CallJournal {
         let writer = Writer {
             path,
             file: None,
+            text: Vec::new(),
             standing: found.standing.clone(),
             shown: live.clone(),
             waiting: Arc::clone(&waiting),
@@ -172,7 +175,9 @@ impl Found {
 /// The thread's side.
 struct Writer {
     path: PathBuf,
-    file: Option<BufWriter<File>>,
+    file: Option<File>,
+    /// Lines that the kernel has not been given.
+    text: Vec<u8>,
     /// What the entries come to.
     standing: Standing,
     /// What others are shown of the calls in progress.
@@ -215,15 +220,29 @@ impl Writer {
 
     /// Takes an entry, and all that wait behind it.
     fn append(&mut self, first: Entry, arriving: &Receiver<Entry>) {
-        let mut written = self.take(first);
+        self.take(first);
+        let mut written = Ok(());
         while let Ok(next) = arriving.try_recv() {
-            written = written.and(self.take(next));
+            if self.text.len() >= WRITE_BYTES {
+                written = written.and(self.write());
+            }
+            self.take(next);
         }
+        let written = written.and(self.write());
         // Without a file there is nothing to tell: the failure has been told, and the next try says how it is then.
-        if let Some(file) = &mut self.file {
-            let written = written.and_then(|()| file.flush());
+        if self.file.is_some() {
             self.tell(&written);
         }
+    }
+
+    /// Gives the kernel the lines, if there is a file for them: one that is begun later has what they say.
+    fn write(&mut self) -> io::Result<()> {
+        let written = match &mut self.file {
+            Some(file) => file.write_all(&self.text),
+            None => Ok(()),
+        };
+        self.text.clear();
+        written
     }
 
     /// Begins a file, and tells what became of that.
@@ -234,21 +253,30 @@ impl Writer {
     }
 
     /// Books an entry, and appends its line.
-    fn take(&mut self, entry: Entry) -> io::Result<()> {
+    fn take(&mut self, entry: Entry) {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         if matches!(&entry, Entry::Known(key, _) if !self.standing.calls.contains_key(key)) {
             // It was over before its record was told.
-            return Ok(());
+            return;
         }
         let at_ms = unix_ms();
-        let (line, key) = (entry.line(at_ms), entry.key());
-        let before = self.place(key);
-        entry.book(at_ms, &mut self.standing);
-        self.shown.book(before, self.place(key));
+        entry.write(at_ms, &mut self.text);
         self.lines += 1;
-        match &mut self.file {
-            Some(file) => file.write_all(line.as_bytes()),
-            None => Ok(()),
+        let moving = entry.key().filter(|_| self.is_moved_by(&entry));
+        let before = self.place(moving);
+        entry.book(at_ms, &mut self.standing);
+        self.shown.book(before, self.place(moving));
+    }
+
+    /// Whether a call counts elsewhere after this entry, or may.
+    fn is_moved_by(&self, entry: &Entry) -> bool {
+        match entry {
+            Entry::Began(..) | Entry::Ended(_) => true,
+            Entry::Answered(key, Answered { by, .. }) => {
+                let began = self.standing.calls.get(key).map(|line| &line.began);
+                began.is_some_and(|began| !began.outbound && began.toward != *by)
+            }
+            Entry::Known(..) | Entry::Refreshed(..) | Entry::Day(..) => false,
         }
     }
 
@@ -262,14 +290,20 @@ impl Writer {
         self.file = None;
         let draft = self.path.with_extension("journal.new");
         let options = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).to_owned();
-        let mut file = BufWriter::new(options.open(&draft)?);
-        file.write_all(entry::form_line().as_bytes())?;
+        let mut file = options.open(&draft)?;
+        self.text.clear();
+        entry::write_form(&mut self.text);
         self.lines = 1;
-        for text in self.standing.lines(unix_ms()) {
-            file.write_all(text.as_bytes())?;
+        for (entry, at_ms) in self.standing.entries(unix_ms()) {
+            entry.write(at_ms, &mut self.text);
             self.lines += 1;
+            if self.text.len() >= WRITE_BYTES {
+                file.write_all(&self.text)?;
+                self.text.clear();
+            }
         }
-        file.flush()?;
+        file.write_all(&self.text)?;
+        self.text.clear();
         fs::rename(&draft, &self.path)?;
         self.file = Some(file);
         Ok(())

@@ -1,7 +1,7 @@
 //! UDP: one socket per listener, batches in, batches out.
 //!
 //! A batch comes in with one `recvmmsg` into slots that hold any datagram whole; what the core answers leaves with one
-//! `sendmmsg` per drain. ICMP errors are read from the socket's error queue, because only there stands which
+//! system call per drain. ICMP errors are read from the socket's error queue, because only there stands which
 //! destination they are about (RFC 3261 18.4).
 
 pub mod filter;

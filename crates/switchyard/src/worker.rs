@@ -226,10 +226,10 @@ impl Worker {
 
     /// When there is something to do even if nothing arrives.
     fn wake_up(&self) -> Instant {
-        let due = self.turns.engine().poll_timeout().map(|time| self.clock.instant(time));
+        let due = self.turns.engine().poll_timeout().into_iter().chain(self.turns.ends_by()).min();
         let now = Instant::now();
         let offer = self.transports.is_waiting().then(|| now + OFFER_AGAIN);
-        due.into_iter().chain(offer).min().unwrap_or(now + IDLE)
+        due.map(|time| self.clock.instant(time)).into_iter().chain(offer).min().unwrap_or(now + IDLE)
     }
 
     fn obey(&mut self, command: Command) {
@@ -351,6 +351,8 @@ impl Worker {
         } else if self.transports.is_waiting() {
             let directory = Arc::clone(self.directory.latest());
             self.turns.flush(now, &directory, &mut self.transports);
+        } else {
+            self.turns.end(now);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is kept of calls: a record of each attempt, and the journal of the last ones.
 //!
-//! A worker has a [`Tap`]: it copies the messages and the facts of a turn into one buffer and hands it over, without
+//! A worker has a [`Tap`]: it copies the messages and the facts of its turns into one buffer and hands it over, without
 //! waiting. One thread takes the buffers of all workers, puts records together, keeps the journal, and leaves each record
 //! that is whole to the sinks, every one of which has a thread and a queue of its own.
 
@@ -10,6 +10,7 @@ mod detail;
 mod files;
 mod filter;
 mod journal;
+pub mod json;
 mod ladder;
 pub mod pcap;
 mod queue;
@@ -63,7 +64,7 @@ pub struct RecorderParts {
 }
 
 /// Takes what is known of a call that has been answered. It must not wait.
-pub type Standing = Box<dyn Fn(CallKey, &CallRecord) + Send>;
+pub type Standing = Box<dyn Fn(CallKey, &Arc<CallRecord>) + Send>;
 
 /// A call that was in progress when the process before this one ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -91,8 +92,8 @@ pub struct Calls {
     journal: Arc<Mutex<Journal>>,
     sinks: Vec<Arc<Queue>>,
     lost: Arc<AtomicU64>,
-    /// Turns of each worker that wait.
-    turns: Vec<Arc<AtomicUsize>>,
+    /// Batches of each worker that wait.
+    batches: Vec<Arc<AtomicUsize>>,
     followers: Arc<AtomicUsize>,
 }
 
@@ -120,9 +121,9 @@ impl Calls {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Turns of the workers that wait to be looked at.
-    pub fn waiting_turns(&self) -> usize {
-        self.turns.iter().map(|turns| turns.load(Ordering::Relaxed)).sum()
+    /// Batches of the workers that wait to be looked at: each has one turn or several.
+    pub fn waiting_batches(&self) -> usize {
+        self.batches.iter().map(|batches| batches.load(Ordering::Relaxed)).sum()
     }
 
     /// A journal that nobody writes, for those who need one to ask.
@@ -131,7 +132,7 @@ impl Calls {
             journal: Arc::new(Mutex::new(Journal::new(bounds))),
             sinks: Vec::new(),
             lost: Arc::default(),
-            turns: Vec::new(),
+            batches: Vec::new(),
             followers: Arc::default(),
         }
     }
@@ -153,7 +154,7 @@ impl Follower {
             for (count, number, call) in journal.ended_after(seen) {
                 seen = seen.max(count);
                 if filter.matches(&call.record) {
-                    found.push((number, call.record.clone()));
+                    found.push((number, CallRecord::clone(&call.record)));
                 }
             }
         });
@@ -176,8 +177,8 @@ impl Recorder {
         let sinks: Vec<Arc<Queue>> = working.iter().map(|sink| Arc::clone(&sink.queue)).collect();
         let journal = Arc::new(Mutex::new(Journal::new(journal)));
         let (sinks_too, lost_too) = (sinks.clone(), Arc::clone(&lost));
-        let (followers, turns) = (Arc::default(), lanes.iter().map(Lane::turns).collect());
-        let calls = Calls { journal: Arc::clone(&journal), sinks: sinks_too, lost: lost_too, turns, followers };
+        let (followers, batches) = (Arc::default(), lanes.iter().map(Lane::waiting_batches).collect());
+        let calls = Calls { journal: Arc::clone(&journal), sinks: sinks_too, lost: lost_too, batches, followers };
         let mut assembler = Assembler::new(settings, zero_us, journal, sinks, lost);
         assembler.tell(standing);
         assembler.restore(restored);

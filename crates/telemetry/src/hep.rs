@@ -1,28 +1,32 @@
 //! What passes on the wire, told to a capture server (Homer, sngrep) in HEP version 3.
 //!
-//! [`Tap`] is the worker's end: one relaxed load while it is off, one copy into a bounded queue while it is on, and never
-//! a wait. A thread of its own takes from the queue, wraps each message and sends it; what finds no room, no collector or
-//! no way is counted as lost.
+//! [`Feed`] is the worker's end: one relaxed load while nothing is captured; else each message is wrapped into a batch, and
+//! batches go into a bounded queue, without ever a wait. A thread of its own sends them; what finds no room, no collector
+//! or no way is counted as lost.
 
+mod feed;
 mod packet;
 mod sender;
 
+pub use feed::Feed;
 pub use packet::{Packet, encode};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use feed::Batch;
 use memchr::memmem::Finder;
 use proxy::Transport;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex};
 use std::{fmt, io};
 
 /// Messages that wait for the sender.
 pub const QUEUE: usize = 16_384;
-/// Bytes of the messages that wait for the sender.
+/// Bytes of the messages that wait for the sender, as they will be sent.
 pub const QUEUE_BYTES: usize = 32 << 20;
+/// Batches that wait to be filled again.
+const SPARE_BATCHES: usize = 16;
 /// Digits of a number that a filter looks for: those that every spelling of it has in common.
 const SHARED_DIGITS: usize = 10;
 
@@ -101,11 +105,11 @@ pub enum Way {
     Out,
 }
 
-/// The end that workers hold, and whoever switches. Clones lead to the same sender, which ends with the last of them.
+/// The end of whoever switches; workers have a [`Feed`] of it. Clones lead to the same sender, which ends with the last of them.
 #[derive(Clone)]
 pub struct Tap {
     shared: Arc<Shared>,
-    queue: SyncSender<Packet>,
+    queue: SyncSender<Batch>,
 }
 
 #[derive(Debug, Default)]
@@ -117,16 +121,18 @@ struct Shared {
     queued_bytes: AtomicUsize,
     sent: AtomicU64,
     lost: AtomicU64,
+    /// Batches that were sent. Who does not get the lock at once does without.
+    spare: Mutex<Vec<Batch>>,
 }
 
 impl Tap {
     /// A tap that is off, and its sender on a thread.
     pub fn start(collector: Option<Collector>) -> io::Result<Tap> {
-        let (queue, packets) = sync_channel(QUEUE);
+        let (queue, batches) = sync_channel(QUEUE);
         let shared = Arc::new(Shared::default());
         shared.collector.store(collector.map(Arc::new));
         let sending = Arc::clone(&shared);
-        std::thread::Builder::new().name("hep".to_owned()).spawn(move || sender::run(&sending, &packets))?;
+        std::thread::Builder::new().name("hep".to_owned()).spawn(move || sender::run(&sending, &batches))?;
         Ok(Tap { shared, queue })
     }
 
@@ -158,30 +164,31 @@ impl Tap {
         Counts { sent: read(&self.shared.sent), lost: read(&self.shared.lost), queued: read(&self.shared.queued) }
     }
 
-    /// Takes a message on its way between an address of ours and a remote one. Never waits.
-    pub fn take(&self, way: Way, transport: Transport, local: SocketAddr, remote: SocketAddr, bytes: &[u8]) {
-        if !self.is_on() || !self.shared.filter.load().passes(remote.ip(), bytes) {
-            return;
-        }
-        let (from, to) = match way {
-            Way::In => (remote, local),
-            Way::Out => (local, remote),
-        };
-        let waiting = self.shared.queued_bytes.fetch_add(bytes.len(), Ordering::Relaxed);
-        self.shared.queued.fetch_add(1, Ordering::Relaxed);
-        let packet = Packet { at: SystemTime::now(), transport, from, to, bytes: bytes.into() };
-        if waiting > QUEUE_BYTES || self.queue.try_send(packet).is_err() {
-            self.shared.taken(bytes.len());
-            self.shared.lost.fetch_add(1, Ordering::Relaxed);
-        }
+    /// A worker's end.
+    pub fn feed(&self) -> Feed {
+        Feed::new(self.clone())
     }
 }
 
 impl Shared {
-    /// A message of so many bytes waits no longer.
-    fn taken(&self, bytes: usize) {
+    /// So many messages wait no longer.
+    fn taken(&self, messages: u64, bytes: usize) {
         self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.queued.fetch_sub(1, Ordering::Relaxed);
+        self.queued.fetch_sub(messages, Ordering::Relaxed);
+    }
+
+    fn spare(&self) -> Batch {
+        self.spare.try_lock().ok().and_then(|mut spare| spare.pop()).unwrap_or_default()
+    }
+
+    /// Its room is used again; more than a few wait for nobody.
+    fn give_back(&self, mut batch: Batch) {
+        batch.clear();
+        if let Ok(mut spare) = self.spare.try_lock()
+            && spare.len() < SPARE_BATCHES
+        {
+            spare.push(batch);
+        }
     }
 }
 

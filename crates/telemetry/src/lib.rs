@@ -11,6 +11,7 @@ pub mod calls;
 pub mod catalogue;
 mod counters;
 mod exporter;
+mod header;
 pub mod hep;
 pub mod limits;
 mod pace;

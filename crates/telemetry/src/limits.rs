@@ -2,6 +2,10 @@
 
 /// Batches that wait between one worker and the thread that assembles records.
 pub const BATCHES: usize = 1_024;
+/// Bytes of messages with which a worker hands its batch over at once.
+pub const HELD_BYTES: usize = 131_072;
+/// Milliseconds for which the turns of a worker share a batch that is smaller, while the one before waits.
+pub const HELD_FOR_MS: u64 = 10;
 /// Bytes of the batches that wait there.
 pub const WAITING_BYTES: usize = 33_554_432;
 /// Batches that wait to be filled again.

@@ -122,8 +122,10 @@ pub(crate) async fn list(
         let limit = usize::try_from(question.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX)).unwrap_or(1);
         calls.journal(|journal| {
             let asked = journal.newest().filter(|(number, call)| is_asked(&question, &filter, *number, call));
-            let entry =
-                |(number, call): (CallNumber, &KeptCall)| CallEntry { number: number.0, record: call.record.clone() };
+            let entry = |(number, call): (CallNumber, &KeptCall)| CallEntry {
+                number: number.0,
+                record: CallRecord::clone(&call.record),
+            };
             let mut found: Vec<CallEntry> = asked.take(limit + 1).map(entry).collect();
             let has_more = found.len() > limit;
             found.truncate(limit);
@@ -160,7 +162,7 @@ async fn ended(
             }
             after = count;
             if filter.matches(&call.record) {
-                calls.push(CallEntry { number: number.0, record: call.record.clone() });
+                calls.push(CallEntry { number: number.0, record: CallRecord::clone(&call.record) });
             }
         }
         EndedCalls { calls, after }

@@ -263,6 +263,18 @@ impl Permit {
         Ok(place.is_some())
     }
 
+    /// Whether it has this seat.
+    pub(crate) fn has(&self, seat: Seat) -> bool {
+        self.cell(seat).is_some()
+    }
+
+    /// Gives this seat back, if it has it.
+    pub(crate) fn give_back(&mut self, seat: Seat) {
+        if let Some(own) = self.places.get_mut(seat as usize) {
+            self.counts.leave(std::mem::replace(own, NOWHERE));
+        }
+    }
+
     /// One call more in the second that this is, for the one who has this seat.
     pub(crate) fn take_rate(&self, seat: Seat, per_second: Option<u32>, now: Time) -> bool {
         let (Some(per_second), Some(cell)) = (per_second, self.cell(seat)) else { return true };

@@ -2,15 +2,16 @@
 //! from the narrowest to the widest, so that who has too many takes nothing from the others.
 
 use super::calls::Customer;
-use super::room::{Ask, Sides, gateway_channels, refusal_of};
+use super::room::{Ask, Sides, gateway_channels, not_reserved, refusal_of};
 use super::{Arrival, Engine, Turn};
-use crate::calls::{CallKey, Counts, Limit, NoSeat, Permit, RestoredCall, Seat, Spent, Subject};
+use crate::calls::{Call, CallKey, Counts, Limit, NoSeat, Permit, RestoredCall, Seat, Spent, Subject};
 use crate::dispatch::{Decision, Direction};
 use crate::flow::{PartyId, Time};
 use crate::outbox::Event;
 use crate::refusal::Refusal;
-use crate::settings::{Peer, Role};
+use crate::settings::{Party, Peer, Role};
 use crate::transaction::Context;
+use directory::Environment;
 use sip::Method;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -143,16 +144,31 @@ impl Engine {
                 taken
             }
             Role::Environment(_) if call.toward == context.toward => Ok(true),
-            Role::Environment(_) => {
-                let most = party.quota.max_channels.filter(|_| !call.is_free);
-                call.permit.take(Seat::Environment, Subject::Environment(&party.name), most, now)
-            }
+            Role::Environment(_) => move_to(call, self.settings.party(call.from), party, now),
         };
         if taken.is_ok() {
             call.toward = context.toward;
         }
         taken.is_ok()
     }
+}
+
+/// The seats of an inbound call go along to another environment: its channel there and, on the trunk, one of those that are
+/// not kept for prod. With a refusal it has what it had.
+fn move_to(call: &mut Call, trunk: Option<&Party>, environment: &Party, now: Time) -> Result<bool, NoSeat> {
+    let is_free = call.is_free;
+    let (seat, was_not_prod) = (Subject::Environment(&environment.name), call.permit.has(Seat::NotProd));
+    let is_prod = environment.role == Role::Environment(Environment::Prod);
+    if let Some(trunk) = trunk.filter(|_| !is_prod && !was_not_prod) {
+        let most = not_reserved(&trunk.quota).filter(|_| !is_free);
+        call.permit.take(Seat::NotProd, Subject::NotProd(&trunk.name), most, now)?;
+    }
+    let taken = call.permit.take(Seat::Environment, seat, environment.quota.max_channels.filter(|_| !is_free), now);
+    let is_not_prod = if taken.is_ok() { !is_prod } else { was_not_prod };
+    if !is_not_prod {
+        call.permit.give_back(Seat::NotProd);
+    }
+    taken
 }
 
 /// Takes the first peer with a free channel, and takes those before it off the list.

@@ -7,7 +7,7 @@ use crate::calls::{Counts, Limit, Seat, Subject};
 use crate::dispatch::{Decision, Direction, Step};
 use crate::flow::{PartyId, Time};
 use crate::refusal::Refusal;
-use crate::settings::{LimitSettings, Party, Role, Settings};
+use crate::settings::{LimitSettings, Party, Quota, Role, Settings};
 use directory::{Directory, Environment};
 use std::net::SocketAddr;
 
@@ -115,6 +115,11 @@ pub(super) fn gateway_channels(trunk: &Party, address: SocketAddr) -> Option<u32
     trunk.quota.gateway_channels.get(at).copied().filter(|most| *most > 0)
 }
 
+/// How many of a trunk's channels calls may have that are not prod's, where some are kept for those.
+pub(super) fn not_reserved(trunk: &Quota) -> Option<u32> {
+    trunk.max_channels.map(|most| most.saturating_sub(trunk.prod_reserve)).filter(|_| trunk.prod_reserve > 0)
+}
+
 impl<'a> Sides<'a> {
     /// `None` where the two parties are not a trunk and an environment, each on its side.
     pub(super) fn of(
@@ -144,7 +149,6 @@ impl<'a> Sides<'a> {
     pub(super) fn seats(&self) -> impl Iterator<Item = Ask<'a>> + use<'a> {
         let quota = &self.trunk.quota;
         let is_prod = self.environment.role == Role::Environment(Environment::Prod);
-        let not_reserved = quota.max_channels.map(|most| most.saturating_sub(quota.prod_reserve));
         let organisation = Some(self.customer.uuid).filter(|uuid| !uuid.is_empty());
         let is_free = self.is_free;
         let seats = [
@@ -164,7 +168,7 @@ impl<'a> Sides<'a> {
             (
                 Seat::NotProd,
                 (!is_prod).then_some(Subject::NotProd(&self.trunk.name)),
-                not_reserved.filter(|_| quota.prod_reserve > 0),
+                not_reserved(quota),
                 Limit::Reserve,
             ),
             (Seat::Trunk, Some(Subject::Trunk(&self.trunk.name)), quota.max_channels, Limit::Trunk),

@@ -5,14 +5,20 @@ use super::{environment_of, party_name};
 use proxy::calls::Spent;
 use proxy::dispatch::Direction;
 use proxy::{Call, CallKey, Event, Settings};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use std::io::Write;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
-use telemetry::calls::CallRecord;
+use telemetry::calls::json::Object;
+use telemetry::calls::{CallRecord, Word};
 
 /// The form of a journal that this program writes. 1 had no lines of its form, of records, of refreshed sessions and of days,
 /// and nothing of session timers: all that is read here as well. A program that knows 1 alone leaves out the lines that are new.
 pub const FORM: u32 = 2;
+
+/// Digits of a line's checksum.
+const SUM_DIGITS: usize = 16;
 
 /// What happened to a call, or to an environment's budget.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,7 +28,7 @@ pub enum Entry {
     /// Its 2xx was passed on.
     Answered(CallKey, Answered),
     /// What its record says now that it is up. The thread of the records tells it, a moment after the worker's entry.
-    Known(CallKey, Box<CallRecord>),
+    Known(CallKey, Arc<CallRecord>),
     /// Its session was refreshed: so many milliseconds it lasts from then on; `None` where it has no timer any more.
     Refreshed(CallKey, Option<u64>),
     /// It is over.
@@ -32,23 +38,23 @@ pub enum Entry {
 }
 
 /// What is known of a call when it is answered.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 pub struct Answered {
     /// Who answered.
     pub by: Box<str>,
     /// The gateway that it goes by: it may be another one than the call began with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub gateway: Option<SocketAddr>,
     /// How many milliseconds its session lasts without a refresh; `None` where it has no timer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub lasts_ms: Option<u64>,
     /// The dialog that answered it, as [`Call::dialog`] has it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub dialog: Option<u64>,
 }
 
 /// What is known of a call when it is let in. Texts are as they arrived; bytes that are no UTF-8 are replaced.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 pub struct Began {
     /// The Call-ID.
     pub call_id: String,
@@ -59,7 +65,7 @@ pub struct Began {
     /// Where it went.
     pub toward: Box<str>,
     /// The environment on the PBX's side.
-    pub environment: Option<String>,
+    pub environment: Option<Word>,
     /// The request-URI's user part.
     pub called: String,
     /// The user part of From.
@@ -73,17 +79,17 @@ pub struct Began {
 }
 
 /// The JSON of a line.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Written {
     /// The call's key; empty in a line that is about none.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     key: String,
     at_ms: u64,
     #[serde(flatten)]
     what: What,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "lowercase", tag = "entry")]
 enum What {
     Began(Box<Began>),
@@ -95,7 +101,7 @@ enum What {
 }
 
 /// The JSON of the first line.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Form {
     form: u32,
 }
@@ -132,19 +138,35 @@ impl Entry {
         }
     }
 
-    /// The line, with its checksum and its end.
-    pub(super) fn line(&self, at_ms: u64) -> String {
-        let (key, what) = match self {
-            Entry::Began(key, began) => (Some(key), What::Began(began.clone())),
-            Entry::Answered(key, answered) => (Some(key), What::Answered(answered.clone())),
-            Entry::Known(key, record) => (Some(key), What::Known { record: record.clone() }),
-            Entry::Refreshed(key, lasts_ms) => (Some(key), What::Refreshed { lasts_ms: *lasts_ms }),
-            Entry::Ended(key) => (Some(key), What::Ended),
-            Entry::Day(environment, Day { day, calls }) => {
-                (None, What::Day { environment: environment.clone(), day: *day, calls: *calls })
+    /// Writes its line behind what `out` has, with its checksum and its end. Every call has three of them: nothing is copied
+    /// for it, and the names are not escaped.
+    pub(super) fn write(&self, at_ms: u64, out: &mut Vec<u8>) {
+        write_line(out, |out| {
+            let mut object = Object::begin(out);
+            if let Some(CallKey(key)) = self.key() {
+                let value = object.member("key");
+                value.push(b'"');
+                write_hex(value, &key.to_be_bytes());
+                value.push(b'"');
             }
-        };
-        line(&Written { key: key.map_or_else(String::new, CallKey::to_string), at_ms, what })
+            object.number("at_ms", at_ms);
+            match self {
+                Entry::Began(_, began) => began.write(object.text("entry", "began")),
+                Entry::Answered(_, answered) => answered.write(object.text("entry", "answered")),
+                Entry::Known(_, record) => record.write_json(object.text("entry", "known").member("record")),
+                Entry::Refreshed(_, lasts_ms) => {
+                    object.text("entry", "refreshed").number("lasts_ms", *lasts_ms);
+                }
+                Entry::Ended(_) => {
+                    object.text("entry", "ended");
+                }
+                Entry::Day(environment, Day { day, calls }) => {
+                    object.text("entry", "day").text("environment", environment);
+                    object.number("day", u64::from(*day)).number("calls", u64::from(*calls));
+                }
+            }
+            object.end();
+        });
     }
 
     /// Reads a line without its end, with its time; `None` when it is torn or damaged, or of a form to come.
@@ -154,7 +176,7 @@ impl Entry {
         let entry = match what {
             What::Began(began) => Entry::Began(key()?, began),
             What::Answered(answered) => Entry::Answered(key()?, answered),
-            What::Known { record } => Entry::Known(key()?, record),
+            What::Known { record } => Entry::Known(key()?, record.into()),
             What::Refreshed { lasts_ms } => Entry::Refreshed(key()?, lasts_ms),
             What::Ended => Entry::Ended(key()?),
             What::Day { environment, day, calls } => Entry::Day(environment, Day { day, calls }),
@@ -217,6 +239,12 @@ impl Answered {
         }
     }
 
+    fn write(&self, object: &mut Object<'_>) {
+        object.text("by", &self.by);
+        write_address(object, "gateway", self.gateway);
+        object.number("lasts_ms", self.lasts_ms).number("dialog", self.dialog);
+    }
+
     /// The same, by this party.
     fn by(self, by: Box<str>) -> Answered {
         Answered { by, ..self }
@@ -225,13 +253,16 @@ impl Answered {
 
 impl Began {
     fn of(call: &Call, settings: &Settings) -> Began {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        // Nearly all is ASCII, and told to be so much faster than it is searched for what to replace.
+        let text = |bytes: &[u8]| {
+            str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes).into_owned(), str::to_owned)
+        };
         Began {
             call_id: text(call.call_id()),
             outbound: call.direction() == Direction::Outbound,
             from: party_name(settings, call.from()),
             toward: party_name(settings, call.toward()),
-            environment: environment_of(settings, [call.from(), call.toward()]).map(str::to_owned),
+            environment: environment_of(settings, [call.from(), call.toward()]).map(Word::Borrowed),
             called: text(call.called()),
             caller: text(call.caller()),
             did: call.did().map(sip::Number::digits),
@@ -240,15 +271,28 @@ impl Began {
         }
     }
 
+    fn write(&self, object: &mut Object<'_>) {
+        let outbound: &[u8] = if self.outbound { b"true" } else { b"false" };
+        object.text("call_id", &self.call_id).member("outbound").extend_from_slice(outbound);
+        object.text("from", &self.from).text("toward", &self.toward).word("environment", self.environment.as_deref());
+        object.text("called", &self.called).text("caller", &self.caller).number("did", self.did);
+        object.text("organisation", &self.organisation);
+        write_address(object, "gateway", self.gateway);
+    }
+
     /// Which way the call was set up.
     pub fn direction(&self) -> Direction {
         if self.outbound { Direction::Outbound } else { Direction::Inbound }
     }
 }
 
-/// The first line of a journal: its form.
-pub(super) fn form_line() -> String {
-    line(&Form { form: FORM })
+/// Writes the first line of a journal: its form.
+pub(super) fn write_form(out: &mut Vec<u8>) {
+    write_line(out, |out| {
+        let mut object = Object::begin(out);
+        object.number("form", u64::from(FORM));
+        object.end();
+    });
 }
 
 /// The form that a line names, if it is a first line.
@@ -256,16 +300,35 @@ pub(super) fn form_of(line: &[u8]) -> Option<u32> {
     serde_json::from_slice(whole(line)?).ok().map(|Form { form }| form)
 }
 
-/// A line with its checksum and its end.
-fn line(written: &impl Serialize) -> String {
-    // Plain structs of texts and numbers always have a JSON form.
-    let json = serde_json::to_string(written).unwrap_or_default();
-    format!("{:016x} {json}\n", checksum(json.as_bytes()))
+/// A line around its JSON: the checksum before it, and the end.
+fn write_line(out: &mut Vec<u8>, write_json: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    out.extend_from_slice(&[b' '; SUM_DIGITS + 1]);
+    write_json(out);
+    let sum = checksum(out.get(start + SUM_DIGITS + 1..).unwrap_or_default());
+    out.push(b'\n');
+    // Written behind the line, and moved before it.
+    let end = out.len();
+    write_hex(out, &sum.to_be_bytes());
+    out.copy_within(end.., start);
+    out.truncate(end);
+}
+
+fn write_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+    out.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+}
+
+fn write_address(object: &mut Object<'_>, name: &'static str, address: Option<SocketAddr>) {
+    if let Some(address) = address {
+        // Memory takes what is written.
+        let _written = write!(object.member(name), "\"{address}\"");
+    }
 }
 
 /// The JSON of a line, when it is as it was written.
 fn whole(line: &[u8]) -> Option<&[u8]> {
-    let (sum, json) = line.split_at_checked(17)?;
+    let (sum, json) = line.split_at_checked(SUM_DIGITS + 1)?;
     let sum = std::str::from_utf8(sum).ok()?.strip_suffix(' ')?;
     (u64::from_str_radix(sum, 16).ok()? == checksum(json)).then_some(json)
 }

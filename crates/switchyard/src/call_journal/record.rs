@@ -50,7 +50,7 @@ fn record_of(key: CallKey, line: &Line, settings: &Settings) -> CallRecord {
         setup_ms: answered_ms.map(|answered_ms| answered_ms.saturating_sub(*began_ms)),
         direction: direction.into(),
         trunk,
-        environment: environment.clone(),
+        environment: environment.as_deref().map(str::to_owned),
         organisation: Some(began.organisation.clone()).filter(|id| !id.is_empty()),
         called: e164(called),
         caller: e164(caller),

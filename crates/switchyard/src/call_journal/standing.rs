@@ -4,6 +4,7 @@ use super::entry::{Answered, Began, Entry};
 use proxy::CallKey;
 use proxy::calls::{Counts, Spent, Subject};
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use telemetry::calls::CallRecord;
 
 /// What stands after all lines so far.
@@ -23,7 +24,7 @@ pub struct Line {
     /// What came later.
     pub times: CallTimes,
     /// Its record, once it is up.
-    pub known: Option<Box<CallRecord>>,
+    pub known: Option<Arc<CallRecord>>,
 }
 
 /// When, in milliseconds since 1970, and what the answer said.
@@ -56,10 +57,10 @@ impl Standing {
         self.calls.len() + self.days.len()
     }
 
-    /// The lines that say the same. `now_ms` is the time of those that have none of their own.
-    pub(super) fn lines(&self, now_ms: u64) -> impl Iterator<Item = String> {
-        let calls = self.calls.iter().flat_map(|(key, line)| line.lines(*key));
-        let days = self.days.iter().map(move |(environment, day)| Entry::Day(environment.clone(), *day).line(now_ms));
+    /// The entries that say the same, each with its time. `now_ms` is the time of those that have none of their own.
+    pub(super) fn entries(&self, now_ms: u64) -> impl Iterator<Item = (Entry, u64)> {
+        let calls = self.calls.iter().flat_map(|(key, line)| line.entries(*key));
+        let days = self.days.iter().map(move |(environment, day)| (Entry::Day(environment.clone(), *day), now_ms));
         days.chain(calls)
     }
 
@@ -72,16 +73,16 @@ impl Standing {
 }
 
 impl Line {
-    fn lines(&self, key: CallKey) -> impl Iterator<Item = String> {
+    fn entries(&self, key: CallKey) -> impl Iterator<Item = (Entry, u64)> {
         let times = &self.times;
-        let began = Entry::Began(key, Box::new(self.began.clone())).line(times.began_ms);
+        let began = (Entry::Began(key, Box::new(self.began.clone())), times.began_ms);
         let answered = times.answered_ms.map(|at_ms| {
             let by = times.toward.clone().unwrap_or_else(|| self.began.toward.clone());
             // The last refresh is in it.
             let lasts_ms = times.expires_ms.map(|expires_ms| expires_ms.saturating_sub(at_ms));
-            Entry::Answered(key, Answered { by, gateway: None, lasts_ms, dialog: times.dialog }).line(at_ms)
+            (Entry::Answered(key, Answered { by, gateway: None, lasts_ms, dialog: times.dialog }), at_ms)
         });
-        let known = self.known.clone().map(|record| Entry::Known(key, record).line(times.began_ms));
+        let known = self.known.clone().map(|record| (Entry::Known(key, record), times.began_ms));
         std::iter::once(began).chain(answered).chain(known)
     }
 }

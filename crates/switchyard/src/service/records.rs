@@ -45,7 +45,7 @@ pub(super) fn start(records: Records, told: &Arc<Told>, calls: &mut InProgress) 
 
 /// Leaves the record of a call that is up for the process after this one.
 fn standing(pen: Pen) -> Standing {
-    Box::new(move |key, record| pen.write(Entry::Known(key, Box::new(record.clone()))))
+    Box::new(move |key, record| pen.write(Entry::Known(key, Arc::clone(record))))
 }
 
 /// Records as rows of `switchyard_calls`. The sink's thread waits for the database, and nobody else does.

@@ -135,14 +135,18 @@ impl UdpSocket {
             let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, Some(space));
             let mut slices = batch.slots.each_mut().map(|slot| [IoSliceMut::new(slot)]);
             let received = recvmmsg(fd, &mut headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;
+            let mut taken = 0;
             for (slot, message) in received.enumerate() {
+                taken += 1;
                 let Some(remote) = message.address.as_ref().and_then(socket_addr) else { continue };
                 let (interface, dropped) = told(&message, interfaces);
                 overflow = dropped.or(overflow);
                 let flow = Flow { listener, remote, connection: 0, interface };
                 batch.arrivals.push(Arrival { slot, len: message.bytes, flow });
             }
-            Ok(())
+            // A batch that is not full has emptied the buffer: to say so spares the call that would find nothing. What
+            // arrives from now on makes the socket ready anew.
+            if taken < BATCH { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         });
         self.attribute(overflow, batch);
         match done {

@@ -1,8 +1,8 @@
-//! What goes out: one `sendmmsg` per drain, and a short list for what the kernel does not take at once.
+//! What goes out: one system call per drain, and a short list for what the kernel does not take at once.
 
 use super::{BACKLOG, BACKLOG_PER_DESTINATION, UdpSocket};
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg};
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg, sendto};
 use std::collections::HashMap;
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -201,10 +201,14 @@ impl UdpSocket {
 }
 
 fn offer(socket: RawFd, group: &[(SocketAddr, &[u8])]) -> Result<usize, Errno> {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    if let [(to, bytes)] = group {
+        // Most turns have one: it needs no headers.
+        return sendto(socket, bytes, &SockaddrStorage::from(*to), flags).map(|_| 1);
+    }
     let slices: Vec<[IoSlice<'_>; 1]> = group.iter().map(|(_, bytes)| [IoSlice::new(bytes)]).collect();
     let to: Vec<Option<SockaddrStorage>> = group.iter().map(|(to, _)| Some(SockaddrStorage::from(*to))).collect();
     let mut headers = MultiHeaders::preallocate(group.len(), None);
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
     let taken = sendmmsg(socket, &mut headers, &slices, &to, [], flags)?;
     Ok(taken.count())
 }

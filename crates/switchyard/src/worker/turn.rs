@@ -129,12 +129,12 @@ impl Turns {
 
     /// The same, with a tap for what passes.
     pub(super) fn wired(self, wire: Option<hep::Tap>) -> Turns {
-        Turns { capture: Capture::new(wire, &self.settings), ..self }
+        Turns { capture: Capture::new(wire.as_ref(), &self.settings), ..self }
     }
 
     /// Where what passes is told to.
-    pub(super) fn capture(&self) -> &Capture {
-        &self.capture
+    pub(super) fn capture(&mut self) -> &mut Capture {
+        &mut self.capture
     }
 
     /// The same, with the journal of calls.
@@ -230,9 +230,21 @@ impl Turns {
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         self.counters.note(Fact::OpenTransactions(count(self.engine.open_transactions())));
         self.counters.note(Fact::CallsInProgress(count(self.engine.call_count())));
+        self.end(now);
+    }
+
+    /// Hands on what is kept and told of the turns so far, as soon as it is looked for or due.
+    pub(super) fn end(&mut self, now: Time) {
         if let Some(tap) = &mut self.tap {
-            tap.hand_over();
+            tap.end_turn(now);
         }
+        self.capture.end_turn(now);
+    }
+
+    /// When [`Turns::end`] is to be called even if nothing happens.
+    pub(super) fn ends_by(&self) -> Option<Time> {
+        let of_records = self.tap.as_ref().and_then(Tap::due);
+        of_records.into_iter().chain(self.capture.due()).min()
     }
 
     fn send(&mut self, now: Time, transports: &mut Transports, good: Good) {

@@ -1,5 +1,6 @@
 //! From batches to records: opens one with each INVITE, and closes it with what ends the call.
 
+mod addresses;
 mod message;
 mod spans;
 
@@ -9,11 +10,12 @@ use super::journal::{Journal, KeptMessage};
 use super::queue::Queue;
 use super::record::{AttemptRecord, CallRecord, StrayMedia, outcome};
 use crate::limits::{OPEN_RECORDS, SINK_QUEUE, STRAY_MEDIA};
+use addresses::Addresses;
 use arc_swap::ArcSwap;
 use message::Reader;
 use proxy::dispatch::Step;
 use proxy::outbox::FailoverReason;
-use proxy::{CallKey, Decision, EndedBy, Listener, PartyId, Peer, Refusal, Role, Settings, Time, Transport};
+use proxy::{CallKey, Decision, EndedBy, Listener, PartyId, Refusal, Role, Settings, Time, Transport};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +34,7 @@ pub(super) struct Assembler {
     pub(super) sinks: Vec<Arc<Queue>>,
     pub(super) lost: Arc<AtomicU64>,
     reader: Reader,
+    addresses: Addresses,
     closing: VecDeque<(u64, u64)>,
     standing: Option<Standing>,
     /// Calls that were answered, with the time at which the next process is to know of each.
@@ -63,6 +66,7 @@ impl Assembler {
             sinks,
             lost,
             reader: Reader::new(),
+            addresses: Addresses::default(),
             closing: VecDeque::new(),
             standing: None,
             answered: VecDeque::new(),
@@ -90,7 +94,9 @@ impl Assembler {
                     }
                 }
                 Entry::Left(frame) => self.note_message(&mut journal, &settings, batch, (frame, true), now_us),
+                Entry::TurnOver => thread = Thread::default(),
                 Entry::Opened { key, call_id, called, from, decision } => {
+                    let Some(decision) = batch.decisions.get(*decision) else { continue };
                     let texts = (call_id.of(&batch.bytes), called.of(&batch.bytes));
                     let begins = Begins { key: *key, texts, from: *from, decision, now_us };
                     thread.current = self.open(&mut journal, &settings, batch, thread.arrived, &begins);
@@ -101,7 +107,8 @@ impl Assembler {
                 Entry::Failover(reason) => thread.failed = Some(*reason),
                 Entry::Attempt { key, toward, peer } => {
                     let failed = thread.failed.take();
-                    attempt(&mut journal, &settings, (*key, *toward, *peer), failed, now_us / 1_000);
+                    let target = self.addresses.of_peer(peer);
+                    attempt(&mut journal, &settings, (*key, *toward, target), failed, now_us / 1_000);
                 }
                 Entry::StrayMedia { key, call_id, from, address } => {
                     let stray = StrayMedia { from: name(&settings, *from), address: address.to_string() };
@@ -127,10 +134,7 @@ impl Assembler {
             }
             self.closing.pop_front();
             let Some(call) = journal.call_mut(number) else { continue };
-            if !self.sinks.is_empty() {
-                let record = Arc::new(call.record.clone());
-                self.sinks.iter().for_each(|sink| sink.put(Arc::clone(&record)));
-            }
+            self.sinks.iter().for_each(|sink| sink.put(Arc::clone(&call.record)));
             journal.publish(number);
         }
     }
@@ -155,7 +159,7 @@ impl Assembler {
         let bytes = frame.span.of(&batch.bytes);
         let mut record = record_of(settings, begins);
         record.id = format!("{}-{:x}", begins.key, begins.now_us);
-        record.source = frame.remote.to_string();
+        record.source = self.addresses.of(frame.remote);
         if let Some(caller) = self.reader.caller(bytes) {
             record.caller = e164(settings, &caller);
             record.caller_received = caller;
@@ -192,7 +196,7 @@ impl Assembler {
                     call_id: invite.call_id,
                     began_at_ms: now_us / 1_000,
                     from: name(settings, party),
-                    source: frame.remote.to_string(),
+                    source: self.addresses.of(frame.remote),
                     called: e164(settings, &invite.called),
                     caller: e164(settings, &invite.caller),
                     called_received: invite.called,
@@ -206,7 +210,7 @@ impl Assembler {
             _ => return,
         };
         let Some(call) = journal.call_mut(number) else { return };
-        let record = &mut call.record;
+        let record = call.record_mut();
         record.status = Some(refusal.status());
         record.reason = Some(refusal.name().into());
         record.outcome = "refused".into();
@@ -220,23 +224,23 @@ impl Assembler {
         match entry {
             Entry::Shown(rule) => {
                 if let Some(call) = current.and_then(|number| journal.call_mut(number)) {
-                    call.record.caller_rule = Some(rule.name().into());
+                    call.record_mut().caller_rule = Some(rule.name().into());
                 }
             }
             Entry::Owned(organisation) => {
                 if let Some(call) = current.and_then(|number| journal.call_mut(number)) {
-                    call.record.organisation = Some(text(organisation.of(&batch.bytes)));
+                    call.record_mut().organisation = Some(text(organisation.of(&batch.bytes)));
                 }
             }
             Entry::Foreign => {
                 if let Some(call) = current.and_then(|number| journal.call_mut(number)) {
-                    call.record.caller_foreign = true;
+                    call.record_mut().caller_foreign = true;
                 }
             }
             Entry::Ringing { call_id } => {
                 let number = journal.by_call_id(call_id.of(&batch.bytes));
                 if let Some(call) = number.and_then(|number| journal.call_mut(number)) {
-                    call.record.ringing_at_ms.get_or_insert(now_ms);
+                    call.record_mut().ringing_at_ms.get_or_insert(now_ms);
                 }
                 number.into_iter().for_each(|number| journal.note_change(number));
             }
@@ -253,10 +257,10 @@ impl Assembler {
     fn answered(&mut self, journal: &mut Journal, key: CallKey, status: u16, now_us: u64) {
         let Some(number) = journal.by_key(key) else { return };
         let Some(call) = journal.call_mut(number) else { return };
-        let record = &mut call.record;
-        if record.answered_at_ms.is_some() {
+        if call.record.answered_at_ms.is_some() {
             return;
         }
+        let record = call.record_mut();
         record.status = Some(status);
         record.outcome = outcome(status).into();
         record.setup_ms = Some((now_us / 1_000).saturating_sub(record.began_at_ms));
@@ -294,7 +298,7 @@ impl Assembler {
             journal.open_call(Some(key), record)
         });
         if let Some(call) = journal.call_mut(number) {
-            call.record.talked_ms = Some(talked_us / 1_000);
+            call.record_mut().talked_ms = Some(talked_us / 1_000);
         }
         self.close(journal, number, by.name(), now_us);
     }
@@ -304,8 +308,9 @@ impl Assembler {
             return;
         }
         if let Some(call) = journal.call_mut(number) {
-            call.record.ended_at_ms = Some(now_us / 1_000);
-            call.record.ended_by = Some(by.into());
+            let record = call.record_mut();
+            record.ended_at_ms = Some(now_us / 1_000);
+            record.ended_by = Some(by.into());
         }
         self.closing.push_back((now_us / 1_000, number));
     }
@@ -334,29 +339,29 @@ impl Assembler {
         (frame, is_sent): (&Frame, bool),
         (bytes, now_us): (&[u8], u64),
     ) {
-        let Some(call) = journal.call_mut(number) else { return };
-        let record = &mut call.record;
-        record.messages += 1;
+        let nowhere = Listener { transport: Transport::Udp, address: frame.remote };
+        let local = settings.listener(frame.listener).copied().unwrap_or(nowhere);
         let length = u64::try_from(frame.length).unwrap_or(u64::MAX);
-        *(if is_sent { &mut record.bytes_out } else { &mut record.bytes_in }) += length;
-        let mut shown = None;
-        if is_sent
-            && record.caller_sent.is_none()
-            && let Some(called) = Reader::called(bytes)
-        {
-            let caller = self.reader.caller(bytes);
-            if record.direction == "outbound" {
-                shown = caller.as_ref().and_then(|caller| settings.numbering.canonical_user(caller.as_bytes()).ok());
+        let (reader, mut shown) = (&mut self.reader, None);
+        journal.keep(number, bytes, KeptMessage::new(now_us, is_sent, frame.remote, local), |record| {
+            record.messages += 1;
+            *(if is_sent { &mut record.bytes_out } else { &mut record.bytes_in }) += length;
+            if is_sent
+                && record.caller_sent.is_none()
+                && let Some(called) = Reader::called(bytes)
+            {
+                let caller = reader.caller(bytes);
+                if record.direction == "outbound" {
+                    shown =
+                        caller.as_ref().and_then(|caller| settings.numbering.canonical_user(caller.as_bytes()).ok());
+                }
+                record.caller_sent = caller;
+                record.called_sent = Some(called);
             }
-            record.caller_sent = caller;
-            record.called_sent = Some(called);
-        }
+        });
         if let Some(did) = shown {
             journal.belongs(number, did);
         }
-        let nowhere = Listener { transport: Transport::Udp, address: frame.remote };
-        let local = settings.listener(frame.listener).copied().unwrap_or(nowhere);
-        journal.keep(number, bytes, KeptMessage::new(now_us, is_sent, frame.remote, local));
     }
 }
 
@@ -423,21 +428,21 @@ fn note_side(settings: &Settings, record: &mut CallRecord, party: PartyId) {
 fn attempt(
     journal: &mut Journal,
     settings: &Settings,
-    (key, toward, peer): (CallKey, PartyId, Peer),
+    (key, toward, target): (CallKey, PartyId, String),
     failed: Option<FailoverReason>,
     at_ms: u64,
 ) {
     let Some(number) = journal.by_key(key) else { return };
     journal.note_change(number);
     let Some(call) = journal.call_mut(number) else { return };
-    let record = &mut call.record;
+    let record = call.record_mut();
     if let Some(reason) = failed {
         record.failovers += 1;
         if let Some(last) = record.attempts.last_mut() {
             last.failure = Some(reason.name().into());
         }
     }
-    let (to, target) = (name(settings, toward), peer.to_string());
+    let to = name(settings, toward);
     note_side(settings, record, toward);
     record.to = Some(to.clone());
     record.target = Some(target.clone());
@@ -448,7 +453,7 @@ fn attempt(
 fn note_stray(journal: &mut Journal, (key, call_id): (CallKey, &[u8]), stray: StrayMedia) {
     let number = journal.by_key(key).or_else(|| journal.by_call_id(call_id));
     let Some(call) = number.and_then(|number| journal.call_mut(number)) else { return };
-    let known = &mut call.record.stray_media;
+    let known = &mut call.record_mut().stray_media;
     if known.len() < STRAY_MEDIA && !known.contains(&stray) {
         known.push(stray);
     }
@@ -463,8 +468,10 @@ fn e164(settings: &Settings, user: &str) -> Option<String> {
     settings.numbering.canonical_user(user.as_bytes()).ok().map(|number| format!("+{number}"))
 }
 
+/// A text off the wire; bytes that are no UTF-8 are replaced.
 fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    // Nearly all is ASCII, and told to be so much faster than it is searched for what to replace.
+    str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes).into_owned(), str::to_owned)
 }
 
 #[cfg(test)]

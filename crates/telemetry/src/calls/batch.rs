@@ -1,4 +1,4 @@
-//! What one turn of a worker leaves for the records: its messages and the facts about calls, in order, in one buffer.
+//! What the turns of a worker leave for the records: their messages and the facts about calls, in order, in one buffer.
 
 use crate::limits::BATCH_BYTES;
 use proxy::dispatch::Direction;
@@ -12,6 +12,8 @@ use std::net::{IpAddr, SocketAddr};
 pub(super) struct Batch {
     pub(super) bytes: Vec<u8>,
     pub(super) entries: Vec<(Time, Entry)>,
+    /// Of the INVITEs that were dispatched, in order.
+    pub(super) decisions: Vec<Decision>,
 }
 
 /// One message.
@@ -27,19 +29,17 @@ pub(super) struct Frame {
     pub(super) length: usize,
 }
 
-/// One thing that happened. Texts are spans of the batch's bytes.
-#[derive(Clone, Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a decision is kept in place: a box would be an allocation for each call"
-)]
+/// One thing that happened. Texts are spans of the batch's bytes. It is small: what is large stands beside.
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Entry {
     /// A message arrived.
     Arrived(Frame),
     /// A message left.
     Left(Frame),
-    /// The message that arrived last is an INVITE that was dispatched.
-    Opened { key: CallKey, call_id: Span, called: Span, from: PartyId, decision: Decision },
+    /// A turn is over: what follows is of another one.
+    TurnOver,
+    /// The message that arrived last is an INVITE that was dispatched: `decision` is a place among the batch's.
+    Opened { key: CallKey, call_id: Span, called: Span, from: PartyId, decision: usize },
     /// The organisation of the call that was opened last.
     Owned(Span),
     /// A message of this call named a media address outside the networks of its sender.
@@ -80,6 +80,19 @@ impl Batch {
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.entries.clear();
+        self.decisions.clear();
+    }
+
+    /// How much there is: bytes, entries and decisions.
+    pub(super) fn mark(&self) -> [usize; 3] {
+        [self.bytes.len(), self.entries.len(), self.decisions.len()]
+    }
+
+    /// Drops what came after a mark.
+    pub(super) fn cut(&mut self, [bytes, entries, decisions]: [usize; 3]) {
+        self.bytes.truncate(bytes);
+        self.entries.truncate(entries);
+        self.decisions.truncate(decisions);
     }
 
     pub(super) fn keep(&mut self, text: &[u8]) -> Span {

@@ -56,7 +56,7 @@ impl CallDetail {
         CallDetail {
             number: number.0,
             messages: messages.collect(),
-            record: call.record.clone(),
+            record: CallRecord::clone(&call.record),
             told: call.told(),
             left_out: call.left_out,
         }

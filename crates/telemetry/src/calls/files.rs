@@ -50,7 +50,7 @@ impl Files {
     fn append(&mut self, records: &[Arc<CallRecord>]) -> io::Result<()> {
         self.line.clear();
         for record in records {
-            serde_json::to_writer(&mut self.line, &**record)?;
+            record.write_json(&mut self.line);
             self.line.push(b'\n');
         }
         let is_full = |open: &Growing| {

@@ -6,7 +6,7 @@ use proxy::{CallKey, Decision, Listener, Settings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sip::Number;
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,9 +33,12 @@ pub struct CallNumber(pub u64);
 pub struct Journal {
     bounds: JournalBounds,
     next: u64,
-    /// In boxes: the tree moves its values about, and they are large.
-    calls: BTreeMap<u64, Box<KeptCall>>,
-    open: HashMap<CallKey, u64>,
+    /// In boxes: the table moves its values about, and they are large.
+    calls: HashMap<u64, Box<KeptCall>, BuildHasherDefault<Spread>>,
+    /// Their numbers, the oldest first.
+    order: VecDeque<u64>,
+    /// By a key that is a hash already.
+    open: HashMap<CallKey, u64, BuildHasherDefault<AsItIs>>,
     by_call_id: HashMap<u64, u64, BuildHasherDefault<AsItIs>>,
     /// The newest call of each number of ours that has one here.
     by_did: HashMap<Number, u64>,
@@ -57,8 +60,8 @@ pub struct Journal {
 pub struct KeptCall {
     pub(super) key: Option<CallKey>,
     did: Option<Number>,
-    /// What is written down of it.
-    pub record: CallRecord,
+    /// What is written down of it. The sinks have the same once it is over.
+    pub record: Arc<CallRecord>,
     pub(super) decision: Option<(Decision, Arc<Settings>)>,
     messages: Vec<KeptMessage>,
     pub(super) bytes: Vec<u8>,
@@ -101,8 +104,9 @@ impl Journal {
         Journal {
             bounds,
             next: 1,
-            calls: BTreeMap::new(),
-            open: HashMap::new(),
+            calls: HashMap::default(),
+            order: VecDeque::new(),
+            open: HashMap::default(),
             by_call_id: HashMap::default(),
             by_did: HashMap::new(),
             seed: RandomState::new().hash_one(0),
@@ -132,7 +136,7 @@ impl Journal {
 
     /// All calls, newest first.
     pub fn newest(&self) -> impl Iterator<Item = (CallNumber, &KeptCall)> {
-        self.calls.iter().rev().map(|(number, call)| (CallNumber(*number), &**call))
+        self.order.iter().rev().filter_map(|number| Some((CallNumber(*number), &**self.calls.get(number)?)))
     }
 
     /// How many calls were over so far: a place to go on from with [`Journal::ended_after`].
@@ -199,7 +203,7 @@ impl Journal {
         let call = KeptCall {
             key,
             did: None,
-            record,
+            record: Arc::new(record),
             decision: None,
             messages,
             bytes,
@@ -209,6 +213,7 @@ impl Journal {
             is_over: false,
         };
         self.calls.insert(number, Box::new(call));
+        self.order.push_back(number);
         self.note_change(number);
         number
     }
@@ -249,10 +254,11 @@ impl Journal {
         }
     }
 
-    /// Keeps a message of a call, as far as there is room for it.
-    pub(super) fn keep(&mut self, number: u64, bytes: &[u8], message: KeptMessage) {
+    /// Keeps a message of a call, as far as there is room for it, and lets `note` write down what its record says of it.
+    pub(super) fn keep(&mut self, number: u64, bytes: &[u8], message: KeptMessage, note: impl FnOnce(&mut CallRecord)) {
         let is_alone = self.calls.len() < 2;
         let Some(call) = self.calls.get_mut(&number) else { return };
+        note(call.record_mut());
         let fits = !call.is_bare && call.messages.len() < CALL_MESSAGES && call.bytes.len() + bytes.len() <= CALL_BYTES;
         let cost = bytes.len() + MESSAGE_OVERHEAD;
         if !fits || bytes.is_empty() || (is_alone && self.bytes + cost > self.bounds.bytes) {
@@ -292,13 +298,15 @@ impl Journal {
     }
 
     fn forget_oldest(&mut self) -> Option<Room> {
-        let over = self.calls.iter().take(EVICTION_LOOKS).find(|(_, call)| call.is_over).map(|(number, _)| *number);
-        let mut call = self.calls.remove(&over?)?;
+        let mut oldest = self.order.iter().take(EVICTION_LOOKS);
+        let at = oldest.position(|number| self.calls.get(number).is_some_and(|call| call.is_over))?;
+        let over = self.order.remove(at)?;
+        let mut call = self.calls.remove(&over)?;
         let hash = hash_of(self.seed, call.record.call_id.as_bytes());
-        if self.by_call_id.get(&hash) == over.as_ref() {
+        if self.by_call_id.get(&hash) == Some(&over) {
             self.by_call_id.remove(&hash);
         }
-        if let Some(did) = call.did.filter(|did| self.by_did.get(did) == over.as_ref()) {
+        if let Some(did) = call.did.filter(|did| self.by_did.get(did) == Some(&over)) {
             self.by_did.remove(&did);
         }
         self.bytes = self.bytes.saturating_sub(call.cost() + CALL_OVERHEAD);
@@ -307,8 +315,10 @@ impl Journal {
 
     /// Takes the messages of the oldest call that has any. Each call is looked at once: it has none from then on.
     fn strip_oldest(&mut self) -> Option<Room> {
-        for (number, call) in self.calls.range_mut(self.bare_before..) {
+        let first = self.order.partition_point(|number| *number < self.bare_before);
+        for number in self.order.range(first..) {
             self.bare_before = number + 1;
+            let Some(call) = self.calls.get_mut(number) else { continue };
             call.is_bare = true;
             if !call.messages.is_empty() {
                 self.bytes = self.bytes.saturating_sub(call.cost());
@@ -325,9 +335,11 @@ const CHANGES_KEPT: usize = 8_192;
 /// What messages are kept in.
 type Room = (Vec<KeptMessage>, Vec<u8>);
 
+/// 2^64 over the golden ratio: it spreads what is near.
+const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// A hash of a Call-ID: every message has one. Two that hash alike cost no more than that the older one is not found.
 fn hash_of(seed: u64, call_id: &[u8]) -> u64 {
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
     let mixed = |hash: u64, word: u64| (hash ^ word).wrapping_mul(FACTOR).rotate_left(29);
     let (words, rest) = call_id.as_chunks::<8>();
     let hash = words.iter().fold(seed, |hash, word| mixed(hash, u64::from_le_bytes(*word)));
@@ -354,6 +366,24 @@ impl Hasher for AsItIs {
     }
 }
 
+/// The hash of a number that we gave ourselves.
+#[derive(Debug, Default)]
+struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = hash_of(self.0, bytes);
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number.wrapping_mul(FACTOR);
+    }
+}
+
 /// So many of the oldest calls are looked at for one that is over.
 const EVICTION_LOOKS: usize = 64;
 
@@ -377,6 +407,11 @@ impl KeptCall {
         let told = |step: proxy::dispatch::Step| step.told(settings).to_string();
         let steps = decision.trace.steps();
         steps.map(|step| ToldRule { rule: step.rule().into(), told: told(step) }).collect()
+    }
+
+    /// What is written down of it, to write on: a copy of its own if somebody else still reads it.
+    pub(super) fn record_mut(&mut self) -> &mut CallRecord {
+        Arc::make_mut(&mut self.record)
     }
 
     fn cost(&self) -> usize {
@@ -424,7 +459,7 @@ mod tests {
         let first = journal.open_call(Some(CallKey(1)), record("in progress"));
         for number in 2..=10 {
             let call = journal.open_call(Some(CallKey(number)), record(&number.to_string()));
-            journal.keep(call, b"INVITE", message(0));
+            journal.keep(call, b"INVITE", message(0), |_| {});
             assert!(journal.close(call) && !journal.close(call), "it is over once");
             journal.publish(call);
         }
@@ -482,7 +517,7 @@ mod tests {
         for number in 0..40 {
             let call = journal.open_call(Some(CallKey(number)), record(&number.to_string()));
             for at in 0..10 {
-                journal.keep(call, &[b'x'; 1_000], message(at));
+                journal.keep(call, &[b'x'; 1_000], message(at), |_| {});
                 assert!(journal.size().1 <= bounds.bytes + CALL_OVERHEAD, "{}", journal.size().1);
             }
         }
@@ -497,7 +532,7 @@ mod tests {
         let mut journal = Journal::new(JournalBounds { calls: 10, bytes: 1 << 20 });
         for number in 1..=50 {
             let call = journal.open_call(Some(CallKey(number)), record(&number.to_string()));
-            journal.keep(call, b"INVITE", message(0));
+            journal.keep(call, b"INVITE", message(0), |_| {});
         }
         assert!(journal.newest().all(|(_, call)| call.messages().count() == 1));
         for number in 1..=50 {
@@ -514,7 +549,7 @@ mod tests {
         let mut journal = Journal::new(JournalBounds { calls: 0, bytes: 1 << 20 });
         for number in 1..=5_u64 {
             let call = journal.open_call(Some(CallKey(u128::from(number))), record(&number.to_string()));
-            journal.keep(call, b"INVITE", message(0));
+            journal.keep(call, b"INVITE", message(0), |_| {});
             assert_eq!(journal.by_key(CallKey(u128::from(number))), Some(call));
         }
         assert!(journal.newest().all(|(_, call)| call.messages().count() == 0 && call.left_out == 1));
@@ -531,11 +566,11 @@ mod tests {
         let mut journal = Journal::new(JournalBounds { calls: 10, bytes: 64 << 20 });
         let call = journal.open_call(None, record("long"));
         for at in 0..u64::try_from(CALL_MESSAGES).unwrap() + 5 {
-            journal.keep(call, b"OPTIONS", message(at));
+            journal.keep(call, b"OPTIONS", message(at), |_| {});
         }
         let large = journal.open_call(None, record("large"));
         for at in 0..6 {
-            journal.keep(large, &vec![b'x'; CALL_BYTES / 4], message(at));
+            journal.keep(large, &vec![b'x'; CALL_BYTES / 4], message(at), |_| {});
         }
         let left_out = |number| journal.call(CallNumber(number)).unwrap().left_out;
         assert_eq!((left_out(call), left_out(large)), (5, 2));

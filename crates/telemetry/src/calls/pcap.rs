@@ -157,7 +157,8 @@ mod tests {
                 [(false, "INVITE sip:918065978000@10.10.10.1 SIP/2.0\r\n\r\n"), (true, "SIP/2.0 100 Trying\r\n\r\n")]
             {
                 let at_us = 1_800_000_000_000_000 + u64::try_from(at).unwrap() * 1_000;
-                journal.keep(call, text.as_bytes(), KeptMessage::new(at_us, is_sent, remote.parse().unwrap(), local));
+                let message = KeptMessage::new(at_us, is_sent, remote.parse().unwrap(), local);
+                journal.keep(call, text.as_bytes(), message, |_| {});
             }
         }
         let file = tempfile::NamedTempFile::new().unwrap();

@@ -1,47 +1,58 @@
-//! The worker's side: copies what happened into a batch, and hands the batch over once a turn. It never waits.
+//! The worker's side: copies what happened into a batch, and hands the batch over at the end of a turn. It never waits.
+//!
+//! While the records have not taken the batch before, turns share one: a busy worker hands over as often as they look, not
+//! as often as something arrives.
 
 use super::batch::{Batch, Entry};
-use crate::limits::{BATCHES, SPARE_BATCHES, WAITING_BYTES};
+use crate::limits::{BATCHES, HELD_BYTES, HELD_FOR_MS, SPARE_BATCHES, WAITING_BYTES};
 use proxy::{Event, Flow, Outbox, Time};
 use sip::Method;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+/// How long the turns of a worker share a batch.
+const HELD_FOR: Duration = Duration::from_millis(HELD_FOR_MS);
 
 /// A worker's way to the records.
 #[derive(Debug)]
 pub struct Tap {
     batch: Batch,
-    /// Where the batch was before what arrived last.
-    before: (usize, usize),
+    /// How much the batch had before what arrived last.
+    before: [usize; 3],
+    /// How much it had at the end of the last turn.
+    ended: [usize; 3],
+    /// When what it holds goes to the records, whether or not they have taken what went before.
+    due: Option<Time>,
     out: SyncSender<Batch>,
     spare: Receiver<Batch>,
-    /// Bytes of what waits, and how many turns that are.
+    /// Bytes of what waits, and how many batches that are.
     waiting: Arc<AtomicUsize>,
-    turns: Arc<AtomicUsize>,
+    batches: Arc<AtomicUsize>,
     lost: Arc<AtomicU64>,
 }
 
 /// The other end of a tap.
 #[derive(Debug)]
 pub struct Lane {
-    batches: Receiver<Batch>,
+    left: Receiver<Batch>,
     spare: SyncSender<Batch>,
     waiting: Arc<AtomicUsize>,
-    turns: Arc<AtomicUsize>,
+    batches: Arc<AtomicUsize>,
 }
 
 impl Lane {
-    /// How many turns wait.
-    pub(super) fn turns(&self) -> Arc<AtomicUsize> {
-        Arc::clone(&self.turns)
+    /// How many batches wait.
+    pub(super) fn waiting_batches(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.batches)
     }
 
     /// What the worker left next, if it has left anything.
     pub(super) fn next(&self) -> Option<Batch> {
-        let batch = self.batches.try_recv().ok()?;
+        let batch = self.left.try_recv().ok()?;
         self.waiting.fetch_sub(batch.bytes.len(), Ordering::Relaxed);
-        self.turns.fetch_sub(1, Ordering::Relaxed);
+        self.batches.fetch_sub(1, Ordering::Relaxed);
         Some(batch)
     }
 
@@ -54,26 +65,27 @@ impl Lane {
 
 /// A tap and its other end. `lost` counts the facts that found the way full.
 pub fn lane(lost: Arc<AtomicU64>) -> (Tap, Lane) {
-    let (out, batches) = sync_channel(BATCHES);
+    let (out, left) = sync_channel(BATCHES);
     let (give_back, spare) = sync_channel(SPARE_BATCHES);
-    let (waiting, turns) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let lane = Lane { batches, spare: give_back, waiting: Arc::clone(&waiting), turns: Arc::clone(&turns) };
-    (Tap { batch: Batch::default(), before: (0, 0), out, spare, waiting, turns, lost }, lane)
+    let (waiting, batches) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let lane = Lane { left, spare: give_back, waiting: Arc::clone(&waiting), batches: Arc::clone(&batches) };
+    (
+        Tap { batch: Batch::default(), before: [0; 3], ended: [0; 3], due: None, out, spare, waiting, batches, lost },
+        lane,
+    )
 }
 
 impl Tap {
     /// A message arrived, and the core is called with it next.
     pub fn arrived(&mut self, now: Time, flow: &Flow, bytes: &[u8]) {
-        self.before = (self.batch.bytes.len(), self.batch.entries.len());
+        self.before = self.batch.mark();
         let frame = self.batch.frame(flow, bytes);
         self.batch.entries.push((now, Entry::Arrived(frame)));
     }
 
     /// What arrived last is nobody's call: a stranger's, or a panic's.
     pub fn forget(&mut self) {
-        let (bytes, entries) = self.before;
-        self.batch.bytes.truncate(bytes);
-        self.batch.entries.truncate(entries);
+        self.batch.cut(self.before);
     }
 
     /// A message leaves.
@@ -88,7 +100,8 @@ impl Tap {
         let entry = match event {
             Event::Decided { call_id, key, from, called, method: Method::Invite, decision } => {
                 let (call_id, called) = (batch.keep(outbox.text(*call_id)), batch.keep(outbox.text(*called)));
-                Entry::Opened { key: *key, call_id, called, from: *from, decision: *decision }
+                batch.decisions.push(*decision);
+                Entry::Opened { key: *key, call_id, called, from: *from, decision: batch.decisions.len() - 1 }
             }
             Event::Owned(organisation) => Entry::Owned(batch.keep(outbox.text(*organisation))),
             Event::StrayMedia { call_id, key, from, address } => {
@@ -119,31 +132,117 @@ impl Tap {
         batch.entries.push((now, entry));
     }
 
-    /// The turn is over: what it left goes to the records, or is counted as lost.
-    pub fn hand_over(&mut self) {
+    /// The turn is over: what it left goes to the records, unless they have not taken what went before. Then it waits for
+    /// what comes next, for a few milliseconds at most.
+    pub fn end_turn(&mut self, now: Time) {
         if self.batch.is_empty() {
             return;
         }
-        self.before = (0, 0);
+        let due = *self.due.get_or_insert(now + HELD_FOR);
+        if due <= now || self.batch.bytes.len() >= HELD_BYTES || self.batches.load(Ordering::Relaxed) == 0 {
+            return self.hand_over();
+        }
+        if self.batch.mark() != self.ended {
+            self.batch.entries.push((now, Entry::TurnOver));
+            self.ended = self.batch.mark();
+            self.before = self.ended;
+        }
+    }
+
+    /// When [`Tap::end_turn`] is to be called even if nothing happens; `None` while nothing waits here.
+    pub fn due(&self) -> Option<Time> {
+        self.due
+    }
+
+    /// What waits here goes to the records now, or is counted as lost.
+    pub fn hand_over(&mut self) {
+        self.due = None;
+        (self.before, self.ended) = ([0; 3], [0; 3]);
+        if self.batch.is_empty() {
+            return;
+        }
         let bytes = self.batch.bytes.len();
         // The worker alone adds: what it sees can only have become less.
         if self.waiting.load(Ordering::Relaxed) + bytes > WAITING_BYTES {
             return self.lose();
         }
         self.waiting.fetch_add(bytes, Ordering::Relaxed);
-        self.turns.fetch_add(1, Ordering::Relaxed);
+        self.batches.fetch_add(1, Ordering::Relaxed);
         let next = self.spare.try_recv().unwrap_or_default();
         let full = std::mem::replace(&mut self.batch, next);
         if let Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) = self.out.try_send(full) {
             self.waiting.fetch_sub(bytes, Ordering::Relaxed);
-            self.turns.fetch_sub(1, Ordering::Relaxed);
+            self.batches.fetch_sub(1, Ordering::Relaxed);
             self.batch = batch;
             self.lose();
         }
     }
 
     fn lose(&mut self) {
-        self.lost.fetch_add(u64::try_from(self.batch.entries.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let facts = self.batch.entries.iter().filter(|(_, entry)| !matches!(entry, Entry::TurnOver)).count();
+        self.lost.fetch_add(u64::try_from(facts).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.batch.clear();
+    }
+}
+
+/// What the last turns left goes to the records with the worker's end.
+impl Drop for Tap {
+    fn drop(&mut self) {
+        self.hand_over();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proxy::ListenerId;
+
+    const MESSAGE: &[u8] = b"INVITE sip:918065978000@10.10.10.1 SIP/2.0\r\n";
+
+    fn turn(tap: &mut Tap, at_ms: u64) {
+        let now = Time::from_millis(at_ms);
+        tap.arrived(now, &Flow::to(ListenerId(0), "10.10.10.2:5060".parse().unwrap()), MESSAGE);
+        tap.end_turn(now);
+    }
+
+    fn messages(batch: &Batch) -> usize {
+        batch.entries.iter().filter(|(_, entry)| matches!(entry, Entry::Arrived(_))).count()
+    }
+
+    /// Limits HELD_BYTES and HELD_FOR_MS: turns share a batch while the records have one, for so long and up to so much; and
+    /// the last ones are handed over with the end.
+    #[test]
+    fn turns_share_a_batch_while_the_records_have_one() {
+        let lost = Arc::new(AtomicU64::new(0));
+        let (mut tap, lane) = lane(Arc::clone(&lost));
+        turn(&mut tap, 1_000);
+        assert_eq!(tap.due(), None, "nothing waited: it is handed over at once");
+        (1_001..1_005).for_each(|at_ms| turn(&mut tap, at_ms));
+        assert_eq!(tap.due(), Some(Time::from_millis(1_001 + HELD_FOR_MS)));
+        tap.end_turn(Time::from_millis(1_000 + HELD_FOR_MS));
+        assert_eq!(lane.waiting_batches().load(Ordering::Relaxed), 1);
+        tap.end_turn(Time::from_millis(1_001 + HELD_FOR_MS));
+        assert_eq!((lane.waiting_batches().load(Ordering::Relaxed), tap.due()), (2, None));
+        assert_eq!([(); 2].map(|()| messages(&lane.next().unwrap())), [1, 4]);
+        // While the records keep up there is nothing to wait for.
+        (1_020..1_025).for_each(|at_ms| {
+            turn(&mut tap, at_ms);
+            assert_eq!(messages(&lane.next().unwrap()), 1);
+        });
+        turn(&mut tap, 1_030);
+        let mut turns = 0;
+        while lane.waiting_batches().load(Ordering::Relaxed) == 1 {
+            turn(&mut tap, 1_030);
+            turns += 1;
+        }
+        assert_eq!(turns, HELD_BYTES.div_ceil(MESSAGE.len()));
+        turn(&mut tap, 1_030);
+        // What is dropped is the last message alone, whatever is held of the turns before.
+        tap.arrived(Time::from_millis(1_031), &Flow::to(ListenerId(0), "10.10.10.9:5060".parse().unwrap()), MESSAGE);
+        tap.forget();
+        tap.end_turn(Time::from_millis(1_031));
+        drop(tap);
+        assert_eq!([(); 3].map(|()| messages(&lane.next().unwrap())), [1, turns, 1]);
+        assert_eq!(lost.load(Ordering::Relaxed), 0);
     }
 }

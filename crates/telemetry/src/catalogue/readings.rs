@@ -166,7 +166,7 @@ pub static QUEUED: Family = Family {
         "switchyard_queue_depth",
         "queue",
         QUEUES,
-        "What waits now: commands for the worker, turns of the worker for the records, entries for the journal of calls in \
+        "What waits now: commands for the worker, batches of the worker's turns for the records, entries for the journal of calls in \
          progress, lines for the log.",
     )
 };

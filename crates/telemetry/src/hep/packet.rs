@@ -1,13 +1,14 @@
 //! One message in HEP version 3: chunks of vendor, type, length and value, in network order.
 
 use super::Collector;
+use crate::header;
 use proxy::Transport;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 /// A message that was seen on the wire.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Packet {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Packet<'b> {
     /// When.
     pub at: SystemTime,
     /// By what.
@@ -17,7 +18,7 @@ pub struct Packet {
     /// Who was to get it.
     pub to: SocketAddr,
     /// It, as it was on the wire.
-    pub bytes: Box<[u8]>,
+    pub bytes: &'b [u8],
 }
 
 /// The chunks' types, as HEP's generic vendor numbers them.
@@ -46,9 +47,11 @@ const PROTOCOL_UDP: u8 = 17;
 const KIND_SIP: u8 = 1;
 /// Bytes of a chunk before its value.
 const CHUNK_HEAD: usize = 6;
+/// Bytes of all that stands before a message but for the key, with a Call-ID of the usual length.
+const HEAD_ROOM: usize = 192;
 
 /// Writes the packet behind what `out` has. `None`, with `out` as it was: it is longer than HEP can say, 65,535 bytes.
-pub fn encode(packet: &Packet, collector: &Collector, out: &mut Vec<u8>) -> Option<()> {
+pub fn encode(packet: &Packet<'_>, collector: &Collector, out: &mut Vec<u8>) -> Option<()> {
     let start = out.len();
     let written = write(packet, collector, out).and_then(|()| {
         let length = u16::try_from(out.len() - start).ok()?.to_be_bytes();
@@ -61,17 +64,18 @@ pub fn encode(packet: &Packet, collector: &Collector, out: &mut Vec<u8>) -> Opti
     written
 }
 
-fn write(packet: &Packet, collector: &Collector, out: &mut Vec<u8>) -> Option<()> {
+fn write(packet: &Packet<'_>, collector: &Collector, out: &mut Vec<u8>) -> Option<()> {
+    out.reserve(HEAD_ROOM + collector.key.0.len() + packet.bytes.len());
     out.extend_from_slice(b"HEP3\0\0");
     let (from, to) = (packet.from.ip().to_canonical(), packet.to.ip().to_canonical());
     match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
-            put(out, chunk::FAMILY, &[FAMILY_V4])?;
-            put(out, chunk::FROM_V4, &from.octets())?;
-            put(out, chunk::TO_V4, &to.octets())?;
+            put_byte(out, chunk::FAMILY, FAMILY_V4);
+            put_four(out, chunk::FROM_V4, from.octets());
+            put_four(out, chunk::TO_V4, to.octets());
         }
         (from, to) => {
-            put(out, chunk::FAMILY, &[FAMILY_V6])?;
+            put_byte(out, chunk::FAMILY, FAMILY_V6);
             put(out, chunk::FROM_V6, &as_v6(from))?;
             put(out, chunk::TO_V6, &as_v6(to))?;
         }
@@ -80,30 +84,47 @@ fn write(packet: &Packet, collector: &Collector, out: &mut Vec<u8>) -> Option<()
         Transport::Udp => PROTOCOL_UDP,
         Transport::Tcp => PROTOCOL_TCP,
     };
-    put(out, chunk::PROTOCOL, &[protocol])?;
-    put(out, chunk::FROM_PORT, &packet.from.port().to_be_bytes())?;
-    put(out, chunk::TO_PORT, &packet.to.port().to_be_bytes())?;
+    put_byte(out, chunk::PROTOCOL, protocol);
+    put_two(out, chunk::FROM_PORT, packet.from.port().to_be_bytes());
+    put_two(out, chunk::TO_PORT, packet.to.port().to_be_bytes());
     let since = packet.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    put(out, chunk::SECONDS, &u32::try_from(since.as_secs()).unwrap_or(u32::MAX).to_be_bytes())?;
-    put(out, chunk::MICROSECONDS, &since.subsec_micros().to_be_bytes())?;
-    put(out, chunk::KIND, &[KIND_SIP])?;
-    put(out, chunk::NODE, &collector.node.to_be_bytes())?;
+    put_four(out, chunk::SECONDS, u32::try_from(since.as_secs()).unwrap_or(u32::MAX).to_be_bytes());
+    put_four(out, chunk::MICROSECONDS, since.subsec_micros().to_be_bytes());
+    put_byte(out, chunk::KIND, KIND_SIP);
+    put_four(out, chunk::NODE, collector.node.to_be_bytes());
     if !collector.key.0.is_empty() {
         put(out, chunk::KEY, collector.key.0.as_bytes())?;
     }
-    if let Some(call_id) = call_id(&packet.bytes) {
+    // Also of a message that is not well-formed otherwise.
+    if let Some(call_id) = header::value(packet.bytes, b"call-id", b'i') {
         put(out, chunk::CORRELATION, call_id)?;
     }
-    put(out, chunk::PAYLOAD, &packet.bytes)
+    put(out, chunk::PAYLOAD, packet.bytes)
 }
 
 fn put(out: &mut Vec<u8>, kind: u16, value: &[u8]) -> Option<()> {
-    let length = u16::try_from(CHUNK_HEAD + value.len()).ok()?;
-    out.extend_from_slice(&[0, 0]);
-    out.extend_from_slice(&kind.to_be_bytes());
-    out.extend_from_slice(&length.to_be_bytes());
+    let [long, short] = u16::try_from(CHUNK_HEAD + value.len()).ok()?.to_be_bytes();
+    let [high, low] = kind.to_be_bytes();
+    out.extend_from_slice(&[0, 0, high, low, long, short]);
     out.extend_from_slice(value);
     Some(())
+}
+
+// Values of a known length are written with their heads: every message has ten of them.
+
+fn put_byte(out: &mut Vec<u8>, kind: u16, value: u8) {
+    let [high, low] = kind.to_be_bytes();
+    out.extend_from_slice(&[0, 0, high, low, 0, 7, value]);
+}
+
+fn put_two(out: &mut Vec<u8>, kind: u16, [first, second]: [u8; 2]) {
+    let [high, low] = kind.to_be_bytes();
+    out.extend_from_slice(&[0, 0, high, low, 0, 8, first, second]);
+}
+
+fn put_four(out: &mut Vec<u8>, kind: u16, [first, second, third, fourth]: [u8; 4]) {
+    let [high, low] = kind.to_be_bytes();
+    out.extend_from_slice(&[0, 0, high, low, 0, 10, first, second, third, fourth]);
 }
 
 fn as_v6(ip: IpAddr) -> [u8; 16] {
@@ -111,16 +132,4 @@ fn as_v6(ip: IpAddr) -> [u8; 16] {
         IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
         IpAddr::V6(ip) => ip.octets(),
     }
-}
-
-/// The Call-ID of a message, also of one that is not well-formed otherwise.
-fn call_id(bytes: &[u8]) -> Option<&[u8]> {
-    let lines = bytes.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    lines.skip(1).take_while(|line| !line.is_empty()).find_map(|line| {
-        let colon = line.iter().position(|byte| *byte == b':')?;
-        let (name, value) = line.split_at(colon);
-        let name = name.trim_ascii();
-        let is_it = name.eq_ignore_ascii_case(b"call-id") || name.eq_ignore_ascii_case(b"i");
-        is_it.then(|| value.get(1..).unwrap_or_default().trim_ascii()).filter(|value| !value.is_empty())
-    })
 }

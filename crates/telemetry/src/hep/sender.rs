@@ -1,17 +1,19 @@
-//! The thread that sends captures: by datagram one by one, by stream as many as wait in one write.
+//! The thread that sends captures: by datagram many in one system call, by stream a whole batch in one write.
 
-use super::packet::{Packet, encode};
-use super::{Collector, Shared};
+use super::{Batch, Collector, Shared};
 use crate::Paced;
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg};
 use proxy::Transport;
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-/// Bytes that one write to a stream may have.
-const BATCH_BYTES: usize = 64 << 10;
+/// Datagrams of one system call.
+const GROUP: usize = 64;
 /// How often captures are looked for while they come: a worker wakes nobody, and each one has the time at which it was taken.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How long a connect, or one write, may take. The queue fills meanwhile, and what finds no room is lost.
@@ -21,29 +23,16 @@ const BACKOFF: Duration = Duration::from_millis(250);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
 /// Sends until the last tap is gone.
-pub(super) fn run(shared: &Shared, packets: &Receiver<Packet>) {
+pub(super) fn run(shared: &Shared, batches: &Receiver<Batch>) {
     let mut line = Line::new();
-    let (mut bytes, mut ends) = (Vec::new(), Vec::new());
-    let mut paced = Paced::new(packets, LOOK_EVERY);
-    while let Some(first) = paced.take() {
-        let collector = shared.collector.load_full();
-        let mut count = 0;
-        let mut next = Some(first);
-        bytes.clear();
-        ends.clear();
-        while let Some(packet) = next {
-            shared.taken(packet.bytes.len());
-            count += 1;
-            if let Some(collector) = &collector
-                && encode(&packet, collector, &mut bytes).is_some()
-            {
-                ends.push(bytes.len());
-            }
-            next = if bytes.len() < BATCH_BYTES { packets.try_recv().ok() } else { None };
-        }
-        let sent = collector.map_or(0, |collector| line.send(&collector, &bytes, &ends));
+    let mut paced = Paced::new(batches, LOOK_EVERY);
+    while let Some(batch) = paced.take() {
+        let (messages, bytes) = batch.size();
+        shared.taken(messages, bytes);
+        let sent = batch.collector.as_ref().map_or(0, |collector| line.send(collector, &batch.bytes, &batch.ends));
         shared.sent.fetch_add(sent, Ordering::Relaxed);
-        shared.lost.fetch_add(count - sent, Ordering::Relaxed);
+        shared.lost.fetch_add(messages - sent, Ordering::Relaxed);
+        shared.give_back(batch);
     }
 }
 
@@ -84,9 +73,7 @@ impl Line {
             Socket::Udp(socket) => {
                 let starts = std::iter::once(0).chain(ends.iter().copied());
                 let pieces = starts.zip(ends).filter_map(|(start, end)| bytes.get(start..*end));
-                // A collector that is away is told by ICMP on the next send; the socket serves on.
-                let left = pieces.filter(|piece| socket.send(piece).is_ok()).count();
-                u64::try_from(left).unwrap_or(u64::MAX)
+                send_all(socket, &pieces.map(|piece| [IoSlice::new(piece)]).collect::<Vec<_>>())
             }
             Socket::Tcp(stream) => match stream.write_all(bytes) {
                 Ok(()) => {
@@ -107,6 +94,30 @@ impl Line {
         self.try_at = Some(Instant::now() + self.wait);
         self.wait = (self.wait * 2).min(BACKOFF_MAX);
     }
+}
+
+/// Sends datagrams, as many as a system call takes at a time. Returns how many left.
+fn send_all(socket: &UdpSocket, pieces: &[[IoSlice<'_>; 1]]) -> u64 {
+    // The socket is connected.
+    const NOBODY: [Option<SockaddrStorage>; GROUP] = [None; GROUP];
+    let (mut rest, mut left) = (pieces, 0);
+    while !rest.is_empty() {
+        let group = rest.get(..GROUP).unwrap_or(rest);
+        let mut headers = MultiHeaders::preallocate(group.len(), None);
+        let to = NOBODY.get(..group.len()).unwrap_or_default();
+        let done = match sendmmsg(socket.as_raw_fd(), &mut headers, group, to, [], MsgFlags::MSG_NOSIGNAL) {
+            Ok(taken) => {
+                let count = taken.count();
+                left += count;
+                count
+            }
+            Err(Errno::EINTR) => 0,
+            // A collector that is away is told by ICMP on the next send, which is lost; the socket serves on.
+            Err(_) => 1,
+        };
+        rest = rest.get(done..).unwrap_or_default();
+    }
+    u64::try_from(left).unwrap_or(u64::MAX)
 }
 
 fn open(collector: &Collector) -> io::Result<Socket> {

@@ -29,7 +29,7 @@ impl Queues {
         let commands = self.commands.max_capacity();
         let queues = [
             ("commands", commands.saturating_sub(self.commands.capacity()), commands),
-            ("records", calls.waiting_turns(), limits::BATCHES),
+            ("records", calls.waiting_batches(), limits::BATCHES),
             ("call_journal", self.call_journal.load(Ordering::Relaxed), call_journal::ENTRIES_WAITING),
             ("log", log, LINES),
         ];

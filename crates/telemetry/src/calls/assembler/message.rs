@@ -1,5 +1,6 @@
 //! What a record needs of a message.
 
+use super::text;
 use memchr::memmem::{self, Finder};
 use sip::{Index, Message, Method, NameAddr, Parsed, Uri};
 
@@ -98,10 +99,6 @@ fn user_of(uri: &[u8]) -> String {
         Ok(read) => read.user_bytes().map_or_else(|| text(uri), text),
         Err(_) => text(uri),
     }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[cfg(test)]

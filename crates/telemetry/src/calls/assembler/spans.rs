@@ -39,7 +39,7 @@ impl Assembler {
         let due = |(at_ms, _): &mut (u64, u64)| *at_ms <= now_ms;
         for (_, number) in self.in_setup.extract_if(.., due).collect::<Vec<_>>() {
             let Some(call) = journal.call_mut(number).filter(|call| call.record.status.is_none()) else { continue };
-            call.record.outcome = "failed".into();
+            call.record_mut().outcome = "failed".into();
             self.close(journal, number, "aged", now_ms.saturating_mul(1_000));
         }
     }

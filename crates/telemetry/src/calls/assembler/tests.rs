@@ -43,7 +43,8 @@ fn opening(key: u128, filler: usize) -> Batch {
     let frame = batch.frame(&flow, text.as_bytes());
     batch.entries.push((Time(0), Entry::Arrived(frame)));
     let (call_id, called) = (batch.keep(format!("call-{key}").as_bytes()), batch.keep(b"918065978001"));
-    let opened = Entry::Opened { key: CallKey(key), call_id, called, from: PartyId(0), decision };
+    let opened = Entry::Opened { key: CallKey(key), call_id, called, from: PartyId(0), decision: 0 };
+    batch.decisions.push(decision);
     batch.entries.push((Time(0), opened));
     batch
 }
@@ -95,7 +96,7 @@ fn restored(key: u128, answered_at_ms: Option<u64>) -> RestoredRecord {
 
 /// The records that were whole, oldest first.
 fn over(assembler: &Assembler) -> Vec<CallRecord> {
-    assembler.journal.lock().unwrap().ended_after(0).map(|(_, _, call)| call.record.clone()).collect()
+    assembler.journal.lock().unwrap().ended_after(0).map(|(_, _, call)| CallRecord::clone(&call.record)).collect()
 }
 
 #[test]
@@ -163,7 +164,7 @@ fn a_bye_of_a_call_that_nobody_told_of_makes_a_record_and_a_second_bye_none() {
 fn who_keeps_calls_for_the_next_process_is_told_of_each_answer_once() {
     let mut assembler = assembler(JournalBounds { calls: 10, bytes: 1 << 20 });
     let (told, tells) = std::sync::mpsc::channel();
-    assembler.tell(Some(Box::new(move |key, record: &CallRecord| {
+    assembler.tell(Some(Box::new(move |key, record: &Arc<CallRecord>| {
         told.send((key, record.call_id.clone(), record.status)).unwrap();
     })));
     let mut batch = opening(1, 0);
@@ -223,4 +224,20 @@ fn a_record_names_so_many_stray_addresses() {
         known.iter().map(|stray| &*stray.address).collect::<Vec<_>>(),
         (0..STRAY_MEDIA).map(|last| format!("192.168.1.{last}")).collect::<Vec<_>>()
     );
+}
+
+/// What a later turn of the same batch says is not about the call of the turn before it.
+#[test]
+fn turns_of_one_batch_do_not_speak_of_each_others_calls() {
+    for is_over in [false, true] {
+        let mut assembler = assembler(JournalBounds { calls: 10, bytes: 1 << 20 });
+        let mut batch = opening(1, 0);
+        if is_over {
+            batch.entries.push((Time(0), Entry::TurnOver));
+        }
+        batch.entries.push((Time(0), Entry::Refused(PartyId(0), Refusal::NoTable)));
+        assembler.take(&batch);
+        assembler.hand_on(Time(10_000_000), false);
+        assert_eq!(over(&assembler).len(), usize::from(!is_over));
+    }
 }
