@@ -60,6 +60,10 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     install::axe()?;
     install::schemathesis()?;
     install::CARGO_DENY.install()?;
+    if options.full {
+        install::packaging()?;
+        install::CARGO_DEB.install()?;
+    }
     let installing =
         Ended { name: "install", outcome: Outcome::Passed, counts: Counts::default(), took: begun.elapsed() };
     let mut all = vec![installing];
