@@ -27,6 +27,11 @@ impl Place {
         Place { folder: folder.to_owned(), entry: Vec::new() }
     }
 
+    /// In the network of the process `id`, whatever namespaces it has, with files of this machine in `folder`.
+    pub fn in_network_of(folder: &Path, id: Pid) -> Place {
+        Place::entered(folder, vec!["nsenter".to_owned(), format!("--net=/proc/{id}/ns/net")])
+    }
+
     /// Where these words before a program bring it.
     pub(crate) fn entered(folder: &Path, entry: Vec<String>) -> Place {
         Place { folder: folder.to_owned(), entry }

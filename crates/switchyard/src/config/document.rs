@@ -267,8 +267,12 @@ fn expanded(text: &str, variables: Variables<'_>) -> Result<Option<String>, (Str
         let Some((name, after)) = name else {
             return Err(("a $ that begins no variable".into(), "${NAME}, or $$ for a plain $".into()));
         };
-        let value = variables(name)
-            .ok_or_else(|| (format!("${{{name}}}"), format!("the environment variable {name} to be set")))?;
+        let value = variables(name).ok_or_else(|| {
+            (
+                format!("${{{name}}}"),
+                format!("the variable {name} to be set, or in the file environment beside this one"),
+            )
+        })?;
         out.push_str(&value);
         rest = after;
     }

@@ -5,6 +5,7 @@
 //! file means in a few lines.
 
 mod document;
+mod environment_file;
 pub mod fault;
 pub mod limits;
 pub mod quota;
@@ -17,6 +18,7 @@ pub mod value;
 mod tests;
 
 pub use document::Variables;
+pub(crate) use environment_file::variables;
 pub use fault::{Fault, Faults, Key, Place};
 pub use resolve::{Answer, Answers, Capture, Configuration, Dns, Named, NamedSource, Probe, Records, Written};
 
@@ -29,13 +31,14 @@ pub const ENVIRONMENT_VARIABLE: &str = "ASTRADIAL_ENV";
 /// The variable that overrides the key `records.webhook_url`.
 pub const WEBHOOK_VARIABLE: &str = "CALL_LOG_WEBHOOK_URL";
 
-/// Reads and resolves the file at `path`, with the variables of this process.
+/// Reads and resolves the file at `path`, with the variables of this process and of the file `environment`
+/// beside it.
 pub fn load(path: &Path) -> Result<Configuration, Faults> {
     let file = path.display().to_string();
     let text = read_file(path).map_err(|(found, expected)| {
         Faults::new(&file, vec![Fault { place: Place::File, key: Key::default(), found, expected, why: None }])
     })?;
-    read(&file, &text, &|name| std::env::var(name).ok())
+    read(&file, &text, &variables(path))
 }
 
 /// Resolves the text of a file; `file` is what faults call it.

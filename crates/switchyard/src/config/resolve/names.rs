@@ -9,6 +9,7 @@ use proxy::{Peer, Role};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 /// What is known of each host name that has an address.
@@ -75,7 +76,7 @@ pub struct Written {
 impl Written {
     /// What the file means with these addresses of host names.
     pub fn with(&self, answers: &Answers) -> Result<super::Configuration, Faults> {
-        crate::config::read_with(&self.file, &self.text, &|name| std::env::var(name).ok(), answers)
+        crate::config::read_with(&self.file, &self.text, &crate::config::variables(Path::new(&self.file)), answers)
     }
 }
 

@@ -1,0 +1,177 @@
+//! A clean Debian machine: debootstrap's smallest root file system with systemd, booted in namespaces.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use lab::process::{PATIENCE, Place, Process, until};
+use nix::unistd::Pid;
+
+/// What the smallest system lacks to be a machine.
+const PACKAGES: &str = "dbus,systemd-sysv";
+
+/// A running machine. It goes, with all it wrote, when this is dropped.
+pub(crate) struct Machine {
+    init: Pid,
+    /// Before the folder, so that its processes end first.
+    _process: Process,
+    folder: tempfile::TempDir,
+    name: String,
+}
+
+impl Machine {
+    /// Boots it; these are addresses of its loopback.
+    pub(crate) fn boot(name: &str, addresses: &[&str]) -> Machine {
+        let folder = tempfile::tempdir().unwrap();
+        let name = format!("{name}-{}", std::process::id());
+        let place = folder.path().join("machine");
+        fs::create_dir(&place).unwrap();
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--uts", "--ipc", "--net", "--pid", "--fork", "--kill-child", "sh"]);
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/package/boot.sh"));
+        command.arg(base()).arg(&place).arg(&name).args(addresses);
+        let process = Process::start(&mut command, &folder.path().join("console"), "util-linux");
+        let init = first_child(process.id());
+        let machine = Machine { init, _process: process, folder, name };
+        let state = || text(&machine.entered("systemctl is-system-running", true).output().unwrap().stdout);
+        until(
+            || {
+                let console = lab::process::text_of(&machine.folder.path().join("console"));
+                format!("the machine to boot; it is {}\n{console}", state())
+            },
+            6 * PATIENCE,
+            || matches!(state().trim(), "running" | "degraded"),
+        );
+        machine
+    }
+
+    /// Runs a line of shell on it, as root.
+    pub(crate) fn run(&self, line: &str) -> Output {
+        self.entered(line, true).output().unwrap()
+    }
+
+    /// The same, with what it prints. Fails the test when the line fails.
+    pub(crate) fn says(&self, line: &str) -> String {
+        said(line, &self.run(line))
+    }
+
+    /// The same with the network of this machine in place of its own, to fetch what Debian's mirror has.
+    pub(crate) fn online(&self, line: &str) -> String {
+        said(line, &self.entered(line, false).output().unwrap())
+    }
+
+    /// One of its files.
+    pub(crate) fn file(&self, path: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{path}", self.init))
+    }
+
+    /// Its network, for parties of calls.
+    pub(crate) fn network(&self) -> Place {
+        Place::in_network_of(self.folder.path(), self.init)
+    }
+
+    fn entered(&self, line: &str, is_in_its_network: bool) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.init.to_string(), "--mount", "--uts", "--ipc", "--pid", "--root"]);
+        if is_in_its_network {
+            command.arg("--net");
+        }
+        command.args(["--", "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"]);
+        command.args(["DEBIAN_FRONTEND=noninteractive", "sh", "-c", &format!("cd / && {line}")]);
+        command.stdin(Stdio::null());
+        command
+    }
+}
+
+impl Drop for Machine {
+    /// Its processes end with its first one; its control groups, all empty then, are taken away.
+    fn drop(&mut self) {
+        let _killed = nix::sys::signal::kill(self.init, nix::sys::signal::Signal::SIGKILL);
+        let script = "mount --make-rprivate / && mount -t cgroup2 none \"$0\" && cd \"$0\" && \
+                      for round in 1 2 3 4 5 6 7 8 9 10; do \
+                      find \"$1\" -depth -type d -exec rmdir {} + 2>/dev/null && break; sleep 0.2; done";
+        let groups = self.folder.path().join("groups");
+        let _made = fs::create_dir(&groups);
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script]).arg(&groups).arg(&self.name);
+        let _cleaned = command.stdin(Stdio::null()).stderr(Stdio::null()).status();
+    }
+}
+
+fn said(line: &str, output: &Output) -> String {
+    let (out, fault) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{line}: {}\n{out}\n{fault}", output.status);
+    out
+}
+
+/// Bytes of a program as text.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn first_child(parent: Pid) -> Pid {
+    let path = format!("/proc/{parent}/task/{parent}/children");
+    let mut child = None;
+    until(
+        || format!("a child of {parent}; root's rights are needed for namespaces"),
+        PATIENCE,
+        || {
+            let children = fs::read_to_string(&path).unwrap_or_default();
+            child = children.split_whitespace().next().and_then(|id| id.parse().ok());
+            child.is_some()
+        },
+    );
+    Pid::from_raw(child.unwrap())
+}
+
+/// The root file system, made once for all runs of this checkout: `target/tools/debian-CODENAME`.
+fn base() -> &'static Path {
+    static BASE: OnceLock<PathBuf> = OnceLock::new();
+    BASE.get_or_init(|| {
+        let codename = codename();
+        let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools");
+        let base = tools.join(format!("debian-{codename}"));
+        if !base.exists() {
+            let draft = tools.join(format!("debian-{codename}.{}", std::process::id()));
+            fs::create_dir_all(&tools).unwrap();
+            let mut command = Command::new("debootstrap");
+            command.args(["--variant=minbase", &format!("--include={PACKAGES}"), &codename]);
+            command.arg(&draft).arg(mirror(&codename));
+            let log = tools.join("debootstrap.log");
+            let mut made = Process::start(&mut command, &log, "debootstrap");
+            let status = made.ended();
+            assert!(status.success(), "debootstrap: {}", lab::process::text_of(&log));
+            fs::rename(&draft, &base).unwrap();
+        }
+        base.canonicalize().unwrap()
+    })
+}
+
+/// The release of Debian that this machine has, and for which the program was built.
+fn codename() -> String {
+    let release = fs::read_to_string("/etc/os-release").unwrap();
+    let line = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    line.expect("/etc/os-release names no release").trim_matches('"').to_owned()
+}
+
+/// Where this machine has Debian's packages from.
+fn mirror(codename: &str) -> String {
+    let mut command = Command::new("apt-get");
+    command.args(["indextargets", "--format", "$(ORIGIN) $(CODENAME) $(REPO_URI)", "Created-By: Packages"]);
+    let listed = text(&command.output().unwrap().stdout);
+    let wanted = format!("Debian {codename} ");
+    let uri = listed.lines().find_map(|line| line.strip_prefix(&wanted));
+    uri.unwrap_or_else(|| panic!("apt knows no mirror of Debian {codename}: {listed}")).to_owned()
+}
+
+/// Waits for what a line of shell on the machine prints.
+pub(crate) fn until_it_says(machine: &Machine, line: &str, wanted: &str) {
+    let answer = || text(&machine.run(line).stdout);
+    until(
+        || format!("{wanted:?} from {line}; the last answer was {}", answer()),
+        Duration::from_secs(90),
+        || answer().contains(wanted),
+    );
+}
