@@ -13,5 +13,7 @@ mod filter;
 mod impaired;
 mod interfaces;
 mod media;
+mod pipeline;
+mod rehearsal;
 mod restart;
 mod site;
