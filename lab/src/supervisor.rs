@@ -180,11 +180,7 @@ impl State {
         let limit = self.unit.seconds("TimeoutStopSec");
         let begun = Instant::now();
         let id = running.id();
-        until(
-            || format!("the end of {id}"),
-            limit + PATIENCE,
-            || running.has_ended() || begun.elapsed() > limit,
-        );
+        until(|| format!("the end of {id}"), limit + PATIENCE, || running.has_ended() || begun.elapsed() > limit);
     }
 
     fn command(&self, words: &[String]) -> Command {

@@ -1,4 +1,4 @@
-//! The files of `deploy/github`: workflows that the platform understands, scripts without a fault, and the scripts that need
+//! The files of `deploy/github`, and the heads of all that is deployed: workflows that the platform understands, scripts without a fault, and the scripts that need
 //! no machine, run for real. The others are run in the lab by the program's own tests.
 #![expect(
     clippy::unwrap_used,
@@ -184,4 +184,28 @@ fn build_leaves_a_program_with_its_checksum_and_nothing_when_a_test_fails() {
     assert_eq!(said.lines().last().unwrap(), shipped.display().to_string());
     let (is_good, said) = ran(Command::new("sha256sum").args(["--check", "SHA256SUMS"]).current_dir(&shipped));
     assert!(is_good, "{said}");
+}
+
+/// The files of these folders begin with what they are, where they go, and which page goes through it. JSON takes no comment.
+#[test]
+fn every_deployed_file_says_where_it_goes_and_which_page_goes_through_it() {
+    let folders = ["asterisk", "fail2ban", "github", "prometheus", "sql", "sysctl", "systemd", "wireguard"];
+    let mut waiting: Vec<PathBuf> = folders.iter().map(|name| path("deploy").join(name)).collect();
+    let mut seen = 0;
+    while let Some(next) = waiting.pop() {
+        if next.is_dir() {
+            waiting.extend(std::fs::read_dir(&next).unwrap().map(|entry| entry.unwrap().path()));
+        } else if next.extension().is_none_or(|ending| ending != "sh") {
+            let (text, shown) = (std::fs::read_to_string(&next).unwrap(), next.display());
+            let head: Vec<&str> = text.lines().take_while(|line| line.starts_with(['#', ';', '-'])).collect();
+            let value =
+                |key| head.iter().find_map(|line| line.trim_start_matches(['#', ';', '-', ' ']).strip_prefix(key));
+            assert!(head.first().is_some_and(|line| !line.contains("Goes to: ")), "{shown} does not say what it is");
+            assert!(value("Goes to: ").is_some_and(|place| !place.is_empty()), "{shown} does not say where it goes");
+            let page = value("How-to: ").unwrap_or_else(|| panic!("{shown} names no page"));
+            assert!(page.starts_with("docs/how-to/") && path(page).exists(), "{shown}: {page} is not there");
+            seen += 1;
+        }
+    }
+    assert!(seen > 25, "{seen} files");
 }

@@ -37,13 +37,14 @@ examine() {
     "$release/switchyard" check --config "$config" >/dev/null || refuse "$revision refuses $config"
 }
 
-# Restarts the service with this version: what runs drains first, within limits.drain_limit.
+# Restarts the service with this version: what runs drains first, within limits.drain_limit. In one chain: where it is asked
+# whether this went well, the shell does not stop at the first failure by itself.
 put_in_force() {
-    ln -sfn "releases/$1" "$root/current.new"
-    mv -T "$root/current.new" "$root/current"
-    # A version that ended again and again may have used up the starts that the unit allows.
-    as_root systemctl reset-failed "$unit" || true
-    as_root systemctl restart "$unit"
+    ln -sfn "releases/$1" "$root/current.new" &&
+        mv -T "$root/current.new" "$root/current" &&
+        # A version that ended again and again may have used up the starts that the unit allows.
+        as_root systemctl reset-failed "$unit" &&
+        as_root systemctl restart "$unit"
 }
 
 # Whether this version says that all is well, and carries a call.
