@@ -44,7 +44,7 @@ struct Machine {
 }
 
 impl Machine {
-    fn up(seed: u64) -> Machine {
+    fn up(seed: u64, drain_limit: &str) -> Machine {
         let lab = Lab::up(seed).unwrap();
         let place = lab.place(Node::Prod).unwrap();
         let (root, config) = (lab.path("opt"), lab.path("switchyard.toml"));
@@ -52,7 +52,8 @@ impl Machine {
         std::fs::write(root.join("release.env"), SMOKE_CALL).unwrap();
         assert!(SMOKE_CALL.contains(&format!("SMOKE_NUMBER={}", PROD_DID.trim_start_matches('+'))));
         let folder = lab.folder().to_str().unwrap();
-        let written = format!("{CONFIGURATION}\n{SMOKE_TRUNK}").replace("${FOLDER}", folder);
+        let written = format!("{CONFIGURATION}\n[limits]\ndrain_limit = \"{drain_limit}\"\n{SMOKE_TRUNK}");
+        let written = written.replace("${FOLDER}", folder);
         std::fs::write(&config, &written).unwrap();
         let astray = written.replace("udp:10.10.10.1:5070", "udp:10.10.10.1:5079");
         assert_ne!(astray, written);
@@ -149,8 +150,8 @@ fn ringing(lab: &Lab) -> (Callees, std::thread::JoinHandle<phones::Called>) {
 }
 
 #[test]
-fn versions_are_shipped_tried_with_a_call_and_taken_back_while_calls_go_on() {
-    let machine = Machine::up(60);
+fn versions_are_shipped_tried_with_a_call_and_taken_back_while_a_call_is_up() {
+    let machine = Machine::up(60, "1s");
     let (code, said) = machine.ship(&machine.built("first", RIGHT));
     assert_eq!((code, machine.supervisor.starts()), (Some(0), 1), "{said}");
     assert!(said.contains("good: 918065978000 from 127.0.0.2:5099 got 200"), "{said}");
@@ -162,18 +163,17 @@ fn versions_are_shipped_tried_with_a_call_and_taken_back_while_calls_go_on() {
     let mut caller = Phone::start(&place(Node::Nuc), sip(Node::Nuc), "+447700900123", 440, Some(&number));
     assert!((435..=445).contains(&callee.heard_hz()), "{}", callee.log());
 
-    // A good one: what runs drains, so the call that rings is answered through it.
-    let (callees, calling) = ringing(&machine.lab);
+    // A good one, where there are many of before.
+    let releases = machine.lab.path("opt/releases");
+    (1..=6).for_each(|old| std::fs::create_dir(releases.join(format!("old-{old}"))).unwrap());
     let (code, said) = machine.ship(&machine.built("second", RIGHT));
     assert_eq!((code, machine.in_force().as_str()), (Some(0), "second"), "{said}");
-    let drained = machine.supervisor.log(1);
-    assert!(drained.contains("draining: new calls get 503") && drained.contains("nothing was cut off"), "{drained}");
-    let called = calling.join().unwrap();
-    assert_eq!((called.completed, callees.end().ended.len()), (1, 1), "{called:#?}");
+    assert!(["first", "second"].into_iter().all(|kept| releases.join(kept).exists()), "what is in force, and before");
+    assert!(std::fs::read_dir(&releases).unwrap().count() <= 6, "five stay, and the one before");
 
     // Those that do not serve are taken back, and `second` serves again.
     for (revision, what, expected) in
-        [("third", ENDS, "back to second"), ("fourth", LOSES_CALLS, "BAD: 918065978000 from 127.0.0.2:5099 got 480")]
+        [("third", ENDS, "back to second"), ("fourth", LOSES_CALLS, "BAD: 918065978000 from 127.0.0.2:5099 got 500")]
     {
         let (code, said) = machine.ship(&machine.built(revision, what));
         assert_eq!((code, machine.in_force().as_str()), (Some(3), "second"), "{revision}: {said}");
@@ -191,15 +191,30 @@ fn versions_are_shipped_tried_with_a_call_and_taken_back_while_calls_go_on() {
     }
     assert_eq!((machine.supervisor.id(), machine.supervisor.starts()), (before, starts));
 
-    // The call outlived five processes, and its end finds its way.
+    // The call outlived every process so far, and its end finds its way.
     assert!((435..=445).contains(&callee.heard_hz()) && !callee.log().contains("session closed"), "{}", callee.log());
     caller.hang_up();
     until(|| format!("the end of the call\n{}", callee.log()), PATIENCE, || callee.log().contains("session closed"));
 }
 
 #[test]
+#[ignore = "full set: what runs drains until its last transaction is forgotten, 32 s after its last call"]
+fn a_call_that_rings_while_a_version_is_shipped_is_answered_by_the_one_that_drains() {
+    let machine = Machine::up(62, "60s");
+    let (code, said) = machine.ship(&machine.built("first", RIGHT));
+    assert_eq!(code, Some(0), "{said}");
+    let (callees, calling) = ringing(&machine.lab);
+    let (code, said) = machine.ship(&machine.built("second", RIGHT));
+    assert_eq!((code, machine.in_force().as_str()), (Some(0), "second"), "{said}");
+    let drained = machine.supervisor.log(1);
+    assert!(drained.contains("draining: new calls get 503") && drained.contains("nothing was cut off"), "{drained}");
+    let called = calling.join().unwrap();
+    assert_eq!((called.completed, callees.end().ended.len()), (1, 1), "{called:#?}");
+}
+
+#[test]
 fn a_machine_that_nobody_knows_is_not_shipped_to() {
-    let machine = Machine::up(61);
+    let machine = Machine::up(61, "1s");
     std::fs::write(machine.lab.path("ssh/known"), "").unwrap();
     let (code, said) = machine.ship(&machine.built("first", RIGHT));
     assert!(code == Some(1) && said.contains("Host key verification failed"), "{code:?} {said}");
