@@ -108,6 +108,14 @@ impl Interfaces {
         self.known.iter().find(|(known, _)| *known == index).map_or(InterfaceId::OTHER, |(_, id)| *id)
     }
 
+    /// The interface that something came by, where the kernel says `told`. What this machine sends to itself goes over the
+    /// loopback interface, and the kernel names the interface that has the address instead: a PBX beside the proxy would seem
+    /// to come out of the tunnel. From outside no such source comes in: the kernel drops it as martian.
+    pub fn of_arrival(&self, told: u32, source: IpAddr, destination: IpAddr) -> InterfaceId {
+        let is_own = source == destination || source.is_loopback();
+        self.id(if is_own { LOOPBACK_INTERFACE } else { told })
+    }
+
     /// The kernel's number of an interface; `None` while it is not there.
     pub fn index(&self, id: InterfaceId) -> Option<u32> {
         self.known.iter().find(|(_, known)| *known == id).map(|(index, _)| *index)
@@ -217,24 +225,17 @@ fn told(
             ControlMessageOwned::Ipv4PacketInfo(info) => {
                 let destination = Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr));
                 let index = u32::try_from(info.ipi_ifindex).unwrap_or_default();
-                interface = interfaces.id(arrival(index, remote.ip(), destination.into()));
+                interface = interfaces.of_arrival(index, remote.ip(), destination.into());
             }
             ControlMessageOwned::Ipv6PacketInfo(info) => {
                 let destination = Ipv6Addr::from(info.ipi6_addr.s6_addr);
-                interface = interfaces.id(arrival(info.ipi6_ifindex, remote.ip(), destination.into()));
+                interface = interfaces.of_arrival(info.ipi6_ifindex, remote.ip(), destination.into());
             }
             ControlMessageOwned::RxqOvfl(total) => dropped = Some(total),
             _ => {}
         }
     }
     (interface, dropped)
-}
-
-/// The number of the interface that a datagram came by. What this machine sends to itself goes over the loopback interface, and the
-/// kernel names the interface that has the address instead: a PBX beside the proxy would seem to come out of the tunnel.
-/// From outside no such source comes in: the kernel drops it as martian.
-fn arrival(told: u32, source: IpAddr, destination: IpAddr) -> u32 {
-    if source == destination || source.is_loopback() { LOOPBACK_INTERFACE } else { told }
 }
 
 fn is_failure(message: &RecvMsg<'_, '_, SockaddrStorage>) -> bool {
