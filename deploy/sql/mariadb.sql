@@ -1,6 +1,9 @@
 -- The account with which switchyard reads the four tables, and nothing else: run it as an administrator of MariaDB 10.6
 -- or later. Change the password, the host if the database is not on the proxy's machine, and the database's name.
 --
+-- Goes to: the PBX's database, once
+-- How-to: docs/how-to/connect-production-database.md
+--
 --   mariadb -u root < deploy/sql/mariadb.sql
 --
 -- The rights to write (one column of did_numbers, and tables of our own) come with `switchyard db migrate`, if at all.

@@ -1,6 +1,9 @@
 -- SQLite has no accounts: what the file's owner and mode allow is what switchyard may do. Readable is enough for the
 -- directory; `switchyard did`, testers and panic need to write the file and its folder.
 --
+-- Goes to: the database file, once
+-- How-to: docs/how-to/connect-production-database.md
+--
 --   sqlite3 /var/lib/switchyard/directory.db < deploy/sql/sqlite.sql
 --   chgrp switchyard /var/lib/switchyard/directory.db && chmod 0640 /var/lib/switchyard/directory.db
 --

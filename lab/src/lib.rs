@@ -24,6 +24,7 @@ mod relay;
 mod run;
 pub mod silence;
 pub mod sipp;
+pub mod supervisor;
 pub mod tap;
 mod wireguard;
 

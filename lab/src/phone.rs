@@ -39,7 +39,7 @@ impl Phone {
         std::fs::write(folder.join("accounts"), account).unwrap();
         std::fs::write(folder.join("contacts"), "").unwrap();
         let mut command = place.command("baresip");
-        command.current_dir(&folder).args(["-4", "-v", "-t", "60", "-f"]).arg(&folder);
+        command.current_dir(&folder).args(["-4", "-v", "-t", "300", "-f"]).arg(&folder);
         if let Some(uri) = dial {
             command.args(["-e", &format!("/dial {uri}")]);
         }

@@ -21,6 +21,8 @@ const T2: Duration = Duration::from_secs(4);
 const TIMEOUT: Duration = Duration::from_secs(32);
 /// A proxy's Timer B, and then some: how long a caller waits for a final response.
 const PATIENCE: Duration = Duration::from_secs(70);
+/// Longer than any test.
+const HELD: Duration = Duration::from_secs(86_400);
 const SDP: &str =
     "v=0\r\no=lab 1 1 IN IP4 10.10.10.2\r\ns=-\r\nc=IN IP4 10.10.10.2\r\nt=0 0\r\nm=audio 10000 RTP/AVP 8\r\n";
 
@@ -157,6 +159,57 @@ pub fn call_by(socket: &UdpSocket, proxy: SocketAddrV4, other: Option<SocketAddr
             called.answered_twice = calls.iter().filter(|call| call.acks.len() > 1).count();
             return called;
         }
+    }
+}
+
+/// One call that is up until it is told to end.
+pub struct HeldCall {
+    socket: UdpSocket,
+    call: Call,
+}
+
+/// Calls a number from `socket` by way of `at`; returns when the call is up. The error is what it was refused with.
+pub fn hold(socket: UdpSocket, at: SocketAddrV4, number: &str) -> Result<HeldCall, String> {
+    socket.set_read_timeout(Some(TURN)).unwrap();
+    let own = socket.local_addr().unwrap();
+    let id = format!("held@{own}");
+    let invite = request("INVITE", &format!("sip:{number}@{at}"), own, &id, None);
+    let state = State::Inviting(Pending::new(invite, Instant::now(), TIMEOUT));
+    let mut held = HeldCall { socket, call: Call { id, state, at, is_elsewhere: false, acks: BTreeMap::new() } };
+    while !matches!(held.call.state, State::Up { .. }) {
+        held.turn()?;
+    }
+    Ok(held)
+}
+
+impl HeldCall {
+    /// Its Call-ID.
+    pub fn id(&self) -> &str {
+        &self.call.id
+    }
+
+    /// Ends it; the error is why the other side does not know of that.
+    pub fn hang_up(mut self) -> Result<(), String> {
+        let State::Up { until, .. } = &mut self.call.state else { return Err("it is not up".to_owned()) };
+        *until = Instant::now();
+        while !self.call.is_over() {
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self) -> Result<(), String> {
+        let HeldCall { socket, call } = self;
+        let (own, at) = (socket.local_addr().unwrap(), call.at);
+        let send = |bytes: &str| drop(socket.send_to(bytes.as_bytes(), at));
+        call.tick(Instant::now(), send).map_err(str::to_owned)?;
+        let mut slot = vec![0; 65_536];
+        let Ok((size, _)) = socket.recv_from(&mut slot) else { return Ok(()) };
+        let text = String::from_utf8_lossy(slot.get(..size).unwrap_or_default()).into_owned();
+        if value(&text, "Call-ID") == call.id {
+            call.take(&text, own, HELD, send)?;
+        }
+        Ok(())
     }
 }
 

@@ -85,6 +85,11 @@ impl Process {
         kill(self.id(), signal).unwrap();
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for its own end.
     pub fn ended(&mut self) -> ExitStatus {
         let name = self.name.clone();

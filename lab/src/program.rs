@@ -27,12 +27,22 @@ impl Program {
     /// Writes the configuration (`${FOLDER}` in it is the place's folder) and the directory, starts `binary`, and waits
     /// until it serves.
     pub fn start(place: &Place, binary: &Path, configuration: &str) -> Program {
+        Program::prepare(place, configuration);
+        Program::start_prepared(place, binary)
+    }
+
+    /// Writes the configuration and the directory, and starts nothing.
+    pub fn prepare(place: &Place, configuration: &str) {
         let folder = place.path("");
         let folder = folder.to_str().unwrap().trim_end_matches('/');
         std::fs::write(place.path(CONFIG), configuration.replace("${FOLDER}", folder)).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let scripts = [sync::schema::SQLITE_TABLES, sync::schema::ROWS, UNLIMITED];
         runtime.block_on(sync::schema::run(&place.path("directory.db"), &scripts)).unwrap();
+    }
+
+    /// Starts `binary` with what was prepared, and waits until it serves.
+    pub fn start_prepared(place: &Place, binary: &Path) -> Program {
         let process = started(place, binary, 1);
         Program { place: place.clone(), binary: binary.to_owned(), process, starts: 1 }
     }

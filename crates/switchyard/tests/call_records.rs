@@ -442,6 +442,52 @@ fn who_was_told_nothing_of_a_call_writes_what_its_bye_says() {
     assert_eq!((record.ended_by.as_deref(), record.restarted, record.answered_at_ms), (Some("caller"), true, None));
 }
 
+/// A smoke call says what was not as it should be, and gives up by CANCEL what nobody takes.
+#[test]
+fn a_smoke_call_is_judged_by_what_the_caller_saw_and_by_its_record() {
+    let running = Running::start();
+    let smoke = |more: &[&str]| {
+        let words = ["smoke", "08065978000", "--from", "127.0.0.71:0", "--within", "1s"];
+        running.ask(&[&words, more].concat())
+    };
+    let text = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    std::thread::scope(|scope| {
+        // Nobody takes it.
+        let placed = scope.spawn(|| smoke(&[]));
+        let invite = next(&running.pbx, "INVITE");
+        running.answer(&invite, "180 Ringing");
+        let cancel = next(&running.pbx, "CANCEL");
+        running.answer(&cancel, "200 OK");
+        running.answer(&invite, "487 Request Terminated");
+        next(&running.pbx, "ACK");
+        let output = placed.join().unwrap();
+        assert!(output.status.code() == Some(8), "{output:?}");
+        assert!(text(&output).contains("found 487, expected 200") && text(&output).starts_with("BAD: "), "{output:?}");
+
+        // Taken and ended, and meant for another environment.
+        let placed = scope.spawn(|| smoke(&["--environment", "staging", "-o", "json"]));
+        let invite = next(&running.pbx, "INVITE");
+        running.answer(&invite, "200 OK");
+        let bye = next(&running.pbx, "BYE");
+        running.answer(&bye, "200 OK");
+        let output = placed.join().unwrap();
+        let verdict: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((output.status.code(), &verdict["status"]), (Some(8), &200.into()), "{verdict:#}");
+        assert_eq!(verdict["wrong"], serde_json::json!(["it reached prod, expected staging"]));
+        assert_eq!(verdict["record"]["ended_by"], "caller");
+
+        // A refusal that is expected is good.
+        let placed = scope.spawn(|| smoke(&["--expect", "486"]));
+        let invite = next(&running.pbx, "INVITE");
+        running.answer(&invite, "486 Busy Here");
+        let output = placed.join().unwrap();
+        assert!(output.status.success() && text(&output).starts_with("good: "), "{output:?}");
+    });
+    // From an address of nobody's there is no call.
+    let output = running.ask(&["smoke", "08065978000", "--from", "127.0.0.79:0", "--within", "1s"]);
+    assert!(output.status.code() == Some(8) && text(&output).contains("the proxy has no record of it"), "{output:?}");
+}
+
 /// The program and the load generator as they are delivered: a debug build carries a tenth of the calls.
 fn delivered() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");

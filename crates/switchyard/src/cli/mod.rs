@@ -23,6 +23,7 @@ mod log;
 mod panic;
 mod peer;
 mod shown;
+mod smoke;
 mod tester;
 mod token;
 
@@ -138,6 +139,9 @@ enum Command {
     Log(log::Options),
     /// Send what passes on the wire to a capture server.
     Capture(capture::Options),
+    /// Place one call through the running proxy, and say whether it went as it should.
+    #[command(after_help = smoke::HELP)]
+    Smoke(smoke::Options),
     /// Print what a shell reads to complete our command lines.
     Completions(generated::CompletionsOptions),
     /// Write the man pages into a folder.
@@ -233,6 +237,7 @@ pub fn answer(
         Command::Token(options) => token::token(options, out, faults),
         Command::Log(options) => log::log(options, out, faults),
         Command::Capture(options) => capture::capture(options, out, faults),
+        Command::Smoke(options) => smoke::smoke(&options, out, faults),
         Command::Completions(options) => generated::completions(&options, out),
         Command::Man(options) => generated::man(&options, out, faults),
         Command::Demo(options) => crate::demo::demo(crate::demo::Options { once: options.once }),

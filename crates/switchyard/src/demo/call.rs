@@ -8,11 +8,16 @@ use std::time::{Duration, Instant};
 
 /// How long the two talk.
 const TALKS_FOR: Duration = Duration::from_millis(80);
+/// How long a caller that has given up waits for what becomes of its CANCEL.
+const GIVES_UP_WITHIN: Duration = Duration::from_secs(5);
+
 /// What the caller wants.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Wish {
     /// To talk, and then to hang up.
     Talk,
+    /// The same, but to give up when nobody has taken the call after this time.
+    TalkWithin(Duration),
     /// To listen until the other side hangs up.
     HearOut,
     /// To give up while it rings.
@@ -77,7 +82,8 @@ impl Call<'_> {
     /// Sends the INVITE until something comes back, and waits for its final response.
     async fn invite(&mut self, wish: Wish) -> Option<Read> {
         let invite = Outgoing { with_offer: true, ..self.outgoing("INVITE", &self.branch, 1, &self.to) }.write();
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let patience = if let Wish::TalkWithin(limit) = wish { limit } else { PATIENCE };
+        let mut deadline = tokio::time::Instant::now() + patience;
         let mut interval = T1;
         let mut is_heard = false;
         self.party.send(&invite, self.party.proxy).await;
@@ -95,12 +101,16 @@ impl Call<'_> {
                         return Some(message);
                     }
                     if wish == Wish::GiveUp && status > 100 && !self.is_cancelled {
-                        self.is_cancelled = true;
-                        let (branch, to) = (self.branch.clone(), self.to.clone());
-                        self.send("CANCEL", &branch, 1, &to).await;
+                        self.cancel().await;
                     }
                 }
-                Err(_) if tokio::time::Instant::now() >= deadline => return None,
+                Err(_) if tokio::time::Instant::now() >= deadline => {
+                    if !is_heard || self.is_cancelled || !matches!(wish, Wish::TalkWithin(_)) {
+                        return None;
+                    }
+                    deadline += GIVES_UP_WITHIN;
+                    self.cancel().await;
+                }
                 Err(_) if is_heard => {}
                 Err(_) => {
                     interval *= 2;
@@ -108,6 +118,12 @@ impl Call<'_> {
                 }
             }
         }
+    }
+
+    async fn cancel(&mut self) {
+        self.is_cancelled = true;
+        let (branch, to) = (self.branch.clone(), self.to.clone());
+        self.send("CANCEL", &branch, 1, &to).await;
     }
 
     /// ACK, a few words, BYE. True when the BYE was answered with 200, or the other side hung up as it should.

@@ -2,13 +2,14 @@
 //!
 //! `stage` builds it, `scene` says which calls are placed and what must become of them, `party` and `call` speak SIP,
 //! `ladder` draws what the parties saw. What is shown is what happened: decisions come from the proxy's own events,
-//! ladders from the messages that arrived.
+//! ladders from the messages that arrived. `smoke` places one such call through a proxy that runs elsewhere.
 
 mod call;
 mod ladder;
 mod message;
 mod party;
 mod scene;
+pub(crate) mod smoke;
 mod stage;
 
 pub use scene::{Expected, ROUND, Scene};

@@ -10,6 +10,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
 /// Connections that the kernel completes before we take them.
@@ -49,7 +50,10 @@ pub(super) async fn accept(hub: Rc<Hub>, id: ListenerId, interface: InterfaceId,
     let mut reserve = File::open("/dev/null").ok();
     loop {
         match listener.accept().await {
-            Ok((stream, remote)) => hub.accepted(id, interface, remote, stream),
+            Ok((stream, remote)) => {
+                let interface = arrival(&hub, interface, remote, &stream);
+                hub.accepted(id, interface, remote, stream);
+            }
             Err(error) if is_exhausted(&error) => {
                 // Row SX10: with the reserve given up for a moment, the connection that waits can be taken and closed;
                 // else it would be reported again and again.
@@ -64,6 +68,13 @@ pub(super) async fn accept(hub: Rc<Hub>, id: ListenerId, interface: InterfaceId,
             Err(_) => {}
         }
     }
+}
+
+/// The interface that a connection came by: the listener's, unless this machine connects to itself.
+fn arrival(hub: &Hub, of_listener: InterfaceId, remote: SocketAddr, stream: &TcpStream) -> InterfaceId {
+    let interfaces = hub.interfaces();
+    let Ok(own) = stream.local_addr() else { return of_listener };
+    interfaces.of_arrival(interfaces.index(of_listener).unwrap_or_default(), remote.ip(), own.ip())
 }
 
 fn is_exhausted(error: &io::Error) -> bool {

@@ -8,7 +8,7 @@ use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage, recvmmsg, recvmsg};
 use proxy::{Flow, InterfaceId};
 use std::io::{self, IoSliceMut};
-use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use tokio::io::Interest;
 
@@ -43,6 +43,9 @@ struct Arrival {
     len: usize,
     flow: Flow,
 }
+
+/// The kernel's number of the loopback interface, in every network namespace.
+const LOOPBACK_INTERFACE: u32 = 1;
 
 /// The kernel's numbers of the interfaces that peers are tied to.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -105,6 +108,14 @@ impl Interfaces {
         self.known.iter().find(|(known, _)| *known == index).map_or(InterfaceId::OTHER, |(_, id)| *id)
     }
 
+    /// The interface that something came by, where the kernel says `told`. What this machine sends to itself goes over the
+    /// loopback interface, and the kernel names the interface that has the address instead: a PBX beside the proxy would seem
+    /// to come out of the tunnel. From outside no such source comes in: the kernel drops it as martian.
+    pub fn of_arrival(&self, told: u32, source: IpAddr, destination: IpAddr) -> InterfaceId {
+        let is_own = source == destination || source.is_loopback();
+        self.id(if is_own { LOOPBACK_INTERFACE } else { told })
+    }
+
     /// The kernel's number of an interface; `None` while it is not there.
     pub fn index(&self, id: InterfaceId) -> Option<u32> {
         self.known.iter().find(|(_, known)| *known == id).map(|(index, _)| *index)
@@ -139,7 +150,7 @@ impl UdpSocket {
             for (slot, message) in received.enumerate() {
                 taken += 1;
                 let Some(remote) = message.address.as_ref().and_then(socket_addr) else { continue };
-                let (interface, dropped) = told(&message, interfaces);
+                let (interface, dropped) = told(&message, remote, interfaces);
                 overflow = dropped.or(overflow);
                 let flow = Flow { listener, remote, connection: 0, interface };
                 batch.arrivals.push(Arrival { slot, len: message.bytes, flow });
@@ -206,15 +217,24 @@ impl UdpSocket {
 }
 
 /// What the control messages tell: the arrival interface, and the socket's running count of dropped datagrams.
-fn told(message: &RecvMsg<'_, '_, SockaddrStorage>, interfaces: &Interfaces) -> (InterfaceId, Option<u32>) {
+fn told(
+    message: &RecvMsg<'_, '_, SockaddrStorage>,
+    remote: SocketAddr,
+    interfaces: &Interfaces,
+) -> (InterfaceId, Option<u32>) {
     let mut interface = InterfaceId::OTHER;
     let mut dropped = None;
     for control in message.cmsgs().into_iter().flatten() {
         match control {
             ControlMessageOwned::Ipv4PacketInfo(info) => {
-                interface = u32::try_from(info.ipi_ifindex).map_or(InterfaceId::OTHER, |index| interfaces.id(index));
+                let destination = Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr));
+                let index = u32::try_from(info.ipi_ifindex).unwrap_or_default();
+                interface = interfaces.of_arrival(index, remote.ip(), destination.into());
             }
-            ControlMessageOwned::Ipv6PacketInfo(info) => interface = interfaces.id(info.ipi6_ifindex),
+            ControlMessageOwned::Ipv6PacketInfo(info) => {
+                let destination = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+                interface = interfaces.of_arrival(info.ipi6_ifindex, remote.ip(), destination.into());
+            }
             ControlMessageOwned::RxqOvfl(total) => dropped = Some(total),
             _ => {}
         }

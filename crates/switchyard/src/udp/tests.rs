@@ -422,3 +422,13 @@ fn ipv6_sockets_carry_datagrams_and_their_interface_too() {
         assert_eq!(all[0].0.remote, left.local_addr().unwrap());
     });
 }
+
+#[test]
+fn what_this_machine_sends_to_itself_has_come_by_the_loopback_interface() {
+    let there = Interfaces::resolve(&["lo".into()]);
+    let [own, other, loopback]: [std::net::IpAddr; 3] =
+        [[10, 10, 10, 1], [10, 10, 10, 2], [127, 0, 0, 2]].map(std::net::IpAddr::from);
+    assert_eq!(there.of_arrival(7, own, own), InterfaceId(1));
+    assert_eq!(there.of_arrival(7, loopback, own), InterfaceId(1));
+    assert_eq!(there.of_arrival(7, other, own), InterfaceId::OTHER);
+}

@@ -91,3 +91,18 @@ fn sngrep_reads_the_labs_capture() {
     let read = lab::Capture::read(&out).unwrap();
     assert!(read.packets.iter().any(|packet| packet.payload.starts_with(b"INVITE ")), "{read:?}");
 }
+
+/// The PBX beside the proxy, on the tunnel's address: its calls come by the loopback interface, whatever interface has the
+/// address, over UDP and over TCP.
+#[test]
+fn the_pbx_on_the_proxys_own_machine_calls_out() {
+    let site = Site::up(12);
+    let callee = site.callee("call", Node::Nuc, 2);
+    for transport in ["u1", "t1"] {
+        let mode = ["-t", transport];
+        site.caller("call", Node::Prod, Calls { more: &mode, ..Calls::one("+447700900200") }).succeeded();
+    }
+    let messages = callee.succeeded();
+    let line = "\nINVITE sip:+447700900200@10.10.10.2:5060 SIP/2.0";
+    assert_eq!(messages.matches(line).count(), 2, "{messages}");
+}

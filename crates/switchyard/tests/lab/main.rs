@@ -15,5 +15,7 @@ mod filter;
 mod impaired;
 mod interfaces;
 mod media;
+mod pipeline;
+mod rehearsal;
 mod restart;
 mod site;
