@@ -20,7 +20,7 @@ fn h12_a_soak_with_rolling_faults_ends_well() {
         .args(["--programs".as_ref(), programs, "--results".as_ref(), results.path()])
         .arg("--switchyard")
         .arg(switchyard())
-        .args(["soak", "--minutes", "3", "--turn-seconds", "20", "--rate", "200", "--kill"])
+        .args(["soak", "--minutes", "3", "--turn-seconds", "20", "--rate", "100", "--kill"])
         .output()
         .unwrap();
     let told = String::from_utf8_lossy(&output.stdout);

@@ -30,25 +30,25 @@ pub(crate) struct Options {
     #[command(flatten)]
     what: What,
     /// Write the counts into benches/baseline.toml in place of holding them to it.
-    #[arg(long, requires = "gate")]
+    #[arg(long, requires = "gate", conflicts_with = "against")]
     accept: bool,
     /// Rounds of the side-by-side runs (3, or 2 with --quick).
-    #[arg(long, requires = "against")]
+    #[arg(long, requires = "against", conflicts_with = "gate")]
     repeats: Option<u64>,
     /// Seconds of each of their runs (5, or 2 with --quick).
-    #[arg(long, requires = "against")]
+    #[arg(long, requires = "against", conflicts_with = "gate")]
     seconds: Option<u64>,
     /// Calls a second of their runs at a fixed rate (5,000).
-    #[arg(long, requires = "against")]
+    #[arg(long, requires = "against", conflicts_with = "gate")]
     rate: Option<u64>,
     /// About five minutes in place of fifteen.
-    #[arg(long, requires = "against")]
+    #[arg(long, requires = "against", conflicts_with = "gate")]
     quick: bool,
     /// Leave their highest rates out, and what is measured at a part of them.
-    #[arg(long, requires = "against")]
+    #[arg(long, requires = "against", conflicts_with = "gate")]
     brief: bool,
     /// Write the table into this folder alone, and not into docs/explanation/performance.md.
-    #[arg(long, requires = "against", value_name = "FOLDER")]
+    #[arg(long, requires = "against", conflicts_with = "gate", value_name = "FOLDER")]
     results: Option<String>,
 }
 

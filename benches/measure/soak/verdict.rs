@@ -15,6 +15,8 @@ pub(crate) struct Turn {
     pub(crate) ended_s: f64,
     pub(crate) begun: f64,
     pub(crate) completed: f64,
+    pub(crate) refused: f64,
+    pub(crate) refused_503: f64,
     pub(crate) faults: f64,
     pub(crate) sent_again: f64,
     pub(crate) p99_us: f64,
@@ -55,9 +57,11 @@ impl Verdict {
 pub(crate) fn of(turns: &[Turn], readings: &[Reading], leftover: Leftover) -> Verdict {
     let mut verdict = Verdict::default();
     for (at, turn) in turns.iter().enumerate() {
-        let (place, Turn { trouble, begun, completed, faults, .. }) = (at + 1, turn);
+        let (place, Turn { trouble, begun, completed, refused, refused_503, faults, .. }) = (at + 1, turn);
         if *begun == 0.0 || *completed < begun * trouble.must_complete() {
-            verdict.wrong.push(format!("turn {place} ({trouble}): only {completed} of {begun} calls completed"));
+            verdict.wrong.push(format!(
+                "turn {place} ({trouble}): only {completed} of {begun} calls completed, {refused} were refused, {refused_503} of them by 503"
+            ));
         }
         if *faults > 0.0 {
             verdict.wrong.push(format!("turn {place} ({trouble}): {faults} messages were wrong"));
@@ -108,11 +112,12 @@ fn median(some: &[&Reading], of: fn(&Reading) -> f64) -> f64 {
 
 impl fmt::Display for Turn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Turn { trouble, made, begun, completed, faults, sent_again, p99_us, .. } = self;
+        let Turn { trouble, made, begun, completed, refused, refused_503, faults, sent_again, p99_us, .. } = self;
         let comma = if made.is_empty() { "" } else { ", " };
         write!(
             f,
-            "{trouble}{comma}{made}: {completed} of {begun} calls, {faults} faults, {sent_again} sent again, p99 {p99_us} us"
+            "{trouble}{comma}{made}: {completed} of {begun} calls, {refused} refused ({refused_503} by 503), {faults} faults, \
+             {sent_again} sent again, p99 {p99_us} us"
         )
     }
 }
@@ -134,13 +139,15 @@ pub(crate) fn page(rate: u64, turns: &[Turn], readings: &[Reading], verdict: &Ve
     for what in verdict.wrong.iter().chain(&verdict.notes) {
         let _ = writeln!(out, "- {what}");
     }
-    out.push_str("\n| turn | fault | what came of it | calls | completed | wrong messages | sent again | p99, us |\n");
-    out.push_str("| --- | --- | --- | --- | --- | --- | --- | --- |\n");
+    out.push_str(
+        "\n| turn | fault | what came of it | calls | completed | refused | wrong messages | sent again | p99, us |\n",
+    );
+    out.push_str("| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n");
     for (at, turn) in turns.iter().enumerate() {
-        let Turn { trouble, made, begun, completed, faults, sent_again, p99_us, .. } = turn;
+        let Turn { trouble, made, begun, completed, refused, faults, sent_again, p99_us, .. } = turn;
         let _ = writeln!(
             out,
-            "| {} | {trouble} | {made} | {} | {} | {faults} | {sent_again} | {} |",
+            "| {} | {trouble} | {made} | {} | {} | {refused} | {faults} | {sent_again} | {} |",
             at + 1,
             short(*begun),
             short(*completed),
@@ -165,6 +172,8 @@ mod tests {
             ended_s: (at + 1) as f64 * TURN_S,
             begun: 1_000.0,
             completed: 1_000.0,
+            refused: 0.0,
+            refused_503: 0.0,
             faults: 0.0,
             sent_again: 0.0,
             p99_us: 300.0,
@@ -189,7 +198,7 @@ mod tests {
         let steady = readings(300, |_| 1e8, |_| 20.0);
         let mut all = turns(10);
         assert_eq!(wrong(&all, &steady, Leftover::default()), Vec::<String>::new());
-        all[4].completed = 998.0;
+        (all[4].completed, all[4].refused, all[4].refused_503) = (998.0, 2.0, 1.0);
         all[5].faults = 1.0;
         all[6].trouble = Trouble::Standstill;
         all[6].completed = 991.0;
@@ -198,7 +207,7 @@ mod tests {
         let left = Leftover { calls: 1.0, ..Leftover::default() };
         let told = wrong(&all, &steady, left);
         assert_eq!(told.len(), 4, "{told:?}");
-        assert_eq!(told[0], "turn 5 (nothing): only 998 of 1000 calls completed");
+        assert_eq!(told[0], "turn 5 (nothing): only 998 of 1000 calls completed, 2 were refused, 1 of them by 503");
         assert!(told[3].contains("1 calls are left over"), "{told:?}");
     }
 
