@@ -14,6 +14,7 @@ mod limits;
 mod log_events;
 mod metrics;
 mod names;
+mod performance;
 mod places;
 mod size;
 
@@ -53,7 +54,7 @@ struct Rule {
     check: fn(&Tree) -> Vec<Finding>,
 }
 
-const RULES: [Rule; 21] = [
+const RULES: [Rule; 22] = [
     Rule { name: "parse", check: unparsed },
     Rule { name: "function-length", check: size::functions },
     Rule { name: "file-length", check: size::files },
@@ -73,6 +74,7 @@ const RULES: [Rule; 21] = [
     Rule { name: "named-files", check: docs::named_files },
     Rule { name: "map", check: docs::map },
     Rule { name: "book", check: book::check },
+    Rule { name: "performance", check: performance::check },
     Rule { name: "machine-paths", check: places::machine_paths },
     Rule { name: "registries", check: places::registries },
 ];

@@ -6,9 +6,11 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks to the terminal")]
 
 mod book;
+mod bench;
 mod cargo_tool;
 mod dashboard;
 mod fuzz;
+mod gate;
 mod lab;
 mod lint;
 mod package;
@@ -45,6 +47,10 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Make the Debian package and the tarballs, in target/package.
     Package(package::Options),
+    /// Measure: beside other proxies, or instructions against the baseline.
+    Bench(bench::Options),
+    /// Run for minutes at half of the highest rate, with a fault in each; the verdict is the exit code.
+    Soak(bench::SoakOptions),
     /// Run the simulation: many seeds, or one again with its trace.
     Sim(sim::Options),
 }
@@ -58,6 +64,8 @@ fn main() -> ExitCode {
         Command::Lab(options) => lab::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Package(options) => package::run(&options),
+        Command::Bench(options) => bench::run(&options),
+        Command::Soak(options) => bench::soak(&options),
         Command::Sim(options) => sim::run(&options),
     };
     match outcome {
