@@ -18,9 +18,8 @@ use crate::clock::Clock;
 use crate::config::Configuration;
 use crate::names::{self, Names};
 use crate::probe::{self, Peers};
-use crate::tcp;
 use crate::udp::{Interfaces, OpenFault};
-use crate::worker::{Command, Crew, InProgress, Parts, Seen};
+use crate::worker::{Command, Crew, InProgress, Seen};
 use admin::{BindFault, Count, DirectoryStatus, ListenerStatus, PartyStatus, Status};
 use admin_listener::AdminListener;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -40,7 +39,7 @@ use telemetry::{Exporter, catalogue};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use workers::{Arrivals, Endings, Own, Sockets, Tally};
+use workers::{Arrivals, Endings, Own, Shared, Sockets, Tally};
 
 /// How often interface names are looked up again: a tunnel may come, go and come back with another number.
 const INTERFACES_EVERY: Duration = Duration::from_secs(3);
@@ -126,19 +125,10 @@ impl Service {
         keys: KeyRing,
         watch: Option<SyncSender<Seen>>,
     ) -> Result<Service, StartFault> {
+        let workers = configuration.workers;
         let remembered = names::remember(configuration);
-        let Configuration {
-            core,
-            workers,
-            state_dir,
-            database,
-            metrics_listen,
-            admin: people,
-            probe,
-            records,
-            capture,
-            ..
-        } = remembered.configuration.clone();
+        let Configuration { core, state_dir, database, metrics_listen, admin: people, probe, records, capture, .. } =
+            remembered.configuration.clone();
         let (settings, keys) = (Arc::new(core), Arc::new(keys));
         let exporter = Arc::new(Exporter::new().map_err(|fault| StartFault::Metrics(io::Error::other(fault)))?);
         let metrics = bind_metrics(metrics_listen).await?;
@@ -153,14 +143,7 @@ impl Service {
         let (journal, mut calls) =
             InProgress::open(&state_dir, told.tally.first(), &told.counts, &settings).map_err(StartFault::Worker)?;
         let interfaces = Arc::new(ArcSwap::from_pointee(Interfaces::resolve(&settings.interfaces)));
-        let streams = tcp::Parts {
-            listeners,
-            settings: Arc::clone(&told.settings),
-            interfaces: Arc::clone(&interfaces),
-            connections_max: tcp::CONNECTIONS,
-            counters: Arc::clone(told.tally.first()),
-        };
-        let arrivals = Arrivals::start(streams, spread.as_ref()).map_err(StartFault::Worker)?;
+        let arrivals = Arrivals::start(listeners, &told, &interfaces, spread.as_ref()).map_err(StartFault::Worker)?;
         let ((crew, orders), (hears, heard)) = (workers::orders(workers), mpsc::channel(probe::HEARD));
         let names = Names::new(remembered, Arc::clone(&keys), InForce::new(&told, &crew));
         let probing = probe::Parts {
@@ -173,26 +156,16 @@ impl Service {
         };
         let (peers, probing) = probe::start(probing, &state_dir);
         let (taps, recorder) = records::start(records, &told, &mut calls, workers).map_err(StartFault::Worker)?;
-        let own = Own { sockets, arrivals, tally: told.tally.clone(), taps, orders, spread };
-        let parts = |calls| Parts {
-            keys: Arc::clone(&keys),
+        let own = Own { sockets, arrivals, taps, orders, spread };
+        let shared = Shared {
             directory: access.watcher.published().clone(),
             interfaces: Arc::clone(&interfaces),
-            sockets: Vec::new(),
-            arriving: None,
-            outgoing: None,
-            fellows: None,
-            clock: told.clock,
-            counters: Arc::clone(told.tally.first()),
-            calls,
-            watch: watch.clone(),
-            heard: Some(hears.clone()),
-            wire: Some(told.captures.tap.clone()),
-            tap: None,
-            settings: Arc::clone(&settings),
+            heard: hears,
+            watch,
+            settings,
+            keys,
         };
-        let endings = workers::spawn(own, calls, parts).map_err(StartFault::Worker)?;
-        drop(hears);
+        let endings = workers::spawn(own, calls, &shared, &told).map_err(StartFault::Worker)?;
         let calls = (recorder.calls(), journal.live());
         let shown = Arc::new(api::of(&told, &access, &peers, &crew, &state_dir, calls));
         let answer = admin::serve(socket, Arc::clone(&shown), std::future::pending());

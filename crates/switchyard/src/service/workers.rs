@@ -1,16 +1,20 @@
 //! The workers of a service: their sockets, their shares of the calls, their threads, and what they count together.
 
+use super::Told;
 use crate::tcp::{self, Arrived, Streams, Ways};
 use crate::udp::spread::Spread;
-use crate::udp::{self, OpenFault};
-use crate::worker::{self, Command, Crew, Fellows, InProgress, Parts};
+use crate::udp::{self, Interfaces, OpenFault};
+use crate::worker::{self, Command, Crew, Fellows, Heard, InProgress, Parts, Seen};
+use arc_swap::ArcSwap;
 use proxy::calls::RestoredCall;
-use proxy::{Listener, ListenerId, Transport};
+use proxy::{KeyRing, Listener, ListenerId, Settings, Transport};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::task::{Context, Poll};
+use sync::Published;
 use telemetry::calls::Tap;
 use telemetry::{Counters, Exporter, Family, Sample, total};
 use tokio::sync::{mpsc, oneshot};
@@ -70,8 +74,16 @@ pub(super) struct Arrivals {
 
 impl Arrivals {
     /// Starts the TCP side, where there is a TCP listener, and makes the ways between the workers, where there are several.
-    pub(super) fn start(streams: tcp::Parts, spread: Option<&Arc<Spread>>) -> io::Result<Arrivals> {
-        let has_streams = !streams.listeners.is_empty();
+    pub(super) fn start(
+        listeners: Vec<(ListenerId, std::net::TcpListener)>,
+        told: &Told,
+        interfaces: &Arc<ArcSwap<Interfaces>>,
+        spread: Option<&Arc<Spread>>,
+    ) -> io::Result<Arrivals> {
+        let has_streams = !listeners.is_empty();
+        let (settings, counters) = (Arc::clone(&told.settings), Arc::clone(told.tally.first()));
+        let (interfaces, connections_max) = (Arc::clone(interfaces), tcp::CONNECTIONS);
+        let streams = tcp::Parts { listeners, settings, interfaces, connections_max, counters };
         let Some(spread) = spread else {
             let Some(Streams { arrived, outgoing }) = has_streams.then(|| tcp::start(streams)).transpose()? else {
                 return Ok(Arrivals::default());
@@ -97,10 +109,19 @@ impl Arrivals {
 pub(super) struct Own {
     pub(super) sockets: Vec<Vec<(ListenerId, std::net::UdpSocket)>>,
     pub(super) arrivals: Arrivals,
-    pub(super) tally: Tally,
     pub(super) taps: Vec<Tap>,
     pub(super) orders: Vec<mpsc::Receiver<Command>>,
     pub(super) spread: Option<Arc<Spread>>,
+}
+
+/// What all of them are made from.
+pub(super) struct Shared {
+    pub(super) settings: Arc<Settings>,
+    pub(super) keys: Arc<KeyRing>,
+    pub(super) directory: Published,
+    pub(super) interfaces: Arc<ArcSwap<Interfaces>>,
+    pub(super) watch: Option<SyncSender<Seen>>,
+    pub(super) heard: mpsc::Sender<Heard>,
 }
 
 /// The orders of so many workers: who gives them, and where each takes them.
@@ -109,9 +130,9 @@ pub(super) fn orders(workers: u16) -> (Crew, Vec<mpsc::Receiver<Command>>) {
     (Crew::of(commands), orders)
 }
 
-/// Starts every worker on its thread. `parts` makes one of what all share and of what is its own.
-pub(super) fn spawn(own: Own, mut calls: InProgress, parts: impl Fn(InProgress) -> Parts) -> io::Result<Endings> {
-    let Own { sockets, mut arrivals, tally, taps, orders, spread } = own;
+/// Starts every worker on its thread, each with its share of the calls of the process before.
+pub(super) fn spawn(own: Own, mut calls: InProgress, shared: &Shared, told: &Told) -> io::Result<Endings> {
+    let Own { sockets, mut arrivals, taps, orders, spread } = own;
     let mut taps = taps.into_iter();
     let restored = std::mem::take(&mut calls.restored);
     let mut shares = shares(restored, orders.len(), spread.as_deref()).into_iter();
@@ -125,13 +146,21 @@ pub(super) fn spawn(own: Own, mut calls: InProgress, parts: impl Fn(InProgress) 
             ..InProgress::default()
         };
         let parts = Parts {
+            settings: Arc::clone(&shared.settings),
+            keys: Arc::clone(&shared.keys),
+            directory: shared.directory.clone(),
+            interfaces: Arc::clone(&shared.interfaces),
             sockets,
             arriving,
             fellows,
             outgoing: arrivals.outgoing.clone(),
-            counters: Arc::clone(tally.of(number)),
+            clock: told.clock,
+            counters: Arc::clone(told.tally.of(number)),
+            calls,
+            watch: shared.watch.clone(),
+            heard: Some(shared.heard.clone()),
+            wire: Some(told.captures.tap.clone()),
             tap: taps.next(),
-            ..parts(calls)
         };
         let (ending, ended) = oneshot::channel();
         let name = if number == 0 { "worker".to_owned() } else { format!("worker-{}", number + 1) };
@@ -196,7 +225,7 @@ impl Endings {
 }
 
 /// What the workers count, each for itself. What belongs to none of them is counted with the first.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Tally {
     first: Arc<Counters>,
     others: Vec<Arc<Counters>>,
