@@ -83,7 +83,7 @@ TOML
     received=$(counted switchyard_udp_received_total)
     handed=$(counted switchyard_udp_handed_over_total)
     apart=$(printf '%s\n' "${ticks[@]}" | sort -n | awk 'NR == 1 { least = $1 } { most = $1 }
-        END { printf "%.1f", most > 0 ? (1 - least / most) * 100 : 100 }')
+        END { printf "%.1f", (most > 0 ? (1 - least / most) * 100 : 100) }')
     told="ticks of each worker: ${ticks[*]}; $handed of $received datagrams handed over"
     end
 }
