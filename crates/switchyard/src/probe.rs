@@ -11,7 +11,7 @@ mod tunnel;
 use crate::clock::Clock;
 use crate::config::{Named, Probe};
 use crate::names::in_words;
-use crate::worker::{Command, Heard};
+use crate::worker::{Command, Crew, Heard};
 use admin::api::dids::readiness::{Asked, Replies};
 use admin::api::peers::AdminOrder;
 use admin::{Kind, PeerStatus, Problem};
@@ -46,9 +46,9 @@ pub struct Parts {
     pub settings: Arc<ArcSwap<Settings>>,
     /// How peers are measured.
     pub probe: Probe,
-    /// The worker whose sockets serve the peers.
-    pub commands: mpsc::Sender<Command>,
-    /// What that worker hears of them.
+    /// The workers whose sockets serve the peers.
+    pub commands: Crew,
+    /// What those workers hear of them.
     pub heard: mpsc::Receiver<Heard>,
     /// The process's clock.
     pub clock: Clock,
@@ -247,7 +247,7 @@ impl Prober {
         let mut out = self.rounds.on_time(now, &self.settings, chance, &mut changed);
         out.extend(self.questions.on_time(now));
         self.tell(&changed);
-        if !out.is_empty() && self.parts.commands.send(Command::Send(out)).await.is_err() {
+        if !out.is_empty() && !self.parts.commands.tell_one(Command::Send(out)).await {
             return false;
         }
         self.publish(now).await
@@ -382,7 +382,7 @@ impl Prober {
         let states = self.rounds.states();
         if states != self.told {
             self.told = states.clone();
-            if self.parts.commands.send(Command::States(Arc::new(states))).await.is_err() {
+            if !self.parts.commands.tell(&Command::States(Arc::new(states))).await {
                 return false;
             }
         }

@@ -81,7 +81,7 @@ async fn serve(path: &Path, configuration: Configuration) -> ExitCode {
             },
             _asked = asks.tick(), if supervisor.asks_every().is_some() => vouch(&supervisor, &service).await,
             ended = service.ended() => {
-                tracing::error!(?ended, "the worker has ended by itself");
+                tracing::error!(?ended, "a worker has ended by itself");
                 return ExitCode::FAILURE;
             }
         }
@@ -133,6 +133,8 @@ async fn drain(
 struct Running {
     /// The keys of open calls are here; another folder's ring would cut them.
     state_dir: PathBuf,
+    /// Calls stay with the workers that have them.
+    workers: u16,
     database: sync::Settings,
     log: Cell<logging::Log>,
 }
@@ -140,7 +142,8 @@ struct Running {
 impl Running {
     fn of(configuration: &Configuration) -> Running {
         let log = Cell::new(configuration.log);
-        Running { state_dir: configuration.state_dir.clone(), database: configuration.database.clone(), log }
+        let (state_dir, database) = (configuration.state_dir.clone(), configuration.database.clone());
+        Running { state_dir, workers: configuration.workers, database, log }
     }
 
     fn apply_log(&self, log: logging::Log) {
@@ -153,6 +156,11 @@ impl Running {
     fn warn_of_what_stays(&self, configuration: &Configuration) {
         if configuration.state_dir != self.state_dir {
             tracing::warn!("state_dir has changed: it takes a restart, the keys and the socket stay where they are");
+        }
+        if configuration.workers != self.workers {
+            tracing::warn!(
+                "sip.workers has changed: it takes a restart, the calls stay with the workers that have them"
+            );
         }
         let new = &configuration.database;
         let stays = [

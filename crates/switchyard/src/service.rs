@@ -1,4 +1,4 @@
-//! The running proxy as one value: sockets, one worker on its thread, the directory's writer, the status socket.
+//! The running proxy as one value: sockets, the workers on their threads, the directory's writer, the status socket.
 //! `run` keeps one alive between signals, `demo` puts one between simulated neighbours.
 
 mod admin_listener;
@@ -9,6 +9,7 @@ mod instruments;
 mod limits;
 mod readings;
 mod records;
+mod workers;
 
 pub(crate) use in_force::InForce;
 
@@ -17,14 +18,13 @@ use crate::clock::Clock;
 use crate::config::Configuration;
 use crate::names::{self, Names};
 use crate::probe::{self, Peers};
-use crate::tcp::{self, Streams};
-use crate::udp::{self, Interfaces, OpenFault};
-use crate::worker::{self, Command, InProgress, Parts, Seen};
+use crate::udp::{Interfaces, OpenFault};
+use crate::worker::{Command, Crew, InProgress, Seen};
 use admin::{BindFault, Count, DirectoryStatus, ListenerStatus, PartyStatus, Status};
 use admin_listener::AdminListener;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use instruments::Captures;
-use proxy::{Counts, KeyRing, Listener, ListenerId, Party, Peer, Role, Settings, Transport};
+use proxy::{Counts, KeyRing, Listener, Party, Peer, Role, Settings};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -35,23 +35,22 @@ use std::time::Duration;
 use sync::changes::Writes;
 use sync::{SyncFault, Watcher};
 use telemetry::calls::Recorder;
-use telemetry::{Counters, Exporter, catalogue};
+use telemetry::{Exporter, catalogue};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use workers::{Arrivals, Endings, Own, Shared, Sockets, Tally};
 
 /// How often interface names are looked up again: a tunnel may come, go and come back with another number.
 const INTERFACES_EVERY: Duration = Duration::from_secs(3);
 /// How often the histograms' buffers are emptied.
 const KEEP_UP_EVERY: Duration = Duration::from_secs(5);
-/// Commands that may wait for a worker.
-const COMMANDS: usize = 16;
 
 /// The proxy, running.
 pub struct Service {
     told: Arc<Told>,
-    commands: mpsc::Sender<Command>,
-    ended: oneshot::Receiver<io::Result<()>>,
+    crew: Crew,
+    endings: Endings,
     access: DirectoryAccess,
     peers: Peers,
     names: Arc<Names>,
@@ -78,7 +77,7 @@ struct Told {
     settings: Arc<ArcSwap<Settings>>,
     database: ArcSwap<sync::Settings>,
     listeners: Vec<Listener>,
-    counters: Arc<Counters>,
+    tally: Tally,
     counts: Arc<Counts>,
     draining: AtomicBool,
     /// True from [`Service::drain`] on: nothing takes new calls again.
@@ -126,6 +125,7 @@ impl Service {
         keys: KeyRing,
         watch: Option<SyncSender<Seen>>,
     ) -> Result<Service, StartFault> {
+        let workers = configuration.workers;
         let remembered = names::remember(configuration);
         let Configuration { core, state_dir, database, metrics_listen, admin: people, probe, records, capture, .. } =
             remembered.configuration.clone();
@@ -133,49 +133,44 @@ impl Service {
         let exporter = Arc::new(Exporter::new().map_err(|fault| StartFault::Metrics(io::Error::other(fault)))?);
         let metrics = bind_metrics(metrics_listen).await?;
         let people = people.map(|people| AdminListener::bind(people, &state_dir)).transpose()?;
-        let Sockets { udp, tcp } = open_listeners(&settings.listeners)?;
+        let spread = workers::spread(workers).map_err(StartFault::Worker)?;
+        let Sockets { udp: sockets, tcp: listeners } = workers::open_listeners(&settings.listeners, spread.as_deref())?;
         let socket = admin::bind(&state_dir).await?;
         let watcher = sync::start(database.clone()).await?;
         let access = DirectoryAccess { watcher: watcher.clone(), writes: Arc::new(Writes::new(&database, watcher)?) };
         let captures = Captures::start(capture).map_err(StartFault::Worker)?;
-        let told = Arc::new(Told::new(&settings, database, exporter.counters(), captures));
+        let told = Arc::new(Told::new(&settings, database, Tally::new(&exporter, workers), captures));
         let (journal, mut calls) =
-            InProgress::open(&state_dir, &told.counters, &told.counts, &settings).map_err(StartFault::Worker)?;
+            InProgress::open(&state_dir, told.tally.first(), &told.counts, &settings).map_err(StartFault::Worker)?;
         let interfaces = Arc::new(ArcSwap::from_pointee(Interfaces::resolve(&settings.interfaces)));
-        let streams = start_streams(tcp, &told, &interfaces).map_err(StartFault::Worker)?;
-        let ((commands, orders), (hears, heard)) = (mpsc::channel(COMMANDS), mpsc::channel(probe::HEARD));
-        let names = Names::new(remembered, Arc::clone(&keys), InForce::new(&told, &commands));
+        let arrivals = Arrivals::start(listeners, &told, &interfaces, spread.as_ref()).map_err(StartFault::Worker)?;
+        let ((crew, orders), (hears, heard)) = (workers::orders(workers), mpsc::channel(probe::HEARD));
+        let names = Names::new(remembered, Arc::clone(&keys), InForce::new(&told, &crew));
         let probing = probe::Parts {
             settings: Arc::clone(&told.settings),
             probe,
-            commands: commands.clone(),
+            commands: crew.clone(),
             heard,
             clock: told.clock,
             names: Arc::clone(names.published()),
         };
         let (peers, probing) = probe::start(probing, &state_dir);
-        let (tap, recorder) = records::start(records, &told, &mut calls).map_err(StartFault::Worker)?;
-        let parts = Parts {
-            keys: Arc::clone(&keys),
+        let (taps, recorder) = records::start(records, &told, &mut calls, workers).map_err(StartFault::Worker)?;
+        let own = Own { sockets, arrivals, taps, orders, spread };
+        let shared = Shared {
             directory: access.watcher.published().clone(),
             interfaces: Arc::clone(&interfaces),
-            sockets: udp,
-            streams,
-            clock: told.clock,
-            counters: Arc::clone(&told.counters),
-            calls,
+            heard: hears,
             watch,
-            heard: Some(hears),
-            wire: Some(told.captures.tap.clone()),
-            tap,
             settings,
+            keys,
         };
-        let ended = spawn_worker(parts, orders).map_err(StartFault::Worker)?;
+        let endings = workers::spawn(own, calls, &shared, &told).map_err(StartFault::Worker)?;
         let calls = (recorder.calls(), journal.live());
-        let shown = Arc::new(api::of(&told, &access, &peers, &commands, &state_dir, calls));
+        let shown = Arc::new(api::of(&told, &access, &peers, &crew, &state_dir, calls));
         let answer = admin::serve(socket, Arc::clone(&shown), std::future::pending());
         let admin = people.map(|people| people.start(shown)).transpose()?;
-        let observed = (recorder.calls(), &names, readings::Queues::new(&commands, &journal));
+        let observed = (recorder.calls(), &names, readings::Queues::new(&crew, &journal));
         let observed = Arc::new(readings::Observed::new(&told, &access.watcher, &exporter, &peers, observed));
         let mut tasks = vec![
             tokio::spawn(until_closed("the status socket", answer)),
@@ -189,7 +184,7 @@ impl Service {
             tasks.push(tokio::spawn(until_closed("the listener of /metrics", serving)));
         }
         let socket = Some(state_dir.join(admin::SOCKET_NAME));
-        Ok(Service { told, names, peers, commands, ended, access, tasks, recorder, journal, socket, admin })
+        Ok(Service { told, names, peers, crew, endings, access, tasks, recorder, journal, socket, admin })
     }
 
     /// Takes a configuration that has been read again. Listeners are sockets: they stay as they are until a restart.
@@ -213,37 +208,34 @@ impl Service {
         }
     }
 
-    /// Asks the worker for a sign of life. Waits for it without end.
+    /// Asks every worker for a sign of life. Waits for it without end.
     pub async fn is_alive(&self) -> bool {
-        let (answer, answered) = oneshot::channel();
-        self.commands.send(Command::Answer(answer)).await.is_ok() && answered.await.is_ok()
+        self.crew.answers().await
     }
 
-    /// Refuses new calls from now on; the worker ends with its last transaction.
+    /// Refuses new calls from now on; the workers end with their last transaction.
     pub async fn drain(&self) {
         self.told.ending.store(true, Ordering::Relaxed);
         self.told.draining.store(true, Ordering::Relaxed);
         self.told.drain.store(None);
-        self.command(Command::Drain).await;
+        if !self.crew.tell(&Command::Drain).await {
+            tracing::error!("a worker has ended and takes no command");
+        }
     }
 
-    /// Resolves when the worker has ended: after [`Service::drain`], or because it failed. Cancel-safe.
+    /// Resolves when all workers have ended, after [`Service::drain`], or one has failed. Cancel-safe.
     pub async fn ended(&mut self) -> io::Result<()> {
-        match (&mut self.ended).await {
-            Ok(result) => result,
-            Err(_) => Err(io::Error::other("the worker's thread is gone")),
-        }
+        self.endings.all().await
     }
 
-    /// Ends at once, or clears up after the worker has ended.
+    /// Ends at once, or clears up after the workers have ended.
     pub async fn stop(mut self) -> Ended {
-        // With its answer the worker has counted what its last turn opened.
+        // With its answer a worker has counted what its last turn opened.
         let _has_ended = !self.is_alive().await;
-        let open = self.told.counters.value(&catalogue::OPEN_TRANSACTIONS, "");
-        // A worker that has ended takes no command, and has nothing left to wait for.
-        if self.commands.send(Command::Stop).await.is_ok() && !self.ended.is_terminated() {
-            let _ended = (&mut self.ended).await;
-        }
+        let open = self.open_transactions();
+        // A worker that has ended takes no command, and there is nothing left to wait for.
+        let _have_ended = !self.crew.tell(&Command::Stop).await;
+        self.endings.whatever().await;
         for task in &self.tasks {
             task.abort();
         }
@@ -253,7 +245,7 @@ impl Service {
         // It waits for its sinks; the runtime has others to serve.
         let _ended = tokio::task::spawn_blocking(move || recorder.end()).await;
         let journal = self.journal;
-        // The worker has ended, and with it the last pen.
+        // The workers have ended, and with them the last pen.
         let _closed = tokio::task::spawn_blocking(|| journal.close()).await;
         if let Some(Err(error)) = self.socket.take().map(std::fs::remove_file) {
             tracing::warn!(%error, "the status socket could not be removed");
@@ -281,32 +273,21 @@ impl Service {
         &self.peers
     }
 
-    /// What is counted.
-    pub fn counters(&self) -> &Counters {
-        &self.told.counters
-    }
-
     /// Transactions that are open now.
     pub fn open_transactions(&self) -> u64 {
-        self.told.counters.value(&catalogue::OPEN_TRANSACTIONS, "")
-    }
-
-    async fn command(&self, command: Command) {
-        if self.commands.send(command).await.is_err() {
-            tracing::error!("the worker has ended and takes no command");
-        }
+        self.told.tally.value(&catalogue::OPEN_TRANSACTIONS, "")
     }
 }
 
 impl Told {
-    fn new(settings: &Arc<Settings>, database: sync::Settings, counters: Counters, captures: Captures) -> Told {
+    fn new(settings: &Arc<Settings>, database: sync::Settings, tally: Tally, captures: Captures) -> Told {
         Told {
             captures,
             clock: Clock::start(),
             settings: Arc::new(ArcSwap::new(Arc::clone(settings))),
             database: ArcSwap::from_pointee(database),
             listeners: settings.listeners.clone(),
-            counters: Arc::new(counters),
+            tally,
             counts: Arc::default(),
             draining: AtomicBool::new(false),
             ending: AtomicBool::new(false),
@@ -347,12 +328,12 @@ impl Told {
             uptime_s: self.clock.now().as_millis() / 1_000,
             draining: self.draining.load(Ordering::Relaxed),
             drain: self.drain.load().as_ref().map(|ordered| ordered.status(self.uptime())),
-            open_transactions: self.counters.value(&catalogue::OPEN_TRANSACTIONS, ""),
+            open_transactions: self.tally.value(&catalogue::OPEN_TRANSACTIONS, ""),
             directory,
             listeners: listeners.collect(),
             parties: settings.parties.iter().map(party_status).collect(),
             peers: peers.list(),
-            counters: self.counters.samples().iter().map(Count::from).collect(),
+            counters: self.tally.samples().iter().map(Count::from).collect(),
         }
     }
 }
@@ -372,58 +353,6 @@ fn party_status(party: &Party) -> PartyStatus {
         peers: party.peers.iter().map(Peer::to_string).collect(),
         sources: sources.collect(),
     }
-}
-
-/// The sockets of all listeners.
-#[derive(Debug, Default)]
-struct Sockets {
-    udp: Vec<(ListenerId, std::net::UdpSocket)>,
-    tcp: Vec<(ListenerId, std::net::TcpListener)>,
-}
-
-fn open_listeners(listeners: &[Listener]) -> Result<Sockets, OpenFault> {
-    let mut sockets = Sockets::default();
-    for (id, Listener { transport, address }) in (0..=u16::MAX).map(ListenerId).zip(listeners.iter().copied()) {
-        match transport {
-            Transport::Udp => {
-                let (socket, notices) = udp::open(address)?;
-                for notice in notices {
-                    tracing::warn!(%address, "{notice}");
-                }
-                sockets.udp.push((id, socket));
-            }
-            Transport::Tcp => {
-                let fault = |source| OpenFault { transport, address, step: "bind and listen", source };
-                sockets.tcp.push((id, tcp::open(address).map_err(fault)?));
-            }
-        }
-        tracing::info!(%transport, %address, "listening");
-    }
-    Ok(sockets)
-}
-
-/// The TCP side, where there is a TCP listener.
-fn start_streams(
-    listeners: Vec<(ListenerId, std::net::TcpListener)>,
-    told: &Told,
-    interfaces: &Arc<ArcSwap<Interfaces>>,
-) -> io::Result<Option<Streams>> {
-    if listeners.is_empty() {
-        return Ok(None);
-    }
-    let settings = Arc::clone(&told.settings);
-    let (interfaces, counters) = (Arc::clone(interfaces), Arc::clone(&told.counters));
-    let connections_max = tcp::CONNECTIONS;
-    tcp::start(tcp::Parts { listeners, settings, interfaces, connections_max, counters }).map(Some)
-}
-
-fn spawn_worker(parts: Parts, orders: mpsc::Receiver<Command>) -> io::Result<oneshot::Receiver<io::Result<()>>> {
-    let (ending, ended) = oneshot::channel();
-    std::thread::Builder::new().name("worker".to_owned()).spawn(move || {
-        // Nobody waits any more when the service has been dropped.
-        let _told = ending.send(worker::run(parts, orders));
-    })?;
-    Ok(ended)
 }
 
 async fn bind_metrics(address: Option<SocketAddr>) -> Result<Option<TcpListener>, StartFault> {

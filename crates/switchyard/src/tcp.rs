@@ -7,6 +7,9 @@
 mod accept;
 mod connection;
 mod hub;
+mod ways;
+
+pub use ways::Ways;
 
 use crate::udp::Interfaces;
 use arc_swap::ArcSwap;
@@ -65,11 +68,13 @@ pub struct Streams {
     pub outgoing: mpsc::Sender<(Flow, Bytes)>,
 }
 
-/// What the TCP side tells the worker.
+/// What a worker is told by the TCP side, and by other workers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Arrived {
     /// One message, cut from its stream.
     Message(Flow, Bytes),
+    /// A datagram that arrived at another worker's socket.
+    Datagram(Flow, Bytes),
     /// A message of ours that could not be delivered: refused, broken off, or no room.
     Undelivered(Flow, Bytes),
 }
@@ -79,16 +84,21 @@ pub fn open(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     accept::open(address, None)
 }
 
-/// Starts the TCP side on a thread of its own.
+/// Starts the TCP side on a thread of its own, for one worker.
 pub fn start(parts: Parts) -> io::Result<Streams> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (arriving, arrived) = mpsc::channel(MESSAGES);
+    Ok(Streams { arrived, outgoing: start_to(parts, Ways::to_one(arriving))? })
+}
+
+/// The same for workers that have these ways to them. What they send goes where the sender leads that it gives.
+pub fn start_to(parts: Parts, arriving: Ways) -> io::Result<mpsc::Sender<(Flow, Bytes)>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (outgoing, orders) = mpsc::channel(MESSAGES);
     std::thread::Builder::new().name("streams".to_owned()).spawn(move || {
         let local = tokio::task::LocalSet::new();
         local.block_on(&runtime, hub::serve(parts, arriving, orders));
     })?;
-    Ok(Streams { arrived, outgoing })
+    Ok(outgoing)
 }
 
 /// A stream socket of ours, not yet bound: the tunnel's address may come later.

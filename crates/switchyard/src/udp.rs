@@ -8,8 +8,9 @@ pub mod filter;
 mod open;
 mod receive;
 mod send;
+pub mod spread;
 
-pub use open::{Notice, OpenFault, open};
+pub use open::{Notice, OpenFault, open, open_shared};
 pub use receive::{Batch, Interfaces, Unreachable};
 pub use send::{Failed, SendFault, Sent};
 

@@ -1,10 +1,12 @@
-//! One worker: an OS thread that owns an engine and its sockets, and sleeps until one of them has something to do.
+//! One worker: an OS thread that owns an engine and its sockets, and sleeps until one of them has something to do. Where there
+//! are several, each has the calls whose Call-IDs are its own (`udp/spread.rs`), and hands on what is another's.
 //!
 //! A turn is a straight line: receive a batch, one `now` and one directory for all of it, the engine, one flush, the
 //! facts to telemetry. Nothing in it waits and nothing is locked.
 
 mod backlog;
 mod capture;
+mod crew;
 mod door;
 mod log;
 mod readiness;
@@ -12,14 +14,17 @@ mod security;
 mod transports;
 mod turn;
 
+pub use crew::{Crew, Fellows};
 pub use turn::{Heard, Seen};
 
 use crate::call_journal::{CallJournal, Pen};
 use crate::clock::Clock;
-use crate::tcp::{Arrived, Streams};
+use crate::tcp::Arrived;
 use crate::udp::{BATCH, Batch, Interfaces, Unreachable, ready};
 use arc_swap::ArcSwap;
 use backlog::Backlog;
+use bytes::Bytes;
+use crew::LOOKS_AGAIN;
 use door::Door;
 use proxy::calls::RestoredCall;
 use proxy::targets::States;
@@ -35,7 +40,7 @@ use telemetry::calls::{RestoredRecord, Tap};
 use telemetry::hep;
 use telemetry::{Counters, Fact};
 use tokio::io::Ready;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use transports::Transports;
 use turn::Turns;
 
@@ -56,8 +61,12 @@ pub struct Parts {
     pub interfaces: Arc<ArcSwap<Interfaces>>,
     /// The sockets, each with its listener.
     pub sockets: Vec<(ListenerId, std::net::UdpSocket)>,
-    /// The TCP side, where there is a TCP listener.
-    pub streams: Option<Streams>,
+    /// What arrives on streams and from other workers, where there are some.
+    pub arriving: Option<mpsc::Receiver<Arrived>>,
+    /// Where messages for streams go, where there is a TCP listener.
+    pub outgoing: Option<mpsc::Sender<(Flow, Bytes)>>,
+    /// The other workers, where there are some.
+    pub fellows: Option<Fellows>,
     /// The process's clock.
     pub clock: Clock,
     /// Where this worker counts.
@@ -103,32 +112,32 @@ impl InProgress {
 }
 
 /// What a worker is told while it runs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Command {
     /// New settings and keys. The listeners stay: they are the sockets.
     Apply(Arc<Settings>, Arc<KeyRing>),
     /// Answer, to show that turns are taken.
-    Answer(oneshot::Sender<()>),
+    Answer(mpsc::Sender<()>),
     /// What is known of the peers from now on.
     States(Arc<States>),
     /// Messages of the program's own, to send as they are.
     Send(Vec<(Flow, Vec<u8>)>),
     /// Refuse new calls, or take them again; the worker stays.
     Refuse(bool),
-    /// No new calls; end when no transaction is open.
+    /// No new calls; end when no transaction is open, with all other workers.
     Drain,
     /// End now.
     Stop,
 }
 
-/// The worker's end of what arrives on streams; none without a TCP listener.
+/// The worker's end of what arrives on streams and from other workers; none where there are neither.
 type Arriving = Option<mpsc::Receiver<Arrived>>;
 
 struct Worker {
     turns: Turns,
     transports: Transports,
     batch: Batch,
-    /// What arrived on streams, together with what arrived until it was looked at.
+    /// What arrived on streams and from other workers, together with what arrived until it was looked at.
     arrived: Vec<Arrived>,
     unreachable: Vec<Unreachable>,
     directory: Reader,
@@ -137,6 +146,7 @@ struct Worker {
     counters: Arc<Counters>,
     backlog: Backlog,
     door: Door,
+    fellows: Option<Fellows>,
     draining: bool,
 }
 
@@ -158,7 +168,9 @@ impl Worker {
             directory,
             interfaces,
             sockets,
-            streams,
+            arriving,
+            outgoing,
+            fellows,
             clock,
             counters,
             calls,
@@ -167,7 +179,7 @@ impl Worker {
             wire,
             tap,
         } = parts;
-        let (arriving, outgoing) = streams.map(|streams| (streams.arrived, streams.outgoing)).unzip();
+        let settings = fellows.as_ref().map_or_else(|| Arc::clone(&settings), |fellows| fellows.share_of(&settings));
         let transports = Transports::new(sockets, outgoing, Arc::clone(&counters))?;
         let mut engine = Engine::new(Arc::clone(&settings), keys);
         calls.counts.set_zero(clock.zero_unix_us(clock.now()));
@@ -190,6 +202,7 @@ impl Worker {
             counters,
             backlog: Backlog::default(),
             door: Door::default(),
+            fellows,
             draining: false,
         };
         worker.door.renew(&mut worker.turns, &mut worker.transports);
@@ -221,7 +234,8 @@ impl Worker {
     }
 
     fn is_drained(&self) -> bool {
-        self.draining && self.turns.engine().open_transactions() == 0
+        let open = self.turns.engine().open_transactions();
+        self.draining && self.fellows.as_ref().map_or(open == 0, |fellows| fellows.are_drained(open))
     }
 
     /// When there is something to do even if nothing arrives.
@@ -229,18 +243,21 @@ impl Worker {
         let due = self.turns.engine().poll_timeout().into_iter().chain(self.turns.ends_by()).min();
         let now = Instant::now();
         let offer = self.transports.is_waiting().then(|| now + OFFER_AGAIN);
-        due.map(|time| self.clock.instant(time)).into_iter().chain(offer).min().unwrap_or(now + IDLE)
+        let due = due.map(|time| self.clock.instant(time));
+        let look = (self.draining && self.fellows.is_some()).then(|| now + LOOKS_AGAIN);
+        due.into_iter().chain(offer).chain(look).min().unwrap_or(now + IDLE)
     }
 
     fn obey(&mut self, command: Command) {
         match command {
             Command::Apply(settings, keys) => {
-                self.turns.apply(settings, keys);
+                let own = self.fellows.as_ref().map(|fellows| fellows.share_of(&settings));
+                self.turns.apply(own.unwrap_or(settings), keys);
                 self.door.renew(&mut self.turns, &mut self.transports);
             }
             Command::Answer(asker) => {
                 // Whoever asked may have given up.
-                let _gone = asker.send(());
+                let _gone = asker.try_send(());
             }
             Command::States(states) => self.turns.set_states(states),
             Command::Send(messages) => {
@@ -290,6 +307,9 @@ impl Worker {
         let mut bytes_total: usize = 0;
         for (flow, bytes) in self.batch.datagrams() {
             bytes_total += bytes.len();
+            if self.fellows.as_ref().is_some_and(|fellows| fellows.take(&flow, bytes, &self.counters)) {
+                continue;
+            }
             self.turns.arrived(now, &flow, bytes);
             self.turns.capture().note(hep::Way::In, &flow, bytes);
             self.turns.take(now, &mut self.transports, |engine, outbox| {
@@ -300,17 +320,18 @@ impl Worker {
         self.turns.flush(now, &directory, &mut self.transports);
     }
 
-    /// Messages of streams, and those of ours that found no way.
+    /// Messages of streams and of other workers, and those of ours that found no way.
     fn serve_arrived(&mut self) {
         let (now, directory) = (self.clock.now(), Arc::clone(self.directory.latest()));
         self.turns.tell_time(self.clock.zero_unix_us(now));
         for arrived in self.arrived.drain(..) {
-            if let Arrived::Message(flow, bytes) = &arrived {
+            if let Arrived::Message(flow, bytes) | Arrived::Datagram(flow, bytes) = &arrived {
                 self.turns.arrived(now, flow, bytes);
                 self.turns.capture().note(hep::Way::In, flow, bytes);
             }
             self.turns.take(now, &mut self.transports, |engine, outbox| match &arrived {
                 Arrived::Message(flow, bytes) => engine.handle_message(now, *flow, bytes, &directory, outbox),
+                Arrived::Datagram(flow, bytes) => engine.handle_datagram(now, *flow, bytes, &directory, outbox),
                 Arrived::Undelivered(flow, bytes) => engine.handle_failure(now, *flow, bytes, &directory, outbox),
             });
         }
@@ -332,6 +353,9 @@ impl Worker {
         for Unreachable { remote, returned } in &self.unreachable {
             self.counters.note(Fact::Unreachable);
             let flow = Flow::to(listener, *remote);
+            if self.fellows.as_ref().is_some_and(|fellows| fellows.take_failure(&flow, returned)) {
+                continue;
+            }
             self.turns.take(now, &mut self.transports, |engine, outbox| {
                 engine.handle_failure(now, flow, returned, &directory, outbox);
             });
@@ -357,7 +381,7 @@ impl Worker {
     }
 }
 
-/// Waits for what arrives on streams; for ever where there is none.
+/// Waits for what arrives on streams and from other workers; for ever where there is none.
 async fn next_of(arriving: &mut Arriving, arrived: &mut Vec<Arrived>) -> usize {
     match arriving {
         Some(arriving) => arriving.recv_many(arrived, BATCH).await,

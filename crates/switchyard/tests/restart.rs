@@ -8,6 +8,7 @@
 )]
 
 mod counts;
+mod workers;
 
 use lab::phones::{self, Answered, Called, Callees, Plan};
 use nix::sys::signal::{Signal, kill};

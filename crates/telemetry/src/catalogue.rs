@@ -322,6 +322,13 @@ pub static FILTERED: Family = counter(
     &[],
     "Strangers' datagrams that the sockets' filters dropped in the kernel.",
 );
+/// Datagrams that went from one worker to another.
+pub static HANDED_OVER: Family = counter(
+    "switchyard_udp_handed_over_total",
+    "",
+    &[],
+    "Datagrams that arrived at one worker and belong to a call of another, with sip.workers above 1.",
+);
 /// Datagrams out.
 pub static SENT: Family = counter("switchyard_udp_sent_total", "", &[], "Datagrams that left.");
 /// Bytes out.
@@ -393,7 +400,7 @@ pub static APPLY_SECONDS: Family = Family {
 pub static HISTOGRAMS: [&Family; 3] = [&SETUP_SECONDS, &POST_DIAL_DELAY_SECONDS, &APPLY_SECONDS];
 
 /// How many counted families there are.
-pub const FAMILY_COUNT: usize = 39;
+pub const FAMILY_COUNT: usize = 40;
 
 /// Every counted family, in the order in which they are shown.
 pub static FAMILIES: [&Family; FAMILY_COUNT] = [
@@ -425,6 +432,7 @@ pub static FAMILIES: [&Family; FAMILY_COUNT] = [
     &RECEIVED_BYTES,
     &OVERFLOWED,
     &FILTERED,
+    &HANDED_OVER,
     &SENT,
     &SENT_BYTES,
     &SEND_FAILED,

@@ -42,6 +42,7 @@ pub struct Counters {
     received_bytes: Cells,
     overflowed: Cells,
     filtered: Cells,
+    handed_over: Cells,
     sent: Cells,
     sent_bytes: Cells,
     send_failed: Cells,
@@ -85,6 +86,8 @@ pub enum Fact {
     Overflowed(u64),
     /// Strangers' datagrams that the filter of a socket dropped.
     Filtered(u64),
+    /// A datagram that another worker has taken over.
+    HandedOver,
     /// A message that did not leave: one of the values of [`catalogue::SEND_FAILED`].
     SendFailed(&'static str),
     /// Bytes that arrived on a TCP connection.
@@ -145,6 +148,7 @@ impl Counters {
             received_bytes: Cells::new(&catalogue::RECEIVED_BYTES),
             overflowed: Cells::new(&catalogue::OVERFLOWED),
             filtered: Cells::new(&catalogue::FILTERED),
+            handed_over: Cells::new(&catalogue::HANDED_OVER),
             sent: Cells::new(&catalogue::SENT),
             sent_bytes: Cells::new(&catalogue::SENT_BYTES),
             send_failed: Cells::new(&catalogue::SEND_FAILED),
@@ -227,6 +231,7 @@ impl Counters {
             }
             Fact::Overflowed(datagrams) => self.overflowed.add("", datagrams),
             Fact::Filtered(datagrams) => self.filtered.add("", datagrams),
+            Fact::HandedOver => self.handed_over.add("", 1),
             Fact::SendFailed(reason) => self.send_failed.add(reason, 1),
             Fact::StreamReceived { bytes } => self.stream_received_bytes.add("", bytes),
             Fact::StreamSent { bytes } => self.stream_sent_bytes.add("", bytes),
@@ -321,6 +326,7 @@ impl Counters {
             &self.received_bytes,
             &self.overflowed,
             &self.filtered,
+            &self.handed_over,
             &self.sent,
             &self.sent_bytes,
             &self.send_failed,

@@ -16,7 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const PROBES: usize = 16;
 /// The bits of a cell's word that count; the others tag the subject.
 const COUNT_BITS: u32 = 24;
-const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
+/// The bit of a word whose cell is asked for: nobody counts in it, until it is sure that its subject has no other.
+const ASKED: u64 = 1 << (COUNT_BITS - 1);
+const COUNT_MASK: u64 = ASKED - 1;
 /// The place of what is not counted.
 const NOWHERE: u32 = u32::MAX;
 /// The bit of a place that tells a party's cell from a subject's.
@@ -48,6 +50,8 @@ pub struct Counts {
     subjects: Box<[Cell]>,
     /// See [`Counts::set_zero`].
     zero_unix_us: AtomicU64,
+    /// How often a cell was asked for: no two askings are the same.
+    asked: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -97,7 +101,12 @@ impl Counts {
     /// Counts with room for so many DIDs and organisations at one time.
     pub fn sized(subjects: usize) -> Counts {
         let cells = |count: usize| (0..count).map(|_| Cell::default()).collect();
-        Counts { parties: cells(COUNTED_PARTIES), subjects: cells(subjects), zero_unix_us: AtomicU64::new(0) }
+        Counts {
+            parties: cells(COUNTED_PARTIES),
+            subjects: cells(subjects),
+            zero_unix_us: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
+        }
     }
 
     /// What time of day it was at the zero of the caller's clock, in microseconds since 1970: by it a budget's day begins
@@ -138,7 +147,7 @@ impl Counts {
         let (cells, _, tag, home) = self.home(subject);
         let found = probes(cells, home).find_map(|(_, cell)| {
             let word = cell.word.load(Ordering::Relaxed);
-            (word >> COUNT_BITS == tag).then_some(word & COUNT_MASK)
+            is_of(word, tag).then_some(word & COUNT_MASK)
         });
         u32::try_from(found.unwrap_or(0)).unwrap_or(u32::MAX)
     }
@@ -154,12 +163,12 @@ impl Counts {
 
     fn own_cell(&self, subject: Subject<'_>) -> Option<&Cell> {
         let (cells, _, tag, home) = self.home(subject);
-        probes(cells, home).map(|(_, cell)| cell).find(|cell| cell.word.load(Ordering::Relaxed) >> COUNT_BITS == tag)
+        probes(cells, home).map(|(_, cell)| cell).find(|cell| is_of(cell.word.load(Ordering::Relaxed), tag))
     }
 
     /// True when nobody has a call.
     pub fn is_zero(&self) -> bool {
-        self.parties.iter().chain(&self.subjects).all(|cell| cell.word.load(Ordering::Relaxed) & COUNT_MASK == 0)
+        self.parties.iter().chain(&self.subjects).all(|cell| count_of(cell.word.load(Ordering::Relaxed)) == 0)
     }
 
     /// Counts one call more of a subject, unless it has as many as `most`. `Ok(None)`: the table has no room, and the
@@ -172,7 +181,8 @@ impl Counts {
             let mut changed = false;
             for (at, cell) in probes(cells, home) {
                 let word = cell.word.load(Ordering::Acquire);
-                if word >> COUNT_BITS == tag {
+                // A cell that another worker asks for is no cell yet: who asks as well decides with it which one it is.
+                if is_of(word, tag) {
                     if most.is_some_and(|most| word & COUNT_MASK >= u64::from(most)) {
                         return Err(NoSeat::Taken);
                     }
@@ -195,9 +205,8 @@ impl Counts {
             if most == Some(0) {
                 return Err(NoSeat::Taken);
             }
-            if cell.swap(word, tag << COUNT_BITS | 1) {
-                cell.bucket.store(0, Ordering::Relaxed);
-                cell.budget.store(0, Ordering::Relaxed);
+            let asked = tag << COUNT_BITS | ASKED | self.asked.fetch_add(1, Ordering::Relaxed) & COUNT_MASK;
+            if cell.claim(word, asked, probes(cells, home)) {
                 return Ok(Some(at | of_party));
             }
         }
@@ -227,6 +236,16 @@ impl Counts {
     }
 }
 
+/// True for the word of a cell that counts for the subject of a tag.
+fn is_of(word: u64, tag: u64) -> bool {
+    word >> COUNT_BITS == tag && word & ASKED == 0
+}
+
+/// The calls that a word counts.
+fn count_of(word: u64) -> u64 {
+    if word & ASKED == 0 { word & COUNT_MASK } else { 0 }
+}
+
 fn probes(cells: &[Cell], home: usize) -> impl Iterator<Item = (u32, &Cell)> {
     let places = (0..PROBES).map(move |step| (home + step) % cells.len().max(1));
     places.filter_map(|at| Some((u32::try_from(at).ok()?, cells.get(at)?)))
@@ -234,12 +253,38 @@ fn probes(cells: &[Cell], home: usize) -> impl Iterator<Item = (u32, &Cell)> {
 
 impl Cell {
     fn swap(&self, old: u64, new: u64) -> bool {
-        self.word.compare_exchange(old, new, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        self.word.compare_exchange(old, new, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+    }
+
+    /// Makes a free cell the one of a subject that has none, with one call; false when another worker was faster.
+    ///
+    /// Two workers may find two cells free for one subject, and two counts would be two limits. So a cell is asked for
+    /// first, in one order that all see, and then every other cell of the subject is looked at. One that counts already
+    /// wins; one that is only asked for is taken from its worker, who looks again.
+    fn claim<'c>(&self, word: u64, asked: u64, probes: impl Iterator<Item = (u32, &'c Cell)>) -> bool {
+        let tag = asked >> COUNT_BITS;
+        if !self.swap(word, asked) {
+            return false;
+        }
+        self.bucket.store(0, Ordering::Relaxed);
+        self.budget.store(0, Ordering::Relaxed);
+        for (_, other) in probes.filter(|(_, other)| !std::ptr::eq(*other, self)) {
+            let mut seen = other.word.load(Ordering::SeqCst);
+            if seen >> COUNT_BITS == tag && seen & ASKED != 0 {
+                seen = if other.swap(seen, 0) { 0 } else { other.word.load(Ordering::SeqCst) };
+            }
+            if seen >> COUNT_BITS == tag {
+                // Where another worker has taken it from us, it is free already.
+                self.swap(asked, 0);
+                return false;
+            }
+        }
+        self.swap(asked, tag << COUNT_BITS | 1)
     }
 
     /// Nobody counts in it, and its bucket is full.
     fn is_idle(&self, word: u64, now: Time) -> bool {
-        word & COUNT_MASK == 0 && self.bucket.load(Ordering::Relaxed) <= now.0
+        word & (COUNT_MASK | ASKED) == 0 && self.bucket.load(Ordering::Relaxed) <= now.0
     }
 }
 

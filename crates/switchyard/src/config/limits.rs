@@ -6,6 +6,8 @@ pub const FILE_BYTES: u64 = 1_048_576;
 pub const FAULTS: usize = 100;
 /// Listeners of one instance.
 pub const LISTENERS: usize = 16;
+/// Workers of one instance.
+pub const WORKERS: std::ops::RangeInclusive<u16> = 1..=64;
 /// Trunks of one instance.
 pub const TRUNKS: usize = 16;
 /// Sources of one trunk or environment.

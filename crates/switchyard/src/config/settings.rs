@@ -72,6 +72,8 @@ pub struct SipSettings {
     pub adopt_for: String,
     /// What becomes of datagrams from those who are no peers: `kernel` or `log`.
     pub strangers: String,
+    /// Threads that share the calls.
+    pub workers: u64,
 }
 
 /// `[numbering]`
@@ -374,6 +376,7 @@ impl Default for SipSettings {
             names: Vec::new(),
             adopt_for: "2h".into(),
             strangers: "kernel".into(),
+            workers: 1,
         }
     }
 }

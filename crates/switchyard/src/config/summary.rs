@@ -17,10 +17,13 @@ pub struct Summary<'c> {
 
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Configuration { core, database, state_dir, metrics_listen, admin, .. } = self.configuration;
+        let Configuration { core, workers, database, state_dir, metrics_listen, admin, .. } = self.configuration;
         writeln!(f, "{}: good. This instance is {}.", self.file, core.environment)?;
         let listeners = core.listeners.iter().map(|own| format!("{}:{}", own.transport, own.address));
         writeln!(f, "  listens on   {}", joined(listeners))?;
+        if *workers > 1 {
+            writeln!(f, "  workers      {workers}")?;
+        }
         if !core.own_names.is_empty() {
             writeln!(f, "  is also      {}", joined(core.own_names.iter().map(ToString::to_string)))?;
         }

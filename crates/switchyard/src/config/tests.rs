@@ -305,6 +305,19 @@ fn so_many_listeners() {
     assert_eq!(faults(&listen(0)).len(), 1);
 }
 
+#[test]
+fn so_many_workers() {
+    let workers = |count: u16| format!("sip.workers = {count}");
+    assert_eq!(good("").workers, 1);
+    for count in [1, *limits::WORKERS.end()] {
+        assert_eq!(good(&workers(count)).workers, count);
+    }
+    for count in [0, limits::WORKERS.end() + 1] {
+        let expected = format!("test.toml:1: sip.workers: found {count}, expected a number from 1 to 64");
+        assert_eq!(faults(&workers(count)), [expected]);
+    }
+}
+
 /// Limit TRUNKS.
 #[test]
 fn so_many_trunks() {

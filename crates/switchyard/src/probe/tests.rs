@@ -28,7 +28,7 @@ impl Bench {
         let parts = Parts {
             settings: Arc::new(ArcSwap::from_pointee(configuration.core)),
             probe: configuration.probe,
-            commands,
+            commands: Crew::of(vec![commands]),
             heard: hears,
             clock: Clock::start(),
             names: Arc::default(),

@@ -4,19 +4,18 @@ use super::{DirectoryAccess, Told, drain, instruments, limits};
 use crate::call_journal::LiveCalls;
 use crate::cli::explain;
 use crate::probe::Peers;
-use crate::worker::Command;
+use crate::worker::Crew;
 use admin::{Api, Tokens};
 use std::path::Path;
 use std::sync::Arc;
 use telemetry::calls::Calls;
-use tokio::sync::mpsc;
 
 /// The API of a service. `calls` are the last ones, and those in progress by number.
 pub(super) fn of(
     told: &Arc<Told>,
     access: &DirectoryAccess,
     peers: &Peers,
-    commands: &mpsc::Sender<Command>,
+    commands: &Crew,
     state_dir: &Path,
     (calls, live): (&Calls, &LiveCalls),
 ) -> Api {

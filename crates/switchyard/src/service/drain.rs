@@ -2,14 +2,14 @@
 //! process stays.
 
 use super::Told;
-use crate::worker::Command;
+use crate::worker::{Command, Crew};
 use admin::api::drain::DrainOrder;
 use admin::{DrainStatus, Kind, Problem};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use sync::changes::By;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 
 /// A drain in effect.
@@ -24,7 +24,7 @@ pub(super) struct Ordered {
 #[derive(Debug)]
 pub(super) struct Drain {
     told: Arc<Told>,
-    commands: mpsc::Sender<Command>,
+    commands: Crew,
     /// What ends the present one at its limit.
     limit: Mutex<Option<AbortHandle>>,
 }
@@ -41,7 +41,7 @@ impl Ordered {
 }
 
 impl Drain {
-    pub(super) fn new(told: Arc<Told>, commands: mpsc::Sender<Command>) -> Arc<Drain> {
+    pub(super) fn new(told: Arc<Told>, commands: Crew) -> Arc<Drain> {
         Arc::new(Drain { told, commands, limit: Mutex::default() })
     }
 
@@ -88,7 +88,9 @@ impl Drain {
 
     async fn refuse(&self, is_on: bool) -> Result<(), Problem> {
         self.told.draining.store(is_on, Ordering::Relaxed);
-        let ended = |_| Problem::new(Kind::Internal, "the worker has ended");
-        self.commands.send(Command::Refuse(is_on)).await.map_err(ended)
+        match self.commands.tell(&Command::Refuse(is_on)).await {
+            true => Ok(()),
+            false => Err(Problem::new(Kind::Internal, "a worker has ended")),
+        }
     }
 }

@@ -2,21 +2,20 @@
 //! address, and the calls.
 
 use super::Told;
-use crate::worker::Command;
+use crate::worker::{Command, Crew};
 use proxy::settings::BySize;
 use proxy::{Counts, KeyRing, Listener, ListenerId, Settings, Time, Transport};
 use std::sync::Arc;
-use tokio::sync::mpsc;
 
 /// The way to put settings in force while the service runs.
 #[derive(Clone, Debug)]
 pub(crate) struct InForce {
     told: Arc<Told>,
-    commands: mpsc::Sender<Command>,
+    commands: Crew,
 }
 
 impl InForce {
-    pub(super) fn new(told: &Arc<Told>, commands: &mpsc::Sender<Command>) -> InForce {
+    pub(super) fn new(told: &Arc<Told>, commands: &Crew) -> InForce {
         InForce { told: Arc::clone(told), commands: commands.clone() }
     }
 
@@ -27,8 +26,8 @@ impl InForce {
         }
         let settings = Arc::new(core);
         self.told.settings.store(Arc::clone(&settings));
-        if self.commands.send(Command::Apply(settings, keys)).await.is_err() {
-            tracing::error!("the worker has ended and takes no command");
+        if !self.commands.tell(&Command::Apply(settings, keys)).await {
+            tracing::error!("a worker has ended and takes no command");
         }
     }
 }

@@ -14,7 +14,7 @@ pub(super) fn read(told: &Told, directory: &Directory) -> Vec<LimitInUse> {
     let mut limits: Vec<LimitInUse> = settings.parties.iter().flat_map(|party| of_party(told, party)).collect();
     limits.extend(of_rows(told, directory));
     let most = &settings.limits;
-    let open = told.counters.value(&catalogue::OPEN_TRANSACTIONS, "");
+    let open = told.tally.value(&catalogue::OPEN_TRANSACTIONS, "");
     let whole = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     let of_process = [
         (LimitKind::Transactions, Some(open), Some(whole(most.transactions))),

@@ -49,7 +49,7 @@ impl admin::Observed for Observed {
         readings.extend(self.queues.readings(&self.calls, &self.told.listeners));
         readings.extend(self.directory_readings());
         note_applied(&self.watcher, &self.exporter);
-        self.exporter.render(&self.told.counters.samples(), &readings)
+        self.exporter.render(&self.told.tally.samples(), &readings)
     }
 
     fn readiness(&self) -> Readiness {

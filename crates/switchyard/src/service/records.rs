@@ -1,4 +1,4 @@
-//! What is kept of calls: the worker's tap, and the thread and the sinks behind it.
+//! What is kept of calls: the workers' taps, and the thread and the sinks behind it.
 
 use super::Told;
 use crate::call_journal::{Entry, Pen};
@@ -11,10 +11,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use sync::{CallRow, CallTable};
 use telemetry::calls::{CallRecord, Files, Recorder, RecorderParts, Sink, Standing, Tap, Webhook, lane};
 
-/// Starts the records of a service with one worker; without a tap where nobody wants them.
-pub(super) fn start(records: Records, told: &Arc<Told>, calls: &mut InProgress) -> io::Result<(Option<Tap>, Recorder)> {
+/// Starts the records of a service with so many workers: a tap for each, or none where nobody wants them.
+pub(super) fn start(
+    records: Records,
+    told: &Arc<Told>,
+    calls: &mut InProgress,
+    workers: u16,
+) -> io::Result<(Vec<Tap>, Recorder)> {
     let lost = Arc::new(AtomicU64::new(0));
-    let (tap, lane) = lane(Arc::clone(&lost));
     let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
     if let Some(files) = records.files {
         sinks.push(Box::new(Files::new(files)));
@@ -26,6 +30,8 @@ pub(super) fn start(records: Records, told: &Arc<Told>, calls: &mut InProgress) 
         sinks.push(Box::new(Webhook::open(webhook)?));
     }
     let is_wanted = records.journal.calls > 0 || !sinks.is_empty();
+    let lanes = (0..if is_wanted { workers.max(1) } else { 0 }).map(|_| lane(Arc::clone(&lost)));
+    let (taps, lanes) = lanes.unzip();
     let clock = told.clock;
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let unix_us = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
@@ -33,14 +39,14 @@ pub(super) fn start(records: Records, told: &Arc<Told>, calls: &mut InProgress) 
         settings: Arc::clone(&told.settings),
         zero_us: unix_us.saturating_sub(clock.now().0),
         now: Box::new(move || clock.now()),
-        lanes: if is_wanted { vec![lane] } else { Vec::new() },
+        lanes,
         journal: records.journal,
         sinks,
         lost,
         restored: std::mem::take(&mut calls.records),
         standing: calls.pen.clone().map(standing),
     };
-    Ok((is_wanted.then_some(tap), Recorder::start(parts)?))
+    Ok((taps, Recorder::start(parts)?))
 }
 
 /// Leaves the record of a call that is up for the process after this one.

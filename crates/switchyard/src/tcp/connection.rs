@@ -144,7 +144,7 @@ async fn take_frames(
                 shared.forget_answered(message);
                 let arrived = Arrived::Message(shared.flow, Bytes::copy_from_slice(message));
                 // A worker that is behind makes this peer wait, as its own kernel would.
-                if shared.hub.arrived.send(arrived).await.is_err() {
+                if shared.hub.arrived.of(message).send(arrived).await.is_err() {
                     return Err(ENDED);
                 }
             }

@@ -1,6 +1,6 @@
 //! Where connections are known: by their number, and by the address that they lead to.
 
-use super::{Arrived, CONNECT_OR_DATAGRAM_WITHIN, CONNECT_WITHIN, CONNECTIONS_PER_SOURCE, Parts, QUEUE};
+use super::{Arrived, CONNECT_OR_DATAGRAM_WITHIN, CONNECT_WITHIN, CONNECTIONS_PER_SOURCE, Parts, QUEUE, Ways};
 use super::{accept, connection};
 use crate::udp::Interfaces;
 use arc_swap::{ArcSwap, Guard};
@@ -28,7 +28,7 @@ pub(super) struct Hub {
     interfaces: Arc<ArcSwap<Interfaces>>,
     connections_max: usize,
     counters: Arc<Counters>,
-    pub(super) arrived: mpsc::Sender<Arrived>,
+    pub(super) arrived: Ways,
     connections: RefCell<HashMap<u64, Known>>,
     next: Cell<u64>,
 }
@@ -41,7 +41,7 @@ struct Known {
 }
 
 /// Serves until the worker drops its end; then sends what is left.
-pub(super) async fn serve(parts: Parts, arrived: mpsc::Sender<Arrived>, mut orders: mpsc::Receiver<(Flow, Bytes)>) {
+pub(super) async fn serve(parts: Parts, arrived: Ways, mut orders: mpsc::Receiver<(Flow, Bytes)>) {
     let Parts { listeners, settings, interfaces, connections_max, counters } = parts;
     let hub = Rc::new(Hub {
         settings,
@@ -173,7 +173,7 @@ impl Hub {
     pub(super) fn undelivered(&self, flow: Flow, bytes: Bytes, reason: &'static str) {
         self.counters.note(Fact::SendFailed(reason));
         // A worker that is this far behind finds out by its timers.
-        let _told = self.arrived.try_send(Arrived::Undelivered(flow, bytes));
+        let _told = self.arrived.of(&bytes).try_send(Arrived::Undelivered(flow, bytes));
     }
 
     pub(super) fn count_received(&self, bytes: usize) {

@@ -210,6 +210,7 @@ fn w3_a_peer_that_never_reads_hurts_nobody() {
                 assert_eq!(flow.connection, to_deaf.connection);
                 undelivered += 1;
             }
+            other @ Arrived::Datagram(..) => panic!("{other:?}"),
         }
     };
     bench.send(to_other, "served");
@@ -306,7 +307,7 @@ async fn sx9_a_message_that_does_not_end_closes_its_stream() {
     let (arriving, _arrived) = mpsc::channel(MESSAGES);
     let (_outgoing, orders) = mpsc::channel(MESSAGES);
     let tasks = tokio::task::LocalSet::new();
-    tasks.spawn_local(hub::serve(parts, arriving, orders));
+    tasks.spawn_local(hub::serve(parts, Ways::to_one(arriving), orders));
     tasks
         .run_until(async {
             use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -350,7 +351,7 @@ async fn sx9_a_peer_that_does_not_read_is_closed_in_the_end() {
     let (arriving, mut arrived) = mpsc::channel(MESSAGES);
     let (outgoing, orders) = mpsc::channel(MESSAGES);
     let tasks = tokio::task::LocalSet::new();
-    tasks.spawn_local(hub::serve(parts, arriving, orders));
+    tasks.spawn_local(hub::serve(parts, Ways::to_one(arriving), orders));
     tasks
         .run_until(async {
             use tokio::io::AsyncWriteExt;
@@ -416,7 +417,7 @@ async fn a_connect_that_takes_too_long_is_given_up() {
     let (arriving, mut arrived) = mpsc::channel(MESSAGES);
     let (outgoing, orders) = mpsc::channel(MESSAGES);
     let tasks = tokio::task::LocalSet::new();
-    tasks.spawn_local(hub::serve(parts, arriving, orders));
+    tasks.spawn_local(hub::serve(parts, Ways::to_one(arriving), orders));
     tasks
         .run_until(async {
             // A listener that accepts nobody: one connection fills its backlog, further SYNs are dropped.
@@ -556,7 +557,7 @@ async fn slow_crowd(count: usize) {
     let (arriving, _arrived) = mpsc::channel(MESSAGES);
     let (_outgoing, orders) = mpsc::channel(MESSAGES);
     let tasks = tokio::task::LocalSet::new();
-    tasks.spawn_local(hub::serve(parts, arriving, orders));
+    tasks.spawn_local(hub::serve(parts, Ways::to_one(arriving), orders));
     tasks
         .run_until(async {
             let closed = |reason: &'static str| counters.value(&catalogue::STREAMS_CLOSED, reason);

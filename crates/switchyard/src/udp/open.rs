@@ -1,10 +1,11 @@
 //! Opening a listener's socket, with every option that the packet path relies on.
 
 use super::BUFFER_BYTES;
+use super::spread::Spread;
 use nix::sys::socket::{setsockopt, sockopt};
 use proxy::Transport;
 use rustix::net::sockopt::{Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -51,6 +52,32 @@ impl fmt::Display for Notice {
 ///
 /// Path MTU discovery is off: a large INVITE leaves in fragments rather than not at all, also where ICMP is filtered.
 pub fn open(address: SocketAddr) -> Result<(UdpSocket, Vec<Notice>), OpenFault> {
+    open_one(address, false)
+}
+
+/// Binds one address as often as there are workers, and has the kernel spread what arrives there. The sockets are in the
+/// workers' order.
+///
+/// The first takes the address for itself, so another process that has it is found; only then it is shared.
+pub fn open_shared(address: SocketAddr, spread: &Spread) -> Result<(Vec<UdpSocket>, Vec<Notice>), OpenFault> {
+    let fault = |step| move |source| OpenFault { transport: Transport::Udp, address, step, source };
+    let (first, notices) = open(address)?;
+    SockRef::from(&first).set_reuse_port(true).map_err(fault("SO_REUSEPORT"))?;
+    let bound = first.local_addr().map_err(fault("address"))?;
+    let mut sockets = vec![first];
+    for _ in 1..spread.workers() {
+        sockets.push(open_one(bound, true)?.0);
+    }
+    if let Some(Err(error)) = sockets.last().map(|socket| spread.attach(socket)) {
+        tracing::warn!(
+            %address, %error,
+            "the kernel takes no program that spreads calls over the workers: they hand them over to each other"
+        );
+    }
+    Ok((sockets, notices))
+}
+
+fn open_one(address: SocketAddr, is_shared: bool) -> Result<(UdpSocket, Vec<Notice>), OpenFault> {
     let fault = |step| move |source| OpenFault { transport: Transport::Udp, address, step, source };
     let errno =
         |step| move |errno: nix::Error| OpenFault { transport: Transport::Udp, address, step, source: errno.into() };
@@ -75,6 +102,9 @@ pub fn open(address: SocketAddr) -> Result<(UdpSocket, Vec<Notice>), OpenFault> 
         set_ipv6_mtu_discover(&socket, Ipv6PathMtuDiscovery::DONT).map_err(rustix("IPV6_MTU_DISCOVER"))?;
     }
     let notices = buffers(&socket).map_err(fault("buffers"))?;
+    if is_shared {
+        socket.set_reuse_port(true).map_err(fault("SO_REUSEPORT"))?;
+    }
     socket.bind(&address.into()).map_err(fault("bind"))?;
     Ok((socket.into(), notices))
 }

@@ -40,7 +40,9 @@ impl Bench {
             directory: Published::fixed(Builder::new(&Policy::default(), None).finish(Generation(1))),
             interfaces: Arc::new(ArcSwap::from_pointee(Interfaces::default())),
             sockets: vec![(ListenerId(0), socket)],
-            streams: None,
+            arriving: None,
+            outgoing: None,
+            fellows: None,
             clock: Clock::start(),
             counters: Arc::clone(&counters),
             calls: InProgress::default(),
@@ -156,7 +158,7 @@ fn sx1_the_filter_follows_the_settings_and_keeps_former_peers() {
     };
     let apply = |settings: Arc<Settings>| {
         bench.commands.blocking_send(Command::Apply(settings, Arc::clone(&bench.keys))).unwrap();
-        let (asker, answer) = oneshot::channel();
+        let (asker, mut answer) = mpsc::channel(1);
         bench.commands.blocking_send(Command::Answer(asker)).unwrap();
         answer.blocking_recv().unwrap();
     };
@@ -227,7 +229,9 @@ fn p12_the_next_target_is_tried_in_the_turn_that_reads_the_icmp_error() {
             directory: Published::fixed(Builder::new(&Policy::default(), None).finish(Generation(1))),
             interfaces: Arc::new(ArcSwap::from_pointee(Interfaces::default())),
             sockets: vec![(ListenerId(0), socket)],
-            streams: None,
+            arriving: None,
+            outgoing: None,
+            fellows: None,
             clock: Clock::start(),
             counters: Arc::clone(&counters),
             calls: InProgress::default(),

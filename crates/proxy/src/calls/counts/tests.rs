@@ -115,6 +115,53 @@ fn workers_count_together() {
     assert!(counts.is_zero());
 }
 
+/// Two workers have found two cells free for one subject, because one came free between their looks: one cell stays.
+#[test]
+fn of_two_cells_for_one_subject_one_stays() {
+    let counts = Counts::sized(PROBES);
+    let (cells, _, tag, home) = counts.home(did(1));
+    let cell = |step: usize| &cells[(home + step) % cells.len()];
+    let word = |step| cell(step).word.load(Ordering::Relaxed);
+    let asked = |number: u64| tag << COUNT_BITS | ASKED | number;
+    assert!(cell(3).claim(0, asked(1), probes(cells, home)));
+    assert!(!cell(1).claim(0, asked(2), probes(cells, home)), "another one counts already");
+    assert_eq!((word(1), counts.used(did(1))), (0, 1));
+    cell(3).word.store(asked(3), Ordering::Relaxed);
+    assert_eq!(counts.used(did(1)), 0, "what is asked for counts nothing");
+    assert!(counts.is_zero());
+    assert!(cell(1).claim(0, asked(4), probes(cells, home)), "another one is asked for as well");
+    assert_eq!((word(3), counts.used(did(1))), (0, 1));
+    assert!(!cell(3).swap(asked(3), tag << COUNT_BITS | 1), "whoever asked for that one looks again");
+}
+
+/// Several workers ask for the cell of one subject while cells come free around it: it has one, so one limit.
+#[test]
+fn a_subject_has_one_cell_whoever_asks_for_it() {
+    let counts = Arc::new(Counts { parties: Box::default(), ..Counts::sized(PROBES) });
+    let (live, counted) = (AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for worker in 0..4 {
+            let (counts, live, counted) = (&counts, &live, &counted);
+            scope.spawn(move || {
+                for round in 0..20_000 {
+                    // Others come and go in the same cells.
+                    let mut passing = permit(counts);
+                    let other = did(10 + (round * 7 + worker * 3) % 13);
+                    assert!(passing.take(Seat::Did, other, None, Time(round)).is_ok());
+                    let mut permit = permit(counts);
+                    if permit.take(Seat::Did, did(1), Some(1), Time(round)) == Ok(true) {
+                        assert_eq!(live.fetch_add(1, Ordering::SeqCst), 0, "two calls at the limit of one");
+                        counted.fetch_add(1, Ordering::Relaxed);
+                        live.fetch_sub(1, Ordering::SeqCst);
+                    }
+                }
+            });
+        }
+    });
+    assert!(counts.is_zero());
+    assert!(counted.load(Ordering::Relaxed) > 1_000);
+}
+
 proptest! {
     /// Whatever seats calls take, lose and change, and however far an admission comes before it is refused: what is counted
     /// for each subject is what the calls that live hold, never above its limit, and nothing when none lives.

@@ -1,8 +1,8 @@
-//! What is refused, and from when on: `[limits]` and `sip.strangers`.
+//! What is refused, and from when on, and how many share the work: `[limits]`, `sip.strangers` and `sip.workers`.
 
 use super::super::fault::Key;
 use super::super::limits;
-use super::super::settings::Settings;
+use super::super::settings::{Settings, SipSettings};
 use super::Resolver;
 use proxy::settings::{LimitSettings, Strangers};
 use std::ops::RangeInclusive;
@@ -32,8 +32,19 @@ impl Resolver<'_, '_> {
         }
     }
 
+    pub(super) fn workers(&mut self, sip: &SipSettings) -> u16 {
+        self.number_at(&Key::of("sip").name("workers"), sip.workers, &limits::WORKERS)
+    }
+
     /// A number of `[limits]`; the least where it has a fault.
     fn number<N>(&mut self, name: &'static str, written: u64, range: &RangeInclusive<N>) -> N
+    where
+        N: TryFrom<u64> + PartialOrd + Copy + std::fmt::Display,
+    {
+        self.number_at(&Key::of("limits").name(name), written, range)
+    }
+
+    fn number_at<N>(&mut self, key: &Key, written: u64, range: &RangeInclusive<N>) -> N
     where
         N: TryFrom<u64> + PartialOrd + Copy + std::fmt::Display,
     {
@@ -41,7 +52,7 @@ impl Resolver<'_, '_> {
             return number;
         }
         let expected = format!("a number from {} to {}", range.start(), range.end());
-        self.refuse(&Key::of("limits").name(name), &written.to_string(), expected);
+        self.refuse(key, &written.to_string(), expected);
         *range.start()
     }
 

@@ -42,6 +42,8 @@ const DRAIN_LIMIT_MAX: Duration = Duration::from_secs(3_600);
 pub struct Configuration {
     /// What the core is told. Its `adopt_until` counts from the caller's zero, which is the start of the process.
     pub core: proxy::Settings,
+    /// Threads that share the calls.
+    pub workers: u16,
     /// The folder of keys, snapshot and journals.
     pub state_dir: PathBuf,
     /// Where the directory comes from, and how it is kept. The URL may hold a password: show [`sync::masked_url`] of it.
@@ -107,6 +109,7 @@ pub(crate) fn resolve(
     let policy = Policy { numbering, pool_states: resolver.pool_states(&settings.dispatch) };
     Configuration {
         core,
+        workers: resolver.workers(&settings.sip),
         probe: Probe { tunnels: resolver.tunnels(settings), ..resolver.probe(&settings.probe) },
         records: resolver.records(settings, variables),
         state_dir: resolver.state_dir(settings),

@@ -2,7 +2,7 @@
 
 use crate::call_journal::{self, CallJournal};
 use crate::logging::{self, LINES};
-use crate::worker::Command;
+use crate::worker::Crew;
 use proxy::{Listener, Transport};
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
@@ -10,25 +10,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use telemetry::calls::Calls;
 use telemetry::{Reading, catalogue, limits};
-use tokio::sync::mpsc;
 
 /// The queues that somebody else's numbers do not tell of.
 #[derive(Debug)]
 pub(in crate::service) struct Queues {
-    commands: mpsc::Sender<Command>,
+    commands: Crew,
     call_journal: Arc<AtomicUsize>,
 }
 
 impl Queues {
-    pub(in crate::service) fn new(commands: &mpsc::Sender<Command>, journal: &CallJournal) -> Queues {
+    pub(in crate::service) fn new(commands: &Crew, journal: &CallJournal) -> Queues {
         Queues { commands: commands.clone(), call_journal: journal.waiting() }
     }
 
     pub(super) fn readings(&self, calls: &Calls, listeners: &[Listener]) -> Vec<Reading> {
         let log = logging::present().map_or(0, logging::Logging::waiting_lines);
-        let commands = self.commands.max_capacity();
+        let (commands, room) = self.commands.waiting();
         let queues = [
-            ("commands", commands.saturating_sub(self.commands.capacity()), commands),
+            ("commands", commands, room),
             ("records", calls.waiting_batches(), limits::BATCHES),
             ("call_journal", self.call_journal.load(Ordering::Relaxed), call_journal::ENTRIES_WAITING),
             ("log", log, LINES),
