@@ -139,11 +139,11 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     /// Calls through a relay thread; `--prod` of the plan is spoilt on demand, so that a wrong way is seen.
     fn through_relay(road: &str, more: &[&str]) -> tally::Tally {
-        through(road, more, |relay, peers, ends| benches::bare::relay(relay, peers, ends).unwrap())
+        through(road, more, 1, |relay, peers, ends| benches::bare::relay(relay, peers, ends).unwrap())
     }
 
     /// A relay that loses every eighth datagram, in no step with calls: else it might always be what nobody sends again.
@@ -160,9 +160,24 @@ mod tests {
         }
     }
 
+    /// A relay that keeps what comes in the first 1.5 s, delivers it then, and relays from there on.
+    fn late(relay: &UdpSocket, [one, other]: [SocketAddrV4; 2], ends: &AtomicBool) {
+        relay.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let (mut slot, mut kept, begun) = ([0; 4_096], Vec::new(), Instant::now());
+        while begun.elapsed() < Duration::from_millis(1_500) {
+            kept.extend(relay.recv_from(&mut slot).map(|(len, from)| (slot[..len].to_vec(), from)));
+        }
+        for (bytes, from) in kept {
+            relay.send_to(&bytes, if from == one.into() { other } else { one }).unwrap();
+        }
+        benches::bare::relay(relay, [one, other], ends).unwrap();
+    }
+
+    /// The last of so many runs, one after the other.
     fn through(
         road: &str,
         more: &[&str],
+        runs: usize,
         relays: impl FnOnce(&UdpSocket, [SocketAddrV4; 2], &AtomicBool) + Send + 'static,
     ) -> tally::Tally {
         let relay = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -183,7 +198,9 @@ mod tests {
         let (peers, ends) = ([ends[0], ends[1]], Arc::clone(&end));
         let relaying = thread::spawn(move || relays(&relay, peers, &ends));
         let mut run = Run::new(plan.clone()).unwrap();
-        run.calls(plan.rate, plan.rate * plan.seconds);
+        for _ in 0..runs {
+            run.calls(plan.rate, plan.rate * plan.seconds);
+        }
         end.store(true, Ordering::Relaxed);
         relaying.join().unwrap();
         run.tally
@@ -199,9 +216,17 @@ mod tests {
     #[test]
     fn what_is_lost_is_sent_again() {
         let more = ["--rate", "100", "--seconds", "1", "--ring-ms", "5", "--talk-ms", "5"];
-        let tally = through("bare", &more, lossy);
+        let tally = through("bare", &more, 1, lossy);
         assert_eq!((tally.begun, tally.completed, tally.failed), (100, 100, 0), "{tally}");
         assert!(tally.sent_again > 30 && tally.came_again > 0, "{tally}");
+    }
+
+    /// What comes of a run's calls when the next has begun is late, and completes none of the next one's.
+    #[test]
+    fn calls_of_the_run_before_are_none_of_this_one() {
+        let more = ["--rate", "50", "--seconds", "1", "--settle-seconds", "0"];
+        let tally = through("bare", &more, 2, late);
+        assert!(tally.begun == 50 && tally.completed <= 50 && tally.late >= 50, "{tally}");
     }
 
     #[test]

@@ -124,6 +124,7 @@ impl Run {
     /// calls held, until all ring.
     pub(crate) fn calls(&mut self, rate: u64, count: u64) {
         self.tally = Tally::default();
+        self.forget();
         self.wire.unsent = 0;
         let overflowed = spent::overflowed(&self.wire.addresses());
         self.look();
@@ -153,6 +154,16 @@ impl Run {
         self.tally.failed = self.tally.begun - self.tally.completed - self.tally.refused;
         self.tally.unsent = self.wire.unsent;
         self.tally.overflowed = spent::overflowed(&self.wire.addresses()).saturating_sub(overflowed);
+    }
+
+    /// Calls that did not end in the run before: what still comes of them is late, and counts for no call of this run.
+    fn forget(&mut self) {
+        for slot in 0..self.calls.len() {
+            if let Some(call) = self.calls.get_mut(slot).filter(|call| call.caller != Caller::Unused) {
+                call.called = Called::Idle;
+                self.end(slot);
+            }
+        }
     }
 
     /// Answers all calls that ring, and waits for their end.
