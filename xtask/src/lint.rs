@@ -13,6 +13,7 @@ mod limits;
 mod log_events;
 mod metrics;
 mod names;
+mod performance;
 mod places;
 mod size;
 
@@ -52,7 +53,7 @@ struct Rule {
     check: fn(&Tree) -> Vec<Finding>,
 }
 
-const RULES: [Rule; 20] = [
+const RULES: [Rule; 21] = [
     Rule { name: "parse", check: unparsed },
     Rule { name: "function-length", check: size::functions },
     Rule { name: "file-length", check: size::files },
@@ -71,6 +72,7 @@ const RULES: [Rule; 20] = [
     Rule { name: "links", check: docs::links },
     Rule { name: "named-files", check: docs::named_files },
     Rule { name: "map", check: docs::map },
+    Rule { name: "performance", check: performance::check },
     Rule { name: "machine-paths", check: places::machine_paths },
     Rule { name: "registries", check: places::registries },
 ];

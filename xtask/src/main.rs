@@ -4,9 +4,11 @@
 //! extensions, `tree` holds the files of the checkout for the lint rules.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks to the terminal")]
 
+mod bench;
 mod cargo_tool;
 mod dashboard;
 mod fuzz;
+mod gate;
 mod lab;
 mod lint;
 mod sim;
@@ -38,6 +40,10 @@ enum Command {
     Lab(lab::Options),
     /// Run one fuzz target for a bounded time, from the corpus in fixtures/corpus.
     Fuzz(fuzz::Options),
+    /// Measure: beside other proxies, or instructions against the baseline.
+    Bench(bench::Options),
+    /// Run for minutes at half of the highest rate, with a fault in each; the verdict is the exit code.
+    Soak(bench::SoakOptions),
     /// Run the simulation: many seeds, or one again with its trace.
     Sim(sim::Options),
 }
@@ -49,6 +55,8 @@ fn main() -> ExitCode {
         Command::Dashboard => dashboard::run(),
         Command::Lab(options) => lab::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Bench(options) => bench::run(&options),
+        Command::Soak(options) => bench::soak(&options),
         Command::Sim(options) => sim::run(&options),
     };
     match outcome {

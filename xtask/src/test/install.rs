@@ -12,7 +12,7 @@ struct Package {
 }
 
 /// The Debian packages; only those that are missing are installed, without what they recommend.
-const PACKAGES: [Package; 20] = [
+const PACKAGES: [Package; 21] = [
     Package {
         name: "prometheus",
         purpose: "Prometheus and promtool: they read what we measure and test the alert rules",
@@ -24,6 +24,7 @@ const PACKAGES: [Package; 20] = [
     Package { name: "sip-tester", purpose: "SIPp: callers and callees of the wire tests" },
     Package { name: "kamailio", purpose: "an independent proxy before and behind ours" },
     Package { name: "baresip-core", purpose: "a phone at each end, with audio" },
+    Package { name: "valgrind", purpose: "counts instructions: the gate on speed" },
     Package { name: "openssl", purpose: "the keys of a team of Cloudflare Access" },
     Package { name: "python3-venv", purpose: "a folder of its own for schemathesis" },
     Package { name: "sqlite3", purpose: "changes to the embedded directory from another program" },

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::counts::{Counts, Reader};
 use super::install;
 use super::{Options, Outcome};
-use crate::{lint, tool};
+use crate::{gate, lint, tool};
 
 pub(crate) struct Step {
     pub(crate) name: &'static str,
@@ -16,7 +16,7 @@ pub(crate) struct Step {
     pub(crate) run: fn(&Options) -> Result<(Outcome, Counts)>,
 }
 
-pub(crate) const STEPS: [Step; 8] = [
+pub(crate) const STEPS: [Step; 9] = [
     Step { name: "format", run: |_| plain(&mut tool::cargo(&["fmt", "--all", "--check"])) },
     Step { name: "lint", run: |_| Ok((Outcome::of(lint::run()?), Counts::default())) },
     Step { name: "licences", run: |_| licences() },
@@ -24,6 +24,7 @@ pub(crate) const STEPS: [Step; 8] = [
     Step { name: "clippy", run: |_| clippy() },
     Step { name: "docs", run: |_| docs() },
     Step { name: "tests", run: tests },
+    Step { name: "gate", run: instructions },
     Step { name: "demo", run: |_| plain(&mut tool::cargo(&["run", "--release", "--", "demo", "--once"])) },
 ];
 
@@ -37,6 +38,15 @@ fn clippy() -> Result<(Outcome, Counts)> {
 
 fn docs() -> Result<(Outcome, Counts)> {
     plain(tool::cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// Instructions against the baseline: valgrind takes minutes for it, so it belongs to the full set.
+fn instructions(options: &Options) -> Result<(Outcome, Counts)> {
+    if !options.full {
+        println!("instructions are counted with --full, or by: cargo xtask bench --gate");
+        return Ok((Outcome::NotChecked, Counts::default()));
+    }
+    Ok((Outcome::of(gate::run(false)?), Counts::default()))
 }
 
 /// Licences, sources and doubled versions of all dependencies, by deny.toml.
