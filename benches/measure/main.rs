@@ -5,7 +5,6 @@
 
 #![expect(
     clippy::print_stdout,
-    clippy::print_stderr,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "a measuring program speaks to the terminal, and its numbers are far below the bounds of their types"
