@@ -12,8 +12,8 @@ pub(super) struct Capture {
 }
 
 impl Capture {
-    pub(super) fn new(tap: Option<&Tap>, settings: &Settings) -> Capture {
-        Capture { feed: tap.map(Tap::feed), listeners: settings.listeners.clone() }
+    pub(super) fn new(tap: Option<Tap>, settings: &Settings) -> Capture {
+        Capture { feed: tap.map(|tap| tap.feed()), listeners: settings.listeners.clone() }
     }
 
     /// Takes one message. While nothing is captured this is one load.

@@ -129,7 +129,7 @@ impl Turns {
 
     /// The same, with a tap for what passes.
     pub(super) fn wired(self, wire: Option<hep::Tap>) -> Turns {
-        Turns { capture: Capture::new(wire.as_ref(), &self.settings), ..self }
+        Turns { capture: Capture::new(wire, &self.settings), ..self }
     }
 
     /// Where what passes is told to.
