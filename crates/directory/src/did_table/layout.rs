@@ -131,7 +131,7 @@ impl Layout {
         if self.has_gaps
             && let Some(tag) = line.0.get_mut(row)
         {
-            *tag = distance.to_le_bytes()[0];
+            [*tag, ..] = distance.to_le_bytes();
         }
         let at = self.entry_at(row);
         if self.distance_bits > 0 {
@@ -220,8 +220,8 @@ impl Line {
     fn bits(&self, at: usize) -> u64 {
         let byte = window(at);
         let loaded = self.0.get(byte..).and_then(|rest| rest.first_chunk());
-        let shift = at.wrapping_sub(byte.wrapping_mul(8)) as u32;
-        loaded.map_or(0, |chunk| u64::from_le_bytes(*chunk)).wrapping_shr(shift)
+        let [shift, ..] = at.wrapping_sub(byte.wrapping_mul(8)).to_le_bytes();
+        loaded.map_or(0, |chunk| u64::from_le_bytes(*chunk)).wrapping_shr(u32::from(shift))
     }
 
     /// Puts a value of at most 57 bits, none of which are set yet, where it ends within the line.
