@@ -5,8 +5,8 @@
 //! extensions, `tree` holds the files of the checkout for the lint rules.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks to the terminal")]
 
-mod book;
 mod bench;
+mod book;
 mod cargo_tool;
 mod dashboard;
 mod fuzz;
