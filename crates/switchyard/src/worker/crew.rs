@@ -58,6 +58,11 @@ impl Crew {
         count == self.commands.len()
     }
 
+    /// How many there are.
+    pub fn workers(&self) -> usize {
+        self.commands.len()
+    }
+
     /// How many commands wait for all workers, and how many may.
     pub fn waiting(&self) -> (usize, usize) {
         let room: usize = self.commands.iter().map(mpsc::Sender::max_capacity).sum();

@@ -28,7 +28,7 @@ impl Queues {
         let (commands, room) = self.commands.waiting();
         let queues = [
             ("commands", commands, room),
-            ("records", calls.waiting_batches(), limits::BATCHES),
+            ("records", calls.waiting_batches(), limits::BATCHES * self.commands.workers()),
             ("call_journal", self.call_journal.load(Ordering::Relaxed), call_journal::ENTRIES_WAITING),
             ("log", log, LINES),
         ];

@@ -83,7 +83,7 @@ async fn all_are_told_and_all_answer() {
     assert!(crew.tell(&Command::Refuse(true)).await);
     assert!(from.iter_mut().all(|worker| matches!(worker.try_recv(), Ok(Command::Refuse(true)))));
     assert!(crew.tell_one(Command::Drain).await);
-    assert_eq!(crew.waiting(), (1, 4));
+    assert_eq!((crew.workers(), crew.waiting()), (2, (1, 4)));
     assert!(matches!(from[0].try_recv(), Ok(Command::Drain)));
     assert!(from[1].try_recv().is_err());
     let asking = crew.clone();
