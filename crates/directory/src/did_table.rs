@@ -4,7 +4,6 @@
 //! branches, 256 pages' heads and 256 rows. Numbers are ordered, so blocks of consecutive numbers need no number in
 //! memory, and what lies between two directories is found by walking only what they do not share.
 
-mod layout;
 mod page;
 mod record;
 #[cfg(test)]
@@ -14,7 +13,7 @@ use std::sync::Arc;
 
 use sip::Number;
 
-use page::{PAGE_RECORDS, Page, Slot};
+use page::{PAGE_RECORDS, Page};
 pub(crate) use record::{DidFields, DidRecord, Marks};
 
 /// The most pages in a branch.
@@ -57,29 +56,25 @@ impl DidTable {
     /// machine's memory, and a lookup of a large table costs as much as the machine takes to find such a page.
     pub(crate) fn from_ascending(rows: &[(Number, DidRecord)]) -> DidTable {
         let mut table = DidTable { len: rows.len(), ..DidTable::default() };
-        let plain = |rows: &[(Number, DidRecord)]| -> Vec<(u64, DidRecord)> {
-            rows.iter().map(|(number, record)| (number.digits(), *record)).collect()
-        };
-        let (mut branches, mut lens) = (Vec::new(), Vec::new());
+        let mut page_rows: Vec<(u64, DidRecord)> = Vec::with_capacity(PAGE_RECORDS);
+        let mut branches = Vec::new();
         let mut branch = Branch::default();
-        let mut rest = rows;
-        while let [(first, _), ..] = rest {
-            let (page, len) = first_page(&plain(rest.get(..PAGE_RECORDS).unwrap_or(rest)));
-            branch.first_numbers.push(first.digits());
-            branch.pages.extend(page);
-            lens.push(len);
-            rest = rest.get(len.max(1)..).unwrap_or_default();
+        for page in pages_of(rows) {
+            page_rows.clear();
+            page_rows.extend(page.iter().map(|(number, record)| (number.digits(), *record)));
+            branch.first_numbers.extend(page_rows.first().map(|row| row.0));
+            branch.pages.push(Page::new(&page_rows));
             if branch.pages.len() == BRANCH_PAGES {
                 branches.push(std::mem::take(&mut branch));
             }
         }
         branches.push(branch);
-        let (mut lens, mut rest) = (lens.into_iter(), rows);
+        let mut pages = pages_of(rows);
         for mut branch in branches {
-            for (page, len) in branch.pages.iter_mut().zip(lens.by_ref()) {
-                let (rows, after) = rest.split_at(len);
-                page.identify(&plain(rows));
-                rest = after;
+            for (page, rows) in branch.pages.iter_mut().zip(pages.by_ref()) {
+                page_rows.clear();
+                page_rows.extend(rows.iter().map(|(number, record)| (number.digits(), *record)));
+                page.identify(&page_rows);
             }
             table.push(branch);
         }
@@ -111,17 +106,17 @@ impl DidTable {
 
     /// What a lookup needs of this number's row.
     pub(crate) fn find(&self, number: Number) -> Option<DidFields> {
-        let (page, slot) = self.locate(number.digits())?;
-        Some(page.fields(slot))
+        let (page, place) = self.locate(number.digits())?;
+        Some(page.fields(place))
     }
 
     /// This number's whole row.
     pub(crate) fn record(&self, number: Number) -> Option<DidRecord> {
-        let (page, slot) = self.locate(number.digits())?;
-        Some(page.record(slot))
+        let (page, place) = self.locate(number.digits())?;
+        Some(page.record(place))
     }
 
-    fn locate(&self, key: u64) -> Option<(&Page, Slot)> {
+    fn locate(&self, key: u64) -> Option<(&Page, usize)> {
         let branch = self.branches.get(last_at_most(&self.first_numbers, key)?)?;
         let at = branch.locate(key)?;
         let (page, first) = (branch.pages.get(at)?, branch.first_numbers.get(at)?);
@@ -290,7 +285,7 @@ impl Branch {
         grown
     }
 
-    /// Replaces the page at `at` by one of these rows, by several when they are too many for one, or by none.
+    /// Replaces the page at `at` by one of these rows, by two when they are too many for one, or by none.
     fn replace(&mut self, at: usize, mut rows: Vec<(u64, DidRecord)>) {
         self.take(at);
         let is_sparse = rows.len() < PAGE_SPARSE;
@@ -300,23 +295,13 @@ impl Branch {
             rows.extend(next.rows(first));
             self.take(at);
         }
-        self.put_in(at, &rows);
-    }
-
-    /// Puts pages of these rows in place, from `at` on.
-    fn put_in(&mut self, at: usize, rows: &[(u64, DidRecord)]) {
-        let Some(&(first, _)) = rows.first() else { return };
-        let page = if rows.len() > PAGE_RECORDS { None } else { Page::new(rows) };
-        match page {
-            Some(mut page) => {
-                page.identify(rows);
+        let upper = if rows.len() > PAGE_RECORDS { rows.split_off(rows.len() / 2) } else { Vec::new() };
+        for rows in [upper, rows] {
+            if let Some(&(first, _)) = rows.first() {
+                let mut page = Page::new(&rows);
+                page.identify(&rows);
                 self.first_numbers.insert(at, first);
                 self.pages.insert(at, page);
-            }
-            None => {
-                let (lower, upper) = rows.split_at(rows.len() / 2);
-                self.put_in(at, upper);
-                self.put_in(at, lower);
             }
         }
     }
@@ -337,18 +322,18 @@ impl Branch {
     }
 }
 
-/// The first page of these rows, and how many of them it has. Where they begin with a long run of consecutive numbers and
-/// go on with others, it ends with the run, as a page without gaps keeps no numbers.
-fn first_page(rows: &[(u64, DidRecord)]) -> (Option<Page>, usize) {
-    let run = rows.chunk_by(|a, b| a.0 + 1 == b.0).next().map_or(0, <[_]>::len);
-    let mut len = if run >= RUN_RECORDS { run } else { rows.len() };
-    loop {
-        let page = rows.get(..len).and_then(Page::new);
-        if page.is_some() || len <= 1 {
-            return (page, len);
-        }
-        len /= 2;
-    }
+/// Cuts rows into pages. Where a page would begin with a long run of consecutive numbers and go on with others, it ends
+/// with the run, as a page without gaps keeps no numbers.
+fn pages_of(rows: &[(Number, DidRecord)]) -> impl Iterator<Item = &[(Number, DidRecord)]> {
+    let mut rest = rows;
+    std::iter::from_fn(move || {
+        let most = rest.get(..PAGE_RECORDS).unwrap_or(rest);
+        let run = most.chunk_by(|a, b| a.0.digits() + 1 == b.0.digits()).next().map_or(0, <[_]>::len);
+        let len = if run >= RUN_RECORDS { run } else { most.len() };
+        let (page, after) = rest.split_at(len);
+        rest = after;
+        (!page.is_empty()).then_some(page)
+    })
 }
 
 /// The place of the last of these ascending numbers that is not above `key`.

@@ -15,7 +15,7 @@ use crate::key_index::KeyIndex;
 use crate::ordered::Ordered;
 use crate::organisation::{Limits, Organisations, Standing};
 use crate::overlays::Folded;
-use crate::provider::Providers;
+use crate::provider::{self, Providers};
 use crate::row_key::RowKey;
 use crate::trunk::TrunkRecord;
 use crate::user::{UserRecord, Users};
@@ -471,7 +471,7 @@ impl Directory {
         } else {
             Service::InService
         };
-        let (provider, trunk_id) = self.providers.parts_at(fields.provider);
+        let (provider, trunk_id) = self.providers.at(fields.provider).map_or((None, None), provider::parts);
         Did {
             number,
             environment: marks.environment(),

@@ -1,67 +1,99 @@
-//! A page of the table: up to [`PAGE_RECORDS`] rows in order of their numbers, each column in the fewest bits that tell
-//! its values apart within the page.
+//! A page of the table: up to [`PAGE_RECORDS`] rows in order of their numbers, each column in the fewest bytes or bits
+//! that tell its values apart within the page.
 //!
-//! It has two parts. The lookup part is cache lines of whole rows; a lookup reads one of them. The identity part says
-//! which row of the database each is; only changes, reports and snapshots read it.
+//! The bytes are two parts. The lookup part has one entry for each row, its number's distance from the first and then
+//! its fields in as many bits as they need; a lookup touches one or two cache lines of it. The identity part says which
+//! row of the database each is; only changes, reports and snapshots read it.
 
+use std::hint::select_unpredictable;
 use std::sync::Arc;
 
-pub(crate) use super::layout::PAGE_RECORDS;
-use super::layout::{LINE_BYTES, LINES_MAX, Layout, Line, begin_of};
-use super::record::{DidFields, DidRecord};
+use super::record::{DidFields, DidRecord, Marks};
 use crate::row_key::RowKey;
 
-/// Zeros behind the last identity, so that every one can be read with one load of 16 bytes.
+/// The most rows in a page.
+pub(crate) const PAGE_RECORDS: usize = 256;
+
+/// Rows in a segment of a page: those that a lookup searches.
+const SEGMENT_RECORDS: usize = 16;
+/// Segments of a page but for the first.
+const LATER_SEGMENTS: usize = PAGE_RECORDS / SEGMENT_RECORDS - 1;
+/// Zeros behind the last entry, so that every field can be read with one load of 16 bytes.
 const PADDING: usize = 16;
+
 /// Bytes of the counts of holders that stand before shared bytes.
 const COUNTS: usize = 2 * size_of::<usize>();
 
 /// Rows of neighbouring numbers. Its first number is kept by whoever has the page.
 #[derive(Clone)]
 pub(crate) struct Page {
-    head: Head,
-    layout: Layout,
+    /// Distance from the first number to the last.
+    span: u64,
+    len: u16,
+    /// Bytes of a distance; 0 when the numbers have no gap.
+    distance_bytes: u8,
+    /// Bytes of the fields of one row.
+    fields_bytes: u8,
+    marks: Field,
+    provider: Field,
+    call_limit: Field,
+    organisation: Field,
+    /// The distance with which each later segment begins; a segment that is not there begins behind all numbers.
+    segments: [i32; LATER_SEGMENTS],
+    lookup: Arc<[u8]>,
     identity: Arc<[u8]>,
 }
 
-/// What leads from a number to its line: one cache line itself.
-#[derive(Clone)]
-#[repr(align(64))]
-struct Head {
-    /// Where each line begins, in units; those that are not there begin behind all numbers. Unused in a page whose
-    /// numbers have no gaps.
-    starts: [u16; LINES_MAX],
-    lines: Arc<[Line]>,
-}
-
-/// Where a row is in a page.
+/// How a value is written: its distance from `base`, in `bits`.
 #[derive(Clone, Copy)]
-pub(crate) struct Slot {
-    line: usize,
-    row: usize,
+struct Field {
+    base: u32,
+    /// As many ones as there are bits.
+    mask: u32,
+    bits: u8,
 }
 
 impl Page {
-    /// A page of these rows: at least one, at most [`PAGE_RECORDS`], by number, strictly ascending; `None` when they lie
-    /// too far apart for one page, which of 64 rows and fewer is never so. Which row each of them is,
-    /// [`Page::identify`] says.
-    pub(crate) fn new(rows: &[(u64, DidRecord)]) -> Option<Page> {
-        let layout = Layout::of(rows)?;
+    /// A page of these rows: at least one, at most [`PAGE_RECORDS`], by number, strictly ascending. Which row each of
+    /// them is, [`Page::identify`] says.
+    pub(crate) fn new(rows: &[(u64, DidRecord)]) -> Page {
         let first = rows.first().map_or(0, |row| row.0);
-        let unit_bits = u32::from(layout.unit_bits);
-        let mut starts = [u16::MAX; LINES_MAX];
-        let mut lines = vec![Line::EMPTY; layout.lines()];
-        for (at, (rows, line)) in rows.chunks(usize::from(layout.line_rows)).zip(&mut lines).enumerate() {
-            let distance = rows.first().map_or(0, |row| row.0 - first);
-            let begin = begin_of(distance, unit_bits);
-            if let Some(start) = starts.get_mut(at) {
-                *start = u16::try_from(distance >> unit_bits).unwrap_or(u16::MAX);
-            }
-            for (row, (number, record)) in rows.iter().enumerate() {
-                layout.write(line, row, number - first - begin, &record.fields);
-            }
+        let span = rows.last().map_or(0, |row| row.0).saturating_sub(first);
+        let len = u16::try_from(rows.len()).unwrap_or(u16::MAX);
+        let has_gaps = span + 1 != u64::from(len);
+        let fields = |field: fn(&DidFields) -> u32| Field::of(rows.iter().map(|row| field(&row.1.fields)));
+        let mut page = Page {
+            span,
+            len,
+            distance_bytes: if has_gaps { bytes_of(u128::from(span)) } else { 0 },
+            fields_bytes: 0,
+            marks: fields(|fields| u32::from(fields.marks.0)),
+            provider: fields(|fields| u32::from(fields.provider)),
+            call_limit: fields(|fields| fields.call_limit),
+            organisation: fields(|fields| fields.organisation),
+            segments: [i32::MAX; LATER_SEGMENTS],
+            lookup: Arc::default(),
+            identity: Arc::default(),
+        };
+        let later_rows = rows.iter().step_by(SEGMENT_RECORDS).skip(1);
+        for (segment, row) in page.segments.iter_mut().zip(later_rows) {
+            *segment = i32::try_from(row.0 - first).unwrap_or(i32::MAX);
         }
-        Some(Page { head: Head { starts, lines: lines.into() }, layout, identity: Arc::default() })
+        let bits = page.marks.bits + page.provider.bits + page.call_limit.bits + page.organisation.bits;
+        page.fields_bytes = bits.div_ceil(8);
+        let mut lookup = Vec::with_capacity(rows.len() * page.stride() + PADDING);
+        for (number, record) in rows {
+            append(&mut lookup, u128::from(number - first), page.distance_bytes);
+            append(&mut lookup, page.packed(&record.fields), page.fields_bytes);
+        }
+        if has_gaps {
+            // The last segment is as long as the others; what is not there is as far away as can be told.
+            let missing = rows.len().next_multiple_of(SEGMENT_RECORDS) - rows.len();
+            lookup.resize(lookup.len() + missing * page.stride(), u8::MAX);
+        }
+        lookup.extend_from_slice(&[0; PADDING]);
+        page.lookup = lookup.into();
+        page
     }
 
     /// The same page with the identities of its rows.
@@ -70,96 +102,156 @@ impl Page {
     }
 
     pub(crate) fn len(&self) -> usize {
-        usize::from(self.layout.len)
+        usize::from(self.len)
     }
 
     /// Bytes of the lookup part and of the identity part, each with the two counts before it.
     pub(crate) fn bytes(&self) -> (usize, usize) {
-        // The counts before lines take a line of their own.
-        ((self.head.lines.len() + 1) * LINE_BYTES, self.identity.len() + COUNTS)
+        (self.lookup.len() + COUNTS, self.identity.len() + COUNTS)
     }
 
     /// Whether both are one page in memory.
     pub(crate) fn is_same(&self, other: &Page) -> bool {
-        Arc::ptr_eq(&self.head.lines, &other.head.lines) && Arc::ptr_eq(&self.identity, &other.identity)
+        Arc::ptr_eq(&self.lookup, &other.lookup) && Arc::ptr_eq(&self.identity, &other.identity)
     }
 
     /// Whether a row of this page may name this organisation; the value is a place plus one.
     pub(crate) fn may_name(&self, organisation: u32) -> bool {
-        self.layout.may_name(organisation)
+        let above = organisation.checked_sub(self.organisation.base);
+        above.is_some_and(|above| u64::from(above) < 1 << self.organisation.bits)
     }
 
-    /// Where the row is whose number has this distance from the first.
+    /// The place of the row whose number has this distance from the first.
     ///
-    /// No branch depends on how a comparison of numbers comes out, so that the processor never guesses wrongly: what a
-    /// lookup in a large table waits for is memory, this page's head and then one line.
-    pub(crate) fn find(&self, distance: u64) -> Option<Slot> {
-        let layout = &self.layout;
-        if distance > layout.span {
+    /// No branch depends on how a comparison comes out, so that the processor never guesses wrongly: what a lookup in a
+    /// large table waits for is memory, and mostly once.
+    pub(crate) fn find(&self, distance: u64) -> Option<usize> {
+        if distance > self.span {
             return None;
         }
-        if !layout.has_gaps {
-            let place = usize::try_from(distance).ok()?;
-            return Some(self.slot(place));
+        if self.distance_bytes == 0 {
+            return usize::try_from(distance).ok();
         }
-        let [u0, u1, ..] = distance.wrapping_shr(u32::from(layout.unit_bits)).to_le_bytes();
-        let unit = u16::from_le_bytes([u0, u1]);
-        let not_above = |count: u16, start: &u16| count.wrapping_add(u16::from(*start <= unit));
-        let mut line = usize::from(self.head.starts.iter().fold(0, not_above)).checked_sub(1)?;
-        loop {
-            let start = *self.head.starts.get(line)?;
-            let begin = u64::from(start).wrapping_shl(u32::from(layout.unit_bits));
-            if let Some(row) = layout.find(self.head.lines.get(line)?, distance.wrapping_sub(begin)) {
-                let is_there = layout.place_of(line).wrapping_add(row) < self.len();
-                return is_there.then_some(Slot { line, row });
+        let last = usize::from(self.len.checked_sub(1)?);
+        let place = match (i32::try_from(self.span), i32::try_from(distance)) {
+            (Ok(span), Ok(wanted)) if span < i32::MAX => {
+                let earlier = |count: i32, start: &i32| count.wrapping_add(i32::from(*start <= wanted));
+                let segment = usize::try_from(self.segments.iter().fold(0, earlier)).unwrap_or(0);
+                let start = segment.wrapping_mul(SEGMENT_RECORDS);
+                let is_past = |step: usize| usize::from(self.distance(start.wrapping_add(step)) <= distance);
+                // Looked at together, so that all of the segment's memory is waited for at once.
+                let quarter = is_past(4).wrapping_add(is_past(8)).wrapping_add(is_past(12));
+                let halve = |place: usize, step: usize| {
+                    let next = place.wrapping_add(step);
+                    select_unpredictable(self.distance(next) <= distance, next, place)
+                };
+                let place = halve(halve(start.wrapping_add(quarter.wrapping_mul(4)), 2), 1);
+                // What is not there may be told as the greatest distance of all, and be met where that is looked for.
+                place.min(last)
             }
-            // Of several lines that begin within one unit any may have it.
-            if start != unit {
-                return None;
+            _ => self.search(distance),
+        };
+        (self.distance(place) == distance).then_some(place)
+    }
+
+    /// The last place whose number has at most this distance: for pages too wide for [`Page::segments`].
+    fn search(&self, distance: u64) -> usize {
+        let (mut low, mut high) = (0, self.len());
+        while high - low > 1 {
+            let middle = low.midpoint(high);
+            if self.distance(middle) <= distance {
+                low = middle;
+            } else {
+                high = middle;
             }
-            line = line.checked_sub(1)?;
+        }
+        low
+    }
+
+    /// The distance of the number at `place` from the first.
+    fn distance(&self, place: usize) -> u64 {
+        if self.distance_bytes == 0 {
+            return place as u64;
+        }
+        // Nothing overflows: places are below 256 and strides below 20. Unchecked, as every lookup does this often.
+        let unused_bits = 64_u32.wrapping_sub(u32::from(self.distance_bytes).wrapping_mul(8));
+        load_u64(&self.lookup, place.wrapping_mul(self.stride())) & u64::MAX.wrapping_shr(unused_bits)
+    }
+
+    /// What a lookup needs of the row at `place`.
+    pub(crate) fn fields(&self, place: usize) -> DidFields {
+        let at = place.wrapping_mul(self.stride()).wrapping_add(usize::from(self.distance_bytes));
+        // All but the organisation have at most 56 bits.
+        let mut packed = load_u64(&self.lookup, at);
+        let marks = self.marks.take(&mut packed);
+        let provider = self.provider.take(&mut packed);
+        let call_limit = self.call_limit.take(&mut packed);
+        if self.fields_bytes > 8 {
+            let before = self.marks.bits + self.provider.bits + self.call_limit.bits;
+            let [.., l0, l1, l2, l3, l4, l5, l6, l7] = (load_u128(&self.lookup, at) << (64 - before)).to_le_bytes();
+            packed = u64::from_le_bytes([l0, l1, l2, l3, l4, l5, l6, l7]);
+        }
+        let organisation = self.organisation.take(&mut packed);
+        DidFields {
+            organisation,
+            call_limit,
+            provider: u16::try_from(provider).unwrap_or_default(),
+            marks: Marks(u8::try_from(marks).unwrap_or_default()),
         }
     }
 
-    /// What a lookup needs of a row.
-    pub(crate) fn fields(&self, slot: Slot) -> DidFields {
-        let line = self.head.lines.get(slot.line);
-        line.map_or_else(DidFields::default, |line| self.layout.fields(line, slot.row))
-    }
-
-    /// A whole row.
-    pub(crate) fn record(&self, slot: Slot) -> DidRecord {
-        let (key, updated_at_s) = identity_at(&self.identity, self.layout.place_of(slot.line) + slot.row);
-        DidRecord { key, updated_at_s, fields: self.fields(slot) }
+    /// The whole row at `place`.
+    pub(crate) fn record(&self, place: usize) -> DidRecord {
+        let (key, updated_at_s) = identity_at(&self.identity, place);
+        DidRecord { key, updated_at_s, fields: self.fields(place) }
     }
 
     /// Every number and row; `first` is the page's first number.
     pub(crate) fn rows(&self, first: u64) -> impl Iterator<Item = (u64, DidRecord)> + '_ {
-        self.slots().map(move |slot| (first + self.distance(slot), self.record(slot)))
+        (0..self.len()).map(move |place| (first + self.distance(place), self.record(place)))
     }
 
     /// Every number and what a lookup needs of its row.
     pub(crate) fn fields_of_all(&self, first: u64) -> impl Iterator<Item = (u64, DidFields)> + '_ {
-        self.slots().map(move |slot| (first + self.distance(slot), self.fields(slot)))
+        (0..self.len()).map(move |place| (first + self.distance(place), self.fields(place)))
     }
 
-    fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
-        (0..self.len()).map(|place| self.slot(place))
+    fn stride(&self) -> usize {
+        usize::from(self.distance_bytes).wrapping_add(usize::from(self.fields_bytes))
     }
 
-    fn slot(&self, place: usize) -> Slot {
-        let line = self.layout.line_of(place);
-        Slot { line, row: place.wrapping_sub(self.layout.place_of(line)) }
-    }
-
-    /// The distance of a row's number from the first.
-    fn distance(&self, slot: Slot) -> u64 {
-        if !self.layout.has_gaps {
-            return (self.layout.place_of(slot.line) + slot.row) as u64;
+    fn packed(&self, fields: &DidFields) -> u128 {
+        let mut packed = 0;
+        let mut shift = 0;
+        let values = [
+            (self.marks, u32::from(fields.marks.0)),
+            (self.provider, u32::from(fields.provider)),
+            (self.call_limit, fields.call_limit),
+            (self.organisation, fields.organisation),
+        ];
+        for (field, value) in values {
+            packed |= u128::from(value - field.base) << shift;
+            shift += field.bits;
         }
-        let start = self.head.starts.get(slot.line).copied().unwrap_or_default();
-        let begin = u64::from(start) << self.layout.unit_bits;
-        self.head.lines.get(slot.line).map_or(begin, |line| begin + self.layout.distance(line, slot.row))
+        packed
+    }
+}
+
+impl Field {
+    fn of(values: impl Iterator<Item = u32> + Clone) -> Field {
+        let base = values.clone().min().unwrap_or_default();
+        let most = values.max().unwrap_or_default();
+        let bits = u32::BITS - (most - base).leading_zeros();
+        let mask = u32::MAX.checked_shr(u32::BITS - bits).unwrap_or_default();
+        Field { base, mask, bits: u8::try_from(bits).unwrap_or_default() }
+    }
+
+    /// Takes this field off the low end of `packed`.
+    fn take(self, packed: &mut u64) -> u32 {
+        let [b0, b1, b2, b3, ..] = packed.to_le_bytes();
+        // Unchecked, as every lookup does this four times: no field has more than 32 bits.
+        *packed = packed.wrapping_shr(u32::from(self.bits));
+        self.base.wrapping_add(u32::from_le_bytes([b0, b1, b2, b3]) & self.mask)
     }
 }
 

@@ -58,38 +58,6 @@ fn every_width_of_every_column_is_read_back() {
     }
 }
 
-/// Rows that are as wide as can be, so that few of them fill a line and fewer a page, and tags that are all the same.
-#[test]
-fn rows_of_any_width_are_found_among_like_tags() {
-    for gap in [255, 256, 257, 65_536, 1 << 33] {
-        let wide = |at: u64| {
-            let mixed = at.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let [a, b, c, d, e, f, g, h] = mixed.to_le_bytes();
-            let fields = DidFields {
-                organisation: u32::from_le_bytes([a, b, c, d]),
-                call_limit: u32::from_le_bytes([e, f, g, h]),
-                provider: u16::from_le_bytes([d, e]),
-                marks: Marks(h),
-            };
-            DidRecord { fields, ..record(at) }
-        };
-        for value in [record as fn(u64) -> DidRecord, wide] {
-            let rows: Vec<(Number, DidRecord)> = (0..600).map(|at| (number(1_000 + at * gap), value(at))).collect();
-            let mut made = table(rows.iter().copied());
-            assert!(made.rows().eq(rows.iter().copied()), "{gap}");
-            for (found, row) in &rows {
-                assert_eq!(made.record(*found), Some(*row), "{gap}");
-                for step in [1, 2, 64, 128, 254] {
-                    assert_eq!(made.find(number(found.digits() + step)), None, "{gap} {step}");
-                    assert_eq!(made.find(number(found.digits() - step)), None, "{gap} {step}");
-                }
-            }
-            made.set(number(1_001), Some(wide(1)));
-            assert_eq!((made.len(), made.record(number(1_001))), (601, Some(wide(1))), "{gap}");
-        }
-    }
-}
-
 /// Numbers that lie as unevenly as can be: the search within a page must not rely on an even spread.
 #[test]
 fn an_uneven_spread_is_searched_as_well() {
