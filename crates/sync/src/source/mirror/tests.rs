@@ -124,9 +124,7 @@ async fn a_mirror_outlasts_the_file() {
     schema::run(&other, &[schema::SQLITE_TABLES, schema::ROWS, moved]).await.unwrap();
     std::fs::rename(&other, &path).unwrap();
     let found = bench.changes(&mirror).await.unwrap();
-    let is_moved = |change: &Change<DidRow>| {
-        matches!(change, Change::Upsert(DidRow { routing_environment: Some(word), .. }) if word == b"oss")
-    };
+    let is_moved = |change: &Change<DidRow>| matches!(change, Change::Upsert(DidRow { routing_environment: Some(word), .. }) if word == b"oss");
     assert!(found.len() == 1 && found.dids.iter().all(is_moved), "{found:?}");
 }
 
