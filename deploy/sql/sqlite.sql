@@ -7,5 +7,6 @@
 --   sqlite3 /var/lib/switchyard/directory.db < deploy/sql/sqlite.sql
 --   chgrp switchyard /var/lib/switchyard/directory.db && chmod 0640 /var/lib/switchyard/directory.db
 --
--- A reader and a writer wait for each other for no longer than a commit. The mode stays with the file.
+-- A writer waits while a reading is under way (some tenths of a second at 250,000 rows): give it a busy timeout. The mode
+-- stays with the file.
 PRAGMA journal_mode = DELETE;

@@ -82,6 +82,8 @@ async fn serve(path: &Path, configuration: Configuration) -> ExitCode {
             _asked = asks.tick(), if supervisor.asks_every().is_some() => vouch(&supervisor, &service).await,
             ended = service.ended() => {
                 tracing::error!(?ended, "a worker has ended by itself");
+                // What the others hold of records and of the journal of calls is written; they may hang as well.
+                let _stopped = tokio::time::timeout(WORKER_ANSWERS_WITHIN, service.stop()).await;
                 return ExitCode::FAILURE;
             }
         }

@@ -307,7 +307,9 @@ impl Worker {
         let mut bytes_total: usize = 0;
         for (flow, bytes) in self.batch.datagrams() {
             bytes_total += bytes.len();
-            if self.fellows.as_ref().is_some_and(|fellows| fellows.take(&flow, bytes, &self.counters)) {
+            let engine = self.turns.engine();
+            let may_speak = || engine.neighbours().any(|neighbour| neighbour == flow.remote.ip());
+            if self.fellows.as_ref().is_some_and(|fellows| fellows.take(&flow, bytes, &self.counters, may_speak)) {
                 continue;
             }
             self.turns.arrived(now, &flow, bytes);

@@ -163,7 +163,7 @@ async fn present(engine: &mut Engine) -> Result<Vec<Present>, SyncFault> {
         Dialect::Sqlite => {
             "SELECT CAST(name AS BLOB), CAST('main' AS BLOB), CAST(tbl_name AS BLOB), CAST('1' AS BLOB), \
              CAST(sql AS BLOB), CAST('1' AS BLOB), NULL \
-             FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'switchyard%'"
+             FROM file.sqlite_master WHERE type = 'trigger' AND name LIKE 'switchyard%'"
         }
     };
     let (quote, mut found) = (dialect.quote(), Vec::new());

@@ -18,7 +18,8 @@ healthy_within_s=60
 kept=5
 
 told() {
-    printf 'release: %s\n' "$*"
+    # Whoever reads it may be gone: that ends nothing.
+    printf 'release: %s\n' "$*" || :
 }
 
 as_root() {
@@ -35,6 +36,17 @@ examine() {
     [[ -x $release/switchyard ]] || refuse "$release holds no program"
     (cd "$release" && sha256sum --check --quiet SHA256SUMS) || refuse "$release is not what was built"
     "$release/switchyard" check --config "$config" >/dev/null || refuse "$revision refuses $config"
+    # What was not well before is no fault of this version.
+    was_well=yes
+    if [[ -n $before ]] && ! "$release/switchyard" health --config "$config" >/dev/null 2>&1; then
+        was_well=no
+        told "calls are not served as they should be even now: the smoke call alone decides"
+    fi
+}
+
+# Whether this version says that it serves: as it should, or at all where it was not well before.
+is_well() {
+    "$1" health --config "$config" 2>&1 || { [[ $was_well == no ]] && "$1" status --config "$config" 2>&1; }
 }
 
 # Restarts the service with this version: what runs drains first, within limits.drain_limit. In one chain: where it is asked
@@ -50,7 +62,7 @@ put_in_force() {
 # Whether this version says that all is well, and carries a call.
 serves() {
     local program=$root/releases/$1/switchyard deadline=$((SECONDS + healthy_within_s)) answer
-    until answer=$("$program" health --config "$config" 2>&1); do
+    until answer=$(is_well "$program"); do
         if ((SECONDS >= deadline)); then
             printf '%s\n' "$answer" >&2
             return 1
@@ -71,6 +83,8 @@ prune() {
 }
 
 main() {
+    # A connection that breaks in the middle must not keep a bad version in force.
+    trap '' PIPE HUP
     revision=${1:?the revision is missing}
     release=$root/releases/$revision
     exec 9>"$root/lock"

@@ -126,7 +126,7 @@ fn a_new_user_comes_from_apt_to_a_call() {
     let folders = "stat --format '%n %U:%G %a' /etc/switchyard /etc/switchyard/environment /var/lib/switchyard /var/log/switchyard";
     assert_eq!(
         machine.says(folders),
-        "/etc/switchyard root:switchyard 2750\n/etc/switchyard/environment root:root 600\n\
+        "/etc/switchyard root:switchyard 2750\n/etc/switchyard/environment root:switchyard 640\n\
          /var/lib/switchyard switchyard:switchyard 750\n/var/log/switchyard switchyard:switchyard 750\n"
     );
     for file in [

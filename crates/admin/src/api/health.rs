@@ -105,14 +105,20 @@ fn of(status: &Status, panic: bool) -> Health {
     if status.draining {
         found.push((Verdict::Bad, "draining: new calls are refused".to_owned()));
     }
+    let mut trunks = parties.iter().filter(|party| party.role == "trunk").peekable();
+    if trunks.peek().is_some() && trunks.all(|party| party.standing == "nowhere") {
+        found.push((Verdict::Bad, "no trunk has a peer: calls out are refused".to_owned()));
+    }
     for party in &parties {
         let PartyHealth { name, role, standing, down, tunnels_down, .. } = party;
         match standing.as_str() {
-            // Everything without a place of its own goes to prod, and every call out to a trunk.
-            "nowhere" if role == "trunk" || name == "prod" => {
-                found.push((Verdict::Bad, format!("{role} {name}: it has no peer")));
-            }
+            // Everything without a place of its own goes to prod. A trunk may stand for a source alone.
+            "nowhere" if name == "prod" => found.push((Verdict::Bad, format!("{role} {name}: it has no peer"))),
             "nowhere" | "usable" => {}
+            // Somebody has said so, and knows of it.
+            "closed" if role == "environment" && name != "prod" => {
+                found.push((Verdict::Degraded, format!("{role} {name}: no peer takes calls (closed)")));
+            }
             "last_resort" => found.push((Verdict::Degraded, format!("{role} {name}: only a last resort is left"))),
             standing => found.push((Verdict::Bad, format!("{role} {name}: no peer takes calls ({standing})"))),
         }
@@ -242,8 +248,15 @@ mod tests {
         });
         without.peers.retain(|peer| peer.party != "tata");
         let health = of(&without, false);
-        let expected = ["trunk tata: it has no peer", "environment prod: it has no peer"];
+        let expected = ["no trunk has a peer: calls out are refused", "environment prod: it has no peer"];
         assert_eq!((health.verdict, &health.reasons[..]), (Verdict::Bad, &expected.map(str::to_owned)[..]));
+        let mut sources_alone = status(well.clone());
+        sources_alone.parties.push(PartyStatus { name: "smoke".into(), ..sources_alone.parties[0].clone() });
+        assert_eq!(of(&sources_alone, false).verdict, Verdict::Good);
+        let closed = vec![peer("tata", "up", "usable", ""), peer("staging", "up", "closed", "")];
+        let health = of(&status(closed), false);
+        let expected = ["environment staging: no peer takes calls (closed)".to_owned()];
+        assert_eq!((health.verdict, &health.reasons[..]), (Verdict::Degraded, &expected[..]));
         let mut one_down = well.clone();
         one_down.push(peer("tata", "down", "down", "no answer; PBX down"));
         let health = of(&status(one_down), false);

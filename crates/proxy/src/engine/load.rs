@@ -14,9 +14,6 @@ use sip::{Hopeless, Message, Method, Name};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// What a source may send at once, as a time at its rate.
-const BURST: Duration = Duration::from_secs(1);
-
 /// What each source has sent of late: one place for each address of the configuration, so that counting allocates
 /// nothing.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +46,7 @@ impl Rates {
     }
 
     /// Counts one request of a source; false, and not counted, when it is one too many.
-    fn admit(&mut self, source: IpAddr, now: Time, per_second: u32) -> bool {
+    fn admit(&mut self, source: IpAddr, now: Time, per_second: u32, burst: Duration) -> bool {
         if per_second == 0 {
             return true;
         }
@@ -57,7 +54,7 @@ impl Rates {
         let Some((_, due)) = self.due.get_mut(at) else { return true };
         let interval = Duration::from_secs(1) / per_second;
         let next = (*due).max(now) + interval;
-        if next > now + BURST {
+        if next > now + burst {
             return false;
         }
         *due = next;
@@ -131,7 +128,8 @@ impl Engine {
             return true;
         }
         let per_second = self.settings.limits.requests_per_second;
-        let (limit, refusal) = if !self.rates.admit(asked.flow.remote.ip(), turn.now, per_second) {
+        let burst = Duration::from_secs(self.settings.limits.requests_burst_secs.into());
+        let (limit, refusal) = if !self.rates.admit(asked.flow.remote.ip(), turn.now, per_second, burst) {
             ("requests_per_second", Refusal::OverRate)
         } else if self.is_behind && asked.message.cseq().method == Method::Invite {
             ("backlog", Refusal::Full)
@@ -165,12 +163,15 @@ impl Engine {
 mod tests {
     use super::*;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     #[test]
     fn a_source_has_its_rate_its_burst_and_nothing_of_anothers() {
         let (ours, other): (IpAddr, IpAddr) = ("10.10.10.2".parse().unwrap(), "10.10.10.3".parse().unwrap());
         let mut rates = Rates { due: vec![(ours, Time(0)), (other, Time(0))] };
-        let mut admitted =
-            |source, at_ms, count| (0..count).filter(|_| rates.admit(source, Time::from_millis(at_ms), 100)).count();
+        let mut admitted = |source, at_ms, count| {
+            (0..count).filter(|_| rates.admit(source, Time::from_millis(at_ms), 100, SECOND)).count()
+        };
         assert_eq!(admitted(ours, 10_000, 1_000), 100);
         assert_eq!(admitted(other, 10_000, 1_000), 100);
         assert_eq!(admitted(ours, 10_500, 1_000), 50);
@@ -182,6 +183,6 @@ mod tests {
     #[test]
     fn without_a_rate_nothing_is_counted() {
         let mut rates = Rates::default();
-        assert!((0..1_000).all(|_| rates.admit("10.10.10.2".parse().unwrap(), Time(0), 0)));
+        assert!((0..1_000).all(|_| rates.admit("10.10.10.2".parse().unwrap(), Time(0), 0, SECOND)));
     }
 }

@@ -33,6 +33,8 @@ pub struct LimitSettings {
     pub transaction_bytes: usize,
     /// Requests out of a dialog that one source address may send in a second; above it they get 480. 0 is no limit.
     pub requests_per_second: u32,
+    /// Seconds of that rate which may come at once.
+    pub requests_burst_secs: u32,
     /// What becomes of those who are no peers.
     pub strangers: Strangers,
     /// The status of a call that is one too many.
@@ -54,6 +56,7 @@ impl Default for LimitSettings {
             call_age_secs,
             transaction_bytes: crate::limits::TRANSACTION_BYTES,
             requests_per_second: 0,
+            requests_burst_secs: 1,
             strangers: Strangers::Kernel,
             busy_status: 486,
             rate_status: 480,

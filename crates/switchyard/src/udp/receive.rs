@@ -110,9 +110,10 @@ impl Interfaces {
 
     /// The interface that something came by, where the kernel says `told`. What this machine sends to itself goes over the
     /// loopback interface, and the kernel names the interface that has the address instead: a PBX beside the proxy would seem
-    /// to come out of the tunnel. From outside no such source comes in: the kernel drops it as martian.
+    /// to come out of the tunnel. From outside no such source comes in over IPv4: the kernel drops it as martian. Over IPv6 it
+    /// drops the loopback address alone, so there an own address proves nothing.
     pub fn of_arrival(&self, told: u32, source: IpAddr, destination: IpAddr) -> InterfaceId {
-        let is_own = source == destination || source.is_loopback();
+        let is_own = source.is_loopback() || (source == destination && source.is_ipv4());
         self.id(if is_own { LOOPBACK_INTERFACE } else { told })
     }
 

@@ -431,4 +431,6 @@ fn what_this_machine_sends_to_itself_has_come_by_the_loopback_interface() {
     assert_eq!(there.of_arrival(7, own, own), InterfaceId(1));
     assert_eq!(there.of_arrival(7, loopback, own), InterfaceId(1));
     assert_eq!(there.of_arrival(7, other, own), InterfaceId::OTHER);
+    let own: std::net::IpAddr = "2001:db8::1".parse().unwrap();
+    assert_eq!(there.of_arrival(7, own, own), InterfaceId::OTHER, "a neighbour can write it as the source");
 }

@@ -105,14 +105,20 @@ impl Fellows {
         limits.transactions = limits.transactions.div_ceil(workers.into());
         limits.transaction_bytes = limits.transaction_bytes.div_ceil(workers.into());
         limits.requests_per_second = limits.requests_per_second.div_ceil(workers.into());
+        // Call-IDs do not take turns: a worker lets pass at once what all of them may in a second.
+        limits.requests_burst_secs = workers.into();
         Arc::new(own)
     }
 
     /// Hands a datagram to the worker that has its call. False where it is ours, or says not whose it is.
     ///
     /// With no room there it is lost as one that finds a full buffer is, and counted as such.
-    pub(super) fn take(&self, flow: &Flow, bytes: &[u8], counters: &Counters) -> bool {
+    /// Only of those who may speak: the others' ends here, whoever's it would be.
+    pub(super) fn take(&self, flow: &Flow, bytes: &[u8], counters: &Counters, may_speak: impl Fn() -> bool) -> bool {
         let Some(owner) = self.ways.owner_in(bytes).filter(|owner| *owner != self.own) else { return false };
+        if !may_speak() {
+            return false;
+        }
         match self.ways.to(owner).try_send(Arrived::Datagram(*flow, Bytes::copy_from_slice(bytes))) {
             Ok(()) => counters.note(Fact::HandedOver),
             Err(TrySendError::Full(_)) => counters.note(Fact::Overflowed(1)),

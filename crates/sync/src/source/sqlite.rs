@@ -89,7 +89,8 @@ fn attach(url: &str, path: &Path) -> String {
 
 impl Sqlite {
     pub(crate) fn new(settings: &Settings, patience: Patience) -> Result<Sqlite, SyncFault> {
-        let options = options(&settings.url)?;
+        // Of the file that is attached a reader changes nothing; its own memory it has to write, whatever the URL says.
+        let options = options(&settings.url)?.read_only(false);
         let path = options.get_filename().to_path_buf();
         let attach = Some(attach(&settings.url, &path));
         Ok(Sqlite { options, attach, path, patience, open: None, last: None })

@@ -26,16 +26,17 @@ fn a_datagram_goes_to_its_owner_and_what_finds_no_room_is_counted() {
         counters.samples().iter().filter(|sample| sample.family.name == name).map(|sample| sample.value).sum::<u64>()
     };
     let first = &fellows[0];
-    assert!(!first.take(&flow(), &own, &counters), "it is ours");
-    assert!(!first.take(&flow(), b"\r\n\r\n", &counters), "it is nobody's");
-    assert!((0..3).all(|_| first.take(&flow(), &others, &counters)));
+    assert!(!first.take(&flow(), &own, &counters, || true), "it is ours");
+    assert!(!first.take(&flow(), b"\r\n\r\n", &counters, || true), "it is nobody's");
+    assert!(!first.take(&flow(), &others, &counters, || false), "a stranger's takes nobody's room");
+    assert!((0..3).all(|_| first.take(&flow(), &others, &counters, || true)));
     assert_eq!(count("switchyard_udp_handed_over_total"), 2);
     assert_eq!(count("switchyard_udp_overflowed_total"), 1, "the way holds two");
     let arrived = from[1].try_recv().unwrap();
     assert_eq!(arrived, Arrived::Datagram(flow(), Bytes::from(others.clone())));
     assert!(from[0].try_recv().is_err());
     drop(from.pop());
-    assert!(!first.take(&flow(), &others, &counters), "the owner has ended");
+    assert!(!first.take(&flow(), &others, &counters, || true), "the owner has ended");
 }
 
 #[test]
@@ -72,7 +73,7 @@ fn limits_of_the_core_are_shared_out() {
     );
     let settings = Arc::new(settings.unwrap().core);
     let share = fellows[0].share_of(&settings).limits;
-    assert_eq!((share.transactions, share.requests_per_second), (501, 1));
+    assert_eq!((share.transactions, share.requests_per_second, share.requests_burst_secs), (501, 1, 2));
     assert_eq!(share.transaction_bytes * 2, settings.limits.transaction_bytes);
 }
 
