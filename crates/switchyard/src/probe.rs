@@ -63,6 +63,7 @@ pub struct Peers {
     known: Arc<ArcSwap<Vec<PeerStatus>>>,
     measured: Arc<ArcSwap<Vec<Measured>>>,
     tunnels_down: Arc<AtomicU64>,
+    begins: Arc<States>,
 }
 
 /// What measuring found of one peer, where it found anything.
@@ -127,7 +128,7 @@ pub fn start(parts: Parts, state_dir: &Path) -> (Peers, impl Future<Output = ()>
     let (known, measured) = (Arc::new(ArcSwap::default()), Arc::new(ArcSwap::default()));
     let (tunnels, tunnels_down, clock) = (Arc::default(), Arc::<AtomicU64>::default(), parts.clock);
     let interfaces = Arc::new(ArcSwap::from_pointee(interfaces_of(&parts.probe)));
-    let prober = Prober {
+    let mut prober = Prober {
         rounds: Rounds::new(parts.probe.clone()),
         questions: Questions::default(),
         settings: parts.settings.load_full(),
@@ -143,6 +144,8 @@ pub fn start(parts: Parts, state_dir: &Path) -> (Peers, impl Future<Output = ()>
         verdicts: BTreeMap::new(),
         tunnels_down: Arc::clone(&tunnels_down),
     };
+    prober.follow();
+    let begins = Arc::new(prober.rounds.states());
     let looking = tunnel::follow(move || interfaces.load().to_vec(), move || clock.now(), tunnels);
     let running = async move {
         tokio::select! {
@@ -150,10 +153,15 @@ pub fn start(parts: Parts, state_dir: &Path) -> (Peers, impl Future<Output = ()>
             () = looking => {}
         }
     };
-    (Peers { orders, known, measured, tunnels_down }, running)
+    (Peers { orders, known, measured, tunnels_down, begins }, running)
 }
 
 impl Peers {
+    /// What workers begin with: people's decisions hold for the first call already.
+    pub(crate) fn begins(&self) -> Arc<States> {
+        Arc::clone(&self.begins)
+    }
+
     /// Every peer with its state, trunks first.
     pub fn list(&self) -> Vec<PeerStatus> {
         self.known.load().to_vec()
@@ -218,7 +226,6 @@ impl Peers {
 
 impl Prober {
     async fn run(mut self) {
-        self.follow();
         loop {
             if !self.turn().await {
                 return;

@@ -161,6 +161,7 @@ impl Service {
             directory: access.watcher.published().clone(),
             interfaces: Arc::clone(&interfaces),
             heard: hears,
+            states: peers.begins(),
             watch,
             settings,
             keys,

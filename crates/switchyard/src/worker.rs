@@ -69,6 +69,8 @@ pub struct Parts {
     pub fellows: Option<Fellows>,
     /// The process's clock.
     pub clock: Clock,
+    /// What is known of the peers at its begin.
+    pub states: Arc<States>,
     /// Where this worker counts.
     pub counters: Arc<Counters>,
     /// The calls that it counts, with all other workers, and those that it begins with.
@@ -172,6 +174,7 @@ impl Worker {
             outgoing,
             fellows,
             clock,
+            states,
             counters,
             calls,
             watch,
@@ -183,6 +186,7 @@ impl Worker {
         let transports = Transports::new(sockets, outgoing, Arc::clone(&counters))?;
         let mut engine = Engine::new(Arc::clone(&settings), keys);
         calls.counts.set_zero(clock.zero_unix_us(clock.now()));
+        engine.set_states(states);
         engine.share_counts(calls.counts);
         calls.restored.iter().for_each(|call| engine.restore(clock.now(), call));
         let turns = Turns::new(engine, settings, Arc::clone(&counters), watch)

@@ -7,6 +7,7 @@ use crate::udp::{self, Interfaces, OpenFault};
 use crate::worker::{self, Command, Crew, Fellows, Heard, InProgress, Parts, Seen};
 use arc_swap::ArcSwap;
 use proxy::calls::RestoredCall;
+use proxy::targets::States;
 use proxy::{KeyRing, Listener, ListenerId, Settings, Transport};
 use std::future::poll_fn;
 use std::io;
@@ -122,6 +123,7 @@ pub(super) struct Shared {
     pub(super) interfaces: Arc<ArcSwap<Interfaces>>,
     pub(super) watch: Option<SyncSender<Seen>>,
     pub(super) heard: mpsc::Sender<Heard>,
+    pub(super) states: Arc<States>,
 }
 
 /// The orders of so many workers: who gives them, and where each takes them.
@@ -155,6 +157,7 @@ pub(super) fn spawn(own: Own, mut calls: InProgress, shared: &Shared, told: &Tol
             fellows,
             outgoing: arrivals.outgoing.clone(),
             clock: told.clock,
+            states: Arc::clone(&shared.states),
             counters: Arc::clone(told.tally.of(number)),
             calls,
             watch: shared.watch.clone(),

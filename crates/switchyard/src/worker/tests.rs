@@ -35,6 +35,7 @@ impl Bench {
         let counters = Arc::new(Counters::new());
         let (commands, orders) = mpsc::channel(4);
         let parts = Parts {
+            states: Arc::default(),
             settings: Arc::clone(&settings),
             keys: Arc::clone(&keys),
             directory: Published::fixed(Builder::new(&Policy::default(), None).finish(Generation(1))),
@@ -224,6 +225,7 @@ fn p12_the_next_target_is_tried_in_the_turn_that_reads_the_icmp_error() {
         drop(dead);
         let counters = Arc::new(Counters::new());
         let parts = Parts {
+            states: Arc::default(),
             settings,
             keys: Arc::new(KeyRing::new(&Key { id: 1, secret: [7; 32] }, &[])),
             directory: Published::fixed(Builder::new(&Policy::default(), None).finish(Generation(1))),
