@@ -143,12 +143,15 @@ fn a_new_user_comes_from_apt_to_a_call() {
         assert!(machine.file(file).exists(), "{file} is missing");
     }
 
-    // A password in its file is known to who may read it, and to nobody else.
+    // A password in its file is known to the service and its group, and to nobody else.
     machine.says("echo DATABASE_PASSWORD=s3cret >>/etc/switchyard/environment");
     let url = "mysql://switchyard:${DATABASE_PASSWORD}@10.10.10.1/pbx_api_db";
     machine.says(&format!("switchyard init --config /etc/switchyard/other.toml --database '{url}'"));
-    let refused = machine.run("runuser -u switchyard -- switchyard check --config /etc/switchyard/other.toml");
-    assert!(text(&refused.stderr).contains("or in the file environment beside this one"), "{refused:?}");
+    let check =
+        |user: &str| machine.run(&format!("runuser -u {user} -- switchyard check --config /etc/switchyard/other.toml"));
+    let (known, refused) = (check("switchyard"), check("nobody"));
+    assert!(known.status.success() && !text(&known.stdout).contains("s3cret"), "{known:?}");
+    assert!(!refused.status.success(), "{refused:?}");
     machine.says("rm /etc/switchyard/other.toml");
 
     started(&machine, examples);
