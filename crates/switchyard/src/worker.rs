@@ -303,7 +303,7 @@ impl Worker {
         }
         let (now, directory) = (self.clock.now(), Arc::clone(self.directory.latest()));
         self.turns.tell_time(self.clock.zero_unix_us(now));
-        let is_behind = self.backlog.is_behind(position, now, self.batch.len() == BATCH);
+        let is_behind = self.backlog.is_behind(position, now, self.batch.len(), self.batch.len() == BATCH);
         self.turns.set_behind(is_behind);
         if self.batch.is_empty() {
             return;
