@@ -13,6 +13,8 @@ struct Grant {
     place: Place,
     /// Whether they may be given to others.
     is_passed_on: bool,
+    /// Whether every account has them.
+    is_everybodys: bool,
 }
 
 /// Where a grant holds.
@@ -43,7 +45,9 @@ pub(super) async fn held(engine: &mut Engine, all: &[Wanted], found: &mut Rights
         tables.push(held);
     }
     let is_wanted = |schema: &str, name: &str| all.iter().any(|wanted| wanted.is(schema, name, &here));
-    found.excess.extend(grants.iter().filter_map(|grant| grant.beyond(is_wanted)));
+    // What everybody may do elsewhere, as in the database `test` of a fresh server, is no matter of this account.
+    let matters = |grant: &&Grant| !grant.is_everybodys || all.iter().any(|wanted| grant.place.covers(wanted, &here));
+    found.excess.extend(grants.iter().filter(matters).filter_map(|grant| grant.beyond(is_wanted)));
     Ok(tables)
 }
 
@@ -93,7 +97,9 @@ impl Grant {
         let to = outside(rest, " TO ")?;
         let (place, rest) = (rest.get(..to)?, rest.get(to..)?);
         let rights = parts(rights, ',').into_iter().map(right).collect();
-        Some(Grant { rights, place: Place::read(place), is_passed_on: rest.contains(" WITH GRANT OPTION") })
+        let is_everybodys = rest.split_whitespace().nth(1) == Some("PUBLIC");
+        let is_passed_on = rest.contains(" WITH GRANT OPTION");
+        Some(Grant { rights, place: Place::read(place), is_passed_on, is_everybodys })
     }
 
     /// What of it nothing of ours needs, where that is not seen at a table that is wanted.
@@ -213,7 +219,9 @@ mod tests {
     #[test]
     fn the_lines_of_a_server_are_understood() {
         let usage = grant("GRANT USAGE ON *.* TO `switchyard`@`127.0.0.1` IDENTIFIED BY PASSWORD '*6691 ON x TO y'");
-        assert_eq!(usage, Grant { rights: vec![whole("USAGE")], place: Place::Everywhere, is_passed_on: false });
+        assert_eq!((usage.rights, usage.place), (vec![whole("USAGE")], Place::Everywhere));
+        assert!(!usage.is_passed_on && !usage.is_everybodys);
+        assert!(grant("GRANT SELECT ON `test\\_%`.* TO PUBLIC").is_everybodys);
         let columns = grant("GRANT SELECT, UPDATE (`a`, `b,``c`) ON `pbx`.`did.numbers` TO `s`@`h` WITH GRANT OPTION");
         assert_eq!(columns.rights, [whole("SELECT"), ("UPDATE".to_owned(), vec!["a".to_owned(), "b,`c".to_owned()])]);
         assert_eq!(columns.place, Place::Table("pbx".to_owned(), "did.numbers".to_owned()));

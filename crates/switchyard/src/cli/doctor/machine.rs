@@ -179,7 +179,7 @@ mod tests {
     fn small_buffers_missing_interfaces_and_media_that_cannot_pass_are_named() {
         let root = tempfile::tempdir().unwrap();
         let configuration =
-            configured("[[trunk]]\nname = \"tata\"\ngateways = [\"udp:10.10.10.2\"]\ninterface = \"wg7\"\n");
+            configured("[[trunk]]\nname = \"tata\"\ngateways = [\"udp:10.10.10.2:5060\"]\ninterface = \"wg7\"\n");
         let looked = || kernel(&configuration, root.path());
         // Nothing can be read: that is no good news either.
         assert!(looked().iter().all(|finding| finding.verdict == Verdict::Warning), "{:?}", looked());
@@ -209,7 +209,7 @@ mod tests {
     fn a_peer_without_a_way_and_a_folder_that_is_not_there_are_named() {
         let configuration = configured(
             "state_dir = \"/nowhere/switchyard\"\n[sip]\nlisten = [\"udp:127.0.0.1:5060\"]\n[[trunk]]\nname = \"tata\"\n\
-             gateways = [\"udp:10.10.10.2\", \"udp:127.0.0.2\"]\n",
+             gateways = [\"udp:10.10.10.2:5060\", \"udp:127.0.0.2:5060\"]\n",
         );
         let verdicts: Vec<Verdict> = routes(&configuration).iter().map(|finding| finding.verdict).collect();
         // Nothing leaves this machine from its loopback's address.

@@ -149,7 +149,7 @@ mod tests {
         let missing = |column| MissingColumn { table: "did_numbers".to_owned(), column, without: "it is so" };
         let judged = |trunk: &str, column| {
             let configuration = crate::cli::doctor::configured(&format!(
-                "[[trunk]]\nname = \"tata\"\ngateways = [\"udp:10.10.10.2\"]\n{trunk}"
+                "[[trunk]]\nname = \"tata\"\ngateways = [\"udp:10.10.10.2:5060\"]\n{trunk}"
             ));
             columns(&[missing(column)], &configuration).remove(0)
         };
