@@ -4,10 +4,15 @@
 
 use crate::process::{PATIENCE, text_of, until};
 use nix::sys::ptrace;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::path::PathBuf;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How often it is seen whether the thread is still there.
+const LOOKED_AT_EVERY: Duration = Duration::from_millis(20);
 
 /// A thread that hangs until this is dropped, or its process ends.
 #[derive(Debug)]
@@ -29,7 +34,13 @@ impl Hung {
         // What one thread has stopped, the same thread lets go; at its end the kernel does.
         let tracer = std::thread::spawn(move || {
             told.send(ptrace::seize(id, ptrace::Options::empty()).and_then(|()| ptrace::interrupt(id))).unwrap();
-            let _dropped = released.recv();
+            while released.recv_timeout(LOOKED_AT_EVERY) == Err(RecvTimeoutError::Timeout) {
+                // A thread that has ended, with its process, is there for as long as its tracer has not seen that.
+                let seen = waitpid(id, Some(WaitPidFlag::WNOHANG | WaitPidFlag::__WALL));
+                if matches!(seen, Err(_) | Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..))) {
+                    return;
+                }
+            }
         });
         stopped.recv().unwrap().unwrap();
         let stat = task.join("stat");

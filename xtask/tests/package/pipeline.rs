@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use lab::process::{Place, until};
+use lab::process::Place;
 use lab::sipp::Party;
 
 use crate::machine::{Machine, text, until_it_says};
@@ -91,14 +91,8 @@ fn the_pipeline_s_account_ships_with_the_rights_that_its_page_gives() {
          systemctl restart switchyard"
     ));
     until_it_says(&machine, "switchyard status", "55 DIDs");
-    until(
-        || "sshd to listen".to_owned(),
-        lab::process::PATIENCE,
-        || {
-            text(&machine.run("ss -lnt sport = :22 || cat /proc/net/tcp").stdout).contains("LISTEN")
-                || text(&machine.run("cat /proc/net/tcp").stdout).contains(":0016 00000000:0000 0A")
-        },
-    );
+    // Port 22, by hexadecimal numbers: what listens has the state 0A.
+    until_it_says(&machine, "cat /proc/net/tcp", ":0016 00000000:0000 0A");
     assert_eq!(
         machine.says("stat --format '%U:%G %a' /etc/switchyard/environment /etc/switchyard/switchyard.toml"),
         "root:switchyard 640\nroot:switchyard 640\n"
