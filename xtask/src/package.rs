@@ -3,6 +3,7 @@
 //! What is made of the program itself (manual pages, completions) and the changelog in Debian's form are made first;
 //! the table `package.metadata.deb` of the program's Cargo.toml says where everything goes.
 
+mod notices;
 mod tarball;
 
 use std::fs;
@@ -51,6 +52,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let deb_version = options.deb_version.clone().unwrap_or_else(|| format!("{}-1", version.number));
     let staged = tool::root().join("target/package");
     stage(&binary, &staged, &deb_version)?;
+    notices::write(&version.target, &staged)?;
     let deb = deb(&binary, &staged, &folder, &deb_version, options.quick)?;
     println!("{}", deb.display());
     println!("{}", tarball::made(&binary, &version.target, &version.number, &staged, &folder)?.display());
@@ -71,6 +73,7 @@ fn static_tarball(version: &str, staged: &Path, folder: &Path) -> Result<bool> {
         return Ok(false);
     }
     let binary = built(Some(STATIC_TARGET))?;
+    notices::write(STATIC_TARGET, staged)?;
     println!("{}", tarball::made(&binary, STATIC_TARGET, version, staged, folder)?.display());
     Ok(true)
 }

@@ -28,6 +28,8 @@ pub(crate) use dialect::Dialect;
 pub(crate) use engine::{Connected, Engine};
 pub(crate) use mariadb::options as mariadb_options;
 pub(crate) use postgres::{CHANNEL, options as postgres_options};
+pub(crate) use record::Record;
+pub(crate) use sqlite::options as sqlite_options;
 
 use crate::clock::now_ms;
 use crate::fault::SyncFault;
@@ -40,7 +42,6 @@ use change_log::{Entry, Position, Wanted};
 use images::{Images, append};
 use mirror::Mirror;
 use overlay_rows::OverlayRows;
-use record::Record;
 use tables::read_table;
 
 /// Rows asked for by their ids in one statement.

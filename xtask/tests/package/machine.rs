@@ -67,6 +67,20 @@ impl Machine {
         PathBuf::from(format!("/proc/{}/root{path}", self.init))
     }
 
+    /// One of its processes, as this machine numbers it.
+    pub(crate) fn process(&self, inner: &str) -> Pid {
+        let space = |id: &str| fs::read_link(format!("/proc/{id}/ns/pid")).ok();
+        let own = space(&self.init.to_string());
+        let numbers = |id: &str| {
+            let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+            status.lines().find_map(|line| Some(line.strip_prefix("NSpid:")?.split_whitespace().last()?.to_owned()))
+        };
+        let entries = fs::read_dir("/proc").unwrap().flatten();
+        let mut all = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let found = all.find(|id| space(id) == own && numbers(id).as_deref() == Some(inner));
+        Pid::from_raw(found.and_then(|id| id.parse().ok()).unwrap_or_else(|| panic!("there is no process {inner}")))
+    }
+
     /// Its network, for parties of calls.
     pub(crate) fn network(&self) -> Place {
         Place::in_network_of(self.folder.path(), self.init)

@@ -7,6 +7,8 @@
 )]
 
 mod machine;
+mod pipeline;
+mod watchdog;
 
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
@@ -137,6 +139,7 @@ fn a_new_user_comes_from_apt_to_a_call() {
         "/usr/share/doc/switchyard/examples/asterisk/pbx/pjsip_switchyard.conf",
         "/usr/share/doc/switchyard/docs/reference/config.md",
         "/usr/share/doc/switchyard/copyright",
+        "/usr/share/doc/switchyard/THIRD-PARTY-NOTICES",
         "/usr/share/doc/switchyard/changelog.gz",
         "/usr/share/doc/switchyard/changelog.Debian.gz",
     ] {
