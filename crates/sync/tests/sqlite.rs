@@ -490,6 +490,26 @@ async fn a_file_that_is_no_database_keeps_the_last_good_table() {
     assert_eq!(bench.directory().did_count(), 55);
 }
 
+/// SQLite itself cannot read such a file beside our own memory, and says so in words that name nothing.
+#[tokio::test]
+async fn a_file_in_another_encoding_is_named_with_what_was_found_and_expected() {
+    let bench = Bench::start(&[]).await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(bench.path()).create_if_missing(true);
+    let mut other = sqlx::ConnectOptions::connect(&options.pragma("encoding", "'UTF-16le'")).await.unwrap();
+    sqlx::raw_sql(schema::SQLITE_TABLES).execute(&mut other).await.unwrap();
+    let missing = SyncFault::FileMissing { path: bench.path() };
+    let wait = async {
+        while bench.fault().await == missing {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, wait).await.expect("the file was not looked at");
+    let fault = bench.fault().await;
+    assert_eq!(fault, SyncFault::Encoding { path: bench.path(), found: "UTF-16le".to_owned() });
+    let text = fault.to_string();
+    assert!(text.contains("directory.db: found text encoded as UTF-16le, expected UTF-8"), "{text}");
+}
+
 /// Row D4 on SQLite: a lock that is held for long costs nothing but age, and everyone who asked gets an answer.
 #[tokio::test]
 async fn d4_a_locked_database_changes_nothing() {
