@@ -12,6 +12,7 @@
 
 pub mod browser;
 mod capture;
+pub mod documents;
 mod impairment;
 mod namespace;
 mod network;
