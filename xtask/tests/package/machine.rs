@@ -13,8 +13,13 @@ use nix::unistd::Pid;
 /// What the smallest system lacks to be a machine.
 const PACKAGES: &str = "dbus,systemd-sysv";
 
-/// Where Debian's next release grows, with packages that no release has.
-pub(crate) const UNSTABLE: &str = "sid";
+/// What a machine is made of.
+pub(crate) struct System<'a> {
+    /// Of Debian.
+    pub(crate) release: &'a str,
+    /// What is installed on it, beside the smallest system; their names separated by spaces.
+    pub(crate) packages: &'a str,
+}
 
 /// What a machine is connected to.
 enum Network<'a> {
@@ -36,15 +41,16 @@ pub(crate) struct Machine {
 impl Machine {
     /// Boots one of this machine's own release; these are addresses of its loopback.
     pub(crate) fn boot(name: &str, addresses: &[&str]) -> Machine {
-        Machine::booted(&codename(), name, &Network::Own(addresses))
+        let system = System { release: &codename(), packages: "" };
+        Machine::booted(&system, name, &Network::Own(addresses))
     }
 
-    /// Boots one of a release of Debian as a node of a lab, whose network it has: it has to go before the lab does.
-    pub(crate) fn boot_on(release: &str, lab: &Lab, node: Node) -> Machine {
-        Machine::booted(release, node.name(), &Network::Of(&lab.namespace(node)))
+    /// Boots one as a node of a lab, whose network it has: it has to go before the lab does.
+    pub(crate) fn boot_on(system: &System<'_>, lab: &Lab, node: Node) -> Machine {
+        Machine::booted(system, node.name(), &Network::Of(&lab.namespace(node)))
     }
 
-    fn booted(release: &str, name: &str, network: &Network<'_>) -> Machine {
+    fn booted(system: &System<'_>, name: &str, network: &Network<'_>) -> Machine {
         let folder = tempfile::tempdir().unwrap();
         let name = format!("{name}-{}", std::process::id());
         let place = folder.path().join("machine");
@@ -62,7 +68,7 @@ impl Machine {
             command.arg("--net");
         }
         command.arg("sh").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/package/boot.sh"));
-        command.arg(base(release)).arg(&place).arg(&name).args(addresses);
+        command.arg(base(system)).arg(&place).arg(&name).args(addresses);
         let process = Process::start(&mut command, &folder.path().join("console"), "util-linux");
         let init = first_child(process.id());
         let machine = Machine { init, _process: process, folder, name };
@@ -164,19 +170,29 @@ pub(crate) fn first_child(parent: Pid) -> Pid {
 }
 
 /// The root file system, made once for all runs of this checkout: `target/tools/debian-RELEASE`.
-fn base(release: &str) -> PathBuf {
+fn base(system: &System<'_>) -> PathBuf {
     static MAKING: Mutex<()> = Mutex::new(());
     let _one_at_a_time = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let System { release, packages } = system;
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools");
-    let base = tools.join(format!("debian-{release}"));
+    let name = [*release].into_iter().chain(packages.split_whitespace()).fold("debian".to_owned(), |all, part| all + "-" + part);
+    let base = tools.join(&name);
     if !base.exists() {
-        let draft = tools.join(format!("debian-{release}.{}", std::process::id()));
+        let draft = tools.join(format!("{name}.{}", std::process::id()));
         fs::create_dir_all(&tools).unwrap();
         let mirror = mirror();
-        let mut command = Command::new("debootstrap");
-        command.args(["--variant=minbase", &format!("--include={PACKAGES}"), release]).arg(&draft).arg(&mirror);
+        // What is installed starts with the machine: there is no systemd to ask as yet. An unstable release is dated, and its
+        // mirror may be late.
+        let script = "debootstrap --variant=minbase --include=\"$1\" \"$2\" \"$0\" \"$3\" && { [ -z \"$4\" ] || \
+                      { chroot \"$0\" apt-get --quiet --option Acquire::Check-Valid-Until=false update && \
+                      DEBIAN_FRONTEND=noninteractive chroot \"$0\" apt-get --quiet install --yes --no-install-recommends $4 && \
+                      chroot \"$0\" apt-get clean; }; }";
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).arg(&draft).args([PACKAGES, release, &mirror, packages]);
         let log = tools.join("debootstrap.log");
         let mut made = Process::start(&mut command, &log, "debootstrap");
+        // As long as the mirror takes.
+        until(|| format!("debootstrap\n{}", lab::process::text_of(&log)), 30 * PATIENCE, || made.has_ended());
         let status = made.ended();
         if !status.success() {
             let _removed = fs::remove_dir_all(&draft);

@@ -6,6 +6,7 @@
     reason = "the lint's leave for tests does not reach the functions they share"
 )]
 
+mod asterisk;
 mod documents;
 mod machine;
 mod tarball;
@@ -34,9 +35,7 @@ struct Packages {
 fn packages() -> &'static Packages {
     static PACKAGES: OnceLock<Packages> = OnceLock::new();
     PACKAGES.get_or_init(|| {
-        let xtask = Path::new(env!("CARGO_BIN_EXE_xtask"));
-        let program = named_by("SWITCHYARD_PACKAGED").unwrap_or_else(|| xtask.with_file_name("switchyard"));
-        assert!(program.exists(), "{} is missing: cargo build --workspace", program.display());
+        let program = program();
         let said = text(&Command::new(&program).arg("--version").output().unwrap().stdout);
         let version = said.split_whitespace().nth(1).unwrap().to_owned();
         let mut tarball = PathBuf::new();
@@ -50,6 +49,13 @@ fn packages() -> &'static Packages {
             named_by("SWITCHYARD_STATIC").and_then(|program| made(&program, &["--tarball"]).into_iter().next());
         Packages { debs, tarball, static_tarball }
     })
+}
+
+fn program() -> PathBuf {
+    let program = named_by("SWITCHYARD_PACKAGED")
+        .unwrap_or_else(|| Path::new(env!("CARGO_BIN_EXE_xtask")).with_file_name("switchyard"));
+    assert!(program.exists(), "{} is missing: cargo build --workspace", program.display());
+    program
 }
 
 fn named_by(variable: &str) -> Option<PathBuf> {

@@ -8,7 +8,7 @@ use lab::phone::Phone;
 use lab::process::{PATIENCE, until};
 use lab::{Lab, Node};
 
-use crate::machine::{Machine, codename, until_it_says};
+use crate::machine::{Machine, System, codename, until_it_says};
 use crate::{CONFIGURATION, PROXY, examples, install, packages};
 
 /// A number of staging in the package's examples.
@@ -26,7 +26,7 @@ fn site() -> Site {
     let tunnel = lab.path("prod/wg0.conf");
     lab.ran(Node::Prod, "wg-quick", &["down", tunnel.to_str().unwrap()]).unwrap();
     lab.ran(Node::Prod, "nft", &["delete", "table", "inet", "switchyard"]).unwrap();
-    let machine = Machine::boot_on(&codename(), &lab, Node::Prod);
+    let machine = Machine::boot_on(&System { release: &codename(), packages: "" }, &lab, Node::Prod);
     Site { machine, lab }
 }
 
