@@ -240,7 +240,7 @@ fn stray_media_is_named_in_the_record() {
     let calls = stage.recorder.calls().clone();
     stage.recorder.end();
     let detail = calls.journal(|journal| journal.newest().next().map(|(number, call)| CallDetail::of(number, call)));
-    let stray = StrayMedia { from: "prod".to_owned(), address: "192.168.1.5".to_owned() };
+    let stray = StrayMedia { from: "prod".into(), address: "192.168.1.5".into() };
     assert_eq!(detail.unwrap().record.stray_media, [stray]);
 }
 
@@ -314,7 +314,7 @@ fn every_field_of_a_record_is_in_the_reference() {
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/call-records.md")).unwrap();
     let described: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     let word = || Some("word".into());
-    let text = || Some("text".to_owned());
+    let text = || Some("text".into());
     let attempt = telemetry::calls::AttemptRecord { failure: word(), ..Default::default() };
     let full = CallRecord {
         ringing_at_ms: Some(1),

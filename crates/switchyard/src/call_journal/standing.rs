@@ -5,15 +5,15 @@ use proxy::CallKey;
 use proxy::calls::{Counts, Spent, Subject};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use telemetry::calls::CallRecord;
+use telemetry::calls::{BuildAsItIs, CallRecord, Word};
 
 /// What stands after all lines so far.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Standing {
     /// The calls in progress.
-    pub calls: HashMap<CallKey, Line>,
+    pub calls: HashMap<CallKey, Line, BuildAsItIs>,
     /// What each environment has used of its calls for a day.
-    pub days: BTreeMap<Box<str>, Day>,
+    pub days: BTreeMap<Word, Day>,
 }
 
 /// A call in progress.
@@ -39,7 +39,7 @@ pub struct CallTimes {
     /// The dialog that answered it.
     pub dialog: Option<u64>,
     /// Who answered.
-    pub toward: Option<Box<str>>,
+    pub toward: Option<Word>,
 }
 
 /// Calls of one day: its number since 1970-01-01, UTC.

@@ -5,15 +5,15 @@ use telemetry::calls::CallRecord;
 
 fn began(call_id: &str) -> Began {
     Began {
-        call_id: call_id.to_owned(),
+        call_id: call_id.into(),
         outbound: false,
         from: "tata".into(),
         toward: "prod".into(),
         environment: Some("prod".into()),
-        called: "08065978001".to_owned(),
-        caller: "+447700900123".to_owned(),
+        called: "08065978001".into(),
+        caller: "+447700900123".into(),
         did: Some(918_065_978_001),
-        organisation: "aurora".to_owned(),
+        organisation: "aurora".into(),
         gateway: Some("10.10.10.2:5060".parse().unwrap()),
     }
 }
@@ -73,9 +73,9 @@ fn calls_that_are_up_come_back_and_ended_ones_do_not() {
 
 fn known(call_id: &str) -> Arc<CallRecord> {
     Arc::new(CallRecord {
-        id: "1-5".to_owned(),
-        call_id: call_id.to_owned(),
-        caller_sent: Some("+447700900123".to_owned()),
+        id: "1-5".into(),
+        call_id: call_id.into(),
+        caller_sent: Some("+447700900123".into()),
         outcome: "answered".into(),
         ..CallRecord::default()
     })
@@ -188,7 +188,7 @@ fn h8_what_could_not_be_written_is_written_when_it_can() {
     let failed = writer.write_anew();
     writer.tell(&failed);
     assert!(writer.is_failing);
-    writer.take(entry(1));
+    writer.take(entry(1), unix_ms());
     fs::create_dir(&state).unwrap();
     let written = writer.write_anew();
     writer.tell(&written);

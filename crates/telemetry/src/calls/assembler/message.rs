@@ -1,38 +1,34 @@
 //! What a record needs of a message.
 
 use super::text;
-use memchr::memmem::{self, Finder};
+use crate::calls::Word;
+use crate::header;
+use memchr::memmem;
 use sip::{Index, Message, Method, NameAddr, Parsed, Uri};
 
-/// Reads messages that the core has let pass: by the lines that nearly every peer writes, and whole where one does not.
+/// Reads messages that the core has let pass: by the one header that is asked for, and whole where that is not on one line.
 pub(super) struct Reader {
     index: Index,
-    /// Long names at the beginning of a line, and the end of the head.
-    call_id: Finder<'static>,
-    from: Finder<'static>,
-    end: Finder<'static>,
 }
 
 /// An INVITE that was refused before dispatch, as far as a record needs it.
 pub(super) struct Invite {
-    pub(super) call_id: String,
+    pub(super) call_id: Word,
     /// The user part of the request-URI.
-    pub(super) called: String,
+    pub(super) called: Word,
     /// The user part of From; the whole URI where it has none.
-    pub(super) caller: String,
+    pub(super) caller: Word,
     pub(super) in_dialog: bool,
 }
 
 impl Reader {
     pub(super) fn new() -> Reader {
-        let finder = |name: &'static [u8]| Finder::new(name);
-        let (call_id, from, end) = (finder(b"\nCall-ID:"), finder(b"\nFrom:"), finder(b"\r\n\r\n"));
-        Reader { index: Index::new(), call_id, from, end }
+        Reader { index: Index::new() }
     }
 
     /// The Call-ID of a message.
     pub(super) fn call_id<'b>(&mut self, bytes: &'b [u8]) -> Option<&'b [u8]> {
-        if let Some(value) = self.line(&self.call_id, bytes) {
+        if let Some(value) = header::value(bytes, b"call-id", b'i') {
             return Some(value);
         }
         match sip::parse(bytes, &mut self.index) {
@@ -42,16 +38,21 @@ impl Reader {
         }
     }
 
+    /// The value of From, where it stands on one line.
+    pub(super) fn from(bytes: &[u8]) -> Option<&[u8]> {
+        header::value(bytes, b"from", b'f')
+    }
+
     /// The user part of From; the whole URI where it has none.
-    pub(super) fn caller(&mut self, bytes: &[u8]) -> Option<String> {
-        if let Some(from) = self.line(&self.from, bytes) {
-            return NameAddr::parse(from).ok().map(|from| user_of(from.uri_bytes()));
+    pub(super) fn caller(&mut self, bytes: &[u8]) -> Option<Word> {
+        match Reader::from(bytes) {
+            Some(from) => NameAddr::parse(from).ok().map(|from| user_of(from.uri_bytes())),
+            None => self.invite(bytes).map(|invite| invite.caller),
         }
-        self.invite(bytes).map(|invite| invite.caller)
     }
 
     /// The user part of an INVITE's request-URI.
-    pub(super) fn called(bytes: &[u8]) -> Option<String> {
+    pub(super) fn called(bytes: &[u8]) -> Option<Word> {
         let uri = bytes.strip_prefix(b"INVITE ")?;
         Some(user_of(uri.get(..memchr::memchr(b' ', uri)?)?))
     }
@@ -69,18 +70,6 @@ impl Reader {
             in_dialog: request.to_tag().is_some(),
         })
     }
-
-    /// The value of the header line that begins with this name, when it stands in the head on one line.
-    fn line<'b>(&self, name: &Finder<'_>, bytes: &'b [u8]) -> Option<&'b [u8]> {
-        let at = name.find(bytes)?;
-        if self.end.find(bytes.get(..=at)?).is_some() {
-            return None;
-        }
-        let value = bytes.get(at + name.needle().len()..)?;
-        let end = memchr::memchr2(b'\r', b'\n', value).unwrap_or(value.len());
-        let is_folded = matches!(value.get(end + 2), Some(b' ' | b'\t'));
-        Some(value.get(..end)?.trim_ascii()).filter(|_| !is_folded)
-    }
 }
 
 /// The same bytes, of the message's own life.
@@ -89,12 +78,12 @@ fn find<'b>(bytes: &'b [u8], part: &[u8]) -> Option<&'b [u8]> {
     bytes.get(at..at + part.len())
 }
 
-fn caller_of(message: &Message<'_>) -> String {
+fn caller_of(message: &Message<'_>) -> Word {
     let from = message.from().of(message.bytes());
     NameAddr::parse(from).map(|from| user_of(from.uri_bytes())).unwrap_or_default()
 }
 
-fn user_of(uri: &[u8]) -> String {
+fn user_of(uri: &[u8]) -> Word {
     match Uri::parse(uri) {
         Ok(read) => read.user_bytes().map_or_else(|| text(uri), text),
         Err(_) => text(uri),

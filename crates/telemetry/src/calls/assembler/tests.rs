@@ -82,12 +82,12 @@ fn messages_beyond_a_batch_are_left_out_of_the_journal_alone() {
 /// What a process before this one knew: a call that began at the zero of the clock.
 fn restored(key: u128, answered_at_ms: Option<u64>) -> RestoredRecord {
     let record = CallRecord {
-        id: format!("id-{key}"),
-        call_id: format!("before-{key}"),
+        id: format!("id-{key}").into(),
+        call_id: format!("before-{key}").into(),
         answered_at_ms,
         outcome: if answered_at_ms.is_some() { "answered" } else { "in_progress" }.into(),
         status: answered_at_ms.map(|_| 200),
-        called_received: "918065978001".to_owned(),
+        called_received: "918065978001".into(),
         restarted: true,
         ..CallRecord::default()
     };
@@ -133,7 +133,7 @@ fn a_call_in_setup_of_before_is_answered_by_who_sees_it_or_given_up() {
     assert_eq!((records.len(), &*given_up.id, &*given_up.outcome), (2, "id-3", "failed"));
     assert_eq!((given_up.ended_at_ms, given_up.ended_by.as_deref()), (Some(213_000), Some("aged")));
     let journal = assembler.journal.lock().unwrap();
-    let number = journal.by_key(CallKey(1)).unwrap();
+    let number = journal.by_key(CallKey(1)).unwrap().number;
     let up = &journal.call(super::super::CallNumber(number)).unwrap().record;
     assert_eq!((&*up.outcome, up.answered_at_ms, journal.open_count()), ("answered", Some(100_000), 1));
 }
@@ -165,7 +165,7 @@ fn who_keeps_calls_for_the_next_process_is_told_of_each_answer_once() {
     let mut assembler = assembler(JournalBounds { calls: 10, bytes: 1 << 20 });
     let (told, tells) = std::sync::mpsc::channel();
     assembler.tell(Some(Box::new(move |key, record: &Arc<CallRecord>| {
-        told.send((key, record.call_id.clone(), record.status)).unwrap();
+        told.send((key, record.call_id.to_string(), record.status)).unwrap();
     })));
     let mut batch = opening(1, 0);
     for status in [200, 200] {
