@@ -25,6 +25,12 @@ const FOLDED_BYTES: usize = 128;
 /// Identifies a transaction, or one attempt of it: the MAC itself.
 pub(crate) type Key = u128;
 
+/// The half of a key that an index goes by: any bits of a MAC are as good as any others, and whoever finds something by the half
+/// compares the whole.
+pub(crate) fn half(key: Key) -> u64 {
+    u64::try_from(key & u128::from(u64::MAX)).unwrap_or(0)
+}
+
 /// The hash of a value that is a keyed MAC already: itself.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct AsIs(u64);
@@ -38,8 +44,8 @@ impl Hasher for AsIs {
             self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
         }
     }
-    fn write_u128(&mut self, value: u128) {
-        self.0 = u64::try_from(value & u128::from(u64::MAX)).unwrap_or(0);
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
     }
 }
 

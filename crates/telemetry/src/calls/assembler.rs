@@ -203,9 +203,10 @@ impl Assembler {
         }
         let place = journal.open_call(Some(begins.key), record);
         if let Some(call) = journal.call_mut(place) {
-            call.decision = Some((*begins.decision, Arc::clone(settings)));
-            let rules = begins.decision.trace.steps().map(|step| Word::new_static(step.rule()));
-            call.record_mut().rules.extend(rules);
+            call.explain(begins.decision, settings);
+            let rules = &mut call.record_mut().rules;
+            rules.reserve_exact(begins.decision.trace.steps().count());
+            rules.extend(begins.decision.trace.steps().map(|step| Word::new_static(step.rule())));
         }
         if let (proxy::dispatch::Direction::Inbound, Some(did)) = (begins.decision.direction, begins.decision.number) {
             journal.belongs(place, did);
@@ -440,6 +441,8 @@ fn attempt(
     note_side(settings, record, toward);
     record.to = Some(to.clone());
     record.target = Some(target.clone());
+    // As a rule it is the only one.
+    record.attempts.reserve_exact(1);
     record.attempts.push(AttemptRecord { to, target, at_ms, failure: None });
 }
 

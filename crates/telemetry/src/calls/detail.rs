@@ -52,7 +52,7 @@ impl CallDetail {
     /// All of a call in the journal.
     pub fn of(number: CallNumber, call: &KeptCall) -> CallDetail {
         let mut index = Index::new();
-        let messages = call.messages().map(|(message, bytes)| summary_of(&call.record, message, bytes, &mut index));
+        let messages = call.messages().map(|(message, bytes)| summary_of(&call.record, &message, &bytes, &mut index));
         CallDetail {
             number: number.0,
             messages: messages.collect(),

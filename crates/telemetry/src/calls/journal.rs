@@ -4,22 +4,26 @@
 //! allocator, and one is found, closed and forgotten in the same few steps however many there are.
 
 mod hashes;
+mod messages;
 
 use super::record::{CallRecord, Word};
 use crate::limits::{CALL_BYTES, CALL_MESSAGES};
 pub use hashes::BuildAsItIs;
 use hashes::{Seeded, hash_of};
+use messages::Packed;
+use proxy::dispatch::Step;
 use proxy::{CallKey, Decision, Listener, Settings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sip::Number;
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// What is added for each message and each call to the bytes of its messages.
-const MESSAGE_OVERHEAD: usize = 64;
+const MESSAGE_OVERHEAD: usize = 32;
 const CALL_OVERHEAD: usize = 2_048;
 
 /// How much is kept.
@@ -83,9 +87,10 @@ pub struct KeptCall {
     did: Option<Number>,
     /// What is written down of it. The sinks have the same once it is over.
     pub record: Arc<CallRecord>,
-    pub(super) decision: Option<(Decision, Arc<Settings>)>,
-    messages: Vec<KeptMessage>,
-    pub(super) bytes: Vec<u8>,
+    /// Every rule of its decision, and the configuration that has their words.
+    steps: Vec<Step>,
+    settings: Option<Arc<Settings>>,
+    messages: Packed,
     /// Messages that found no room.
     pub left_out: u32,
     is_closed: bool,
@@ -104,8 +109,6 @@ pub struct KeptMessage {
     pub remote: SocketAddr,
     /// Our end.
     pub local: Listener,
-    start: usize,
-    length: usize,
 }
 
 /// One rule of a past decision, and what it found.
@@ -308,15 +311,16 @@ impl Journal {
         let has_room = !is_alone || self.bytes + cost <= bytes_max;
         let Some(call) = self.call_mut(place) else { return };
         note(call.record_mut());
-        let fits = !call.is_bare && call.messages.len() < CALL_MESSAGES && call.bytes.len() + bytes.len() <= CALL_BYTES;
-        if !fits || bytes.is_empty() || !has_room {
+        let messages = &mut call.messages;
+        let fits = messages.count() < CALL_MESSAGES && messages.text_bytes() + bytes.len() <= CALL_BYTES;
+        if call.is_bare || !fits || bytes.is_empty() || !has_room {
             call.left_out += 1;
             return;
         }
-        let start = call.bytes.len();
-        call.bytes.extend_from_slice(bytes);
-        call.messages.push(KeptMessage { start, length: bytes.len(), ..message });
-        self.bytes += cost;
+        let before = messages.text_bytes();
+        messages.push(&message, bytes);
+        let taken = messages.text_bytes() - before + MESSAGE_OVERHEAD;
+        self.bytes += taken;
         if self.bytes > bytes_max {
             self.evict();
         }
@@ -376,8 +380,8 @@ impl Journal {
             call.is_bare = true;
             if !call.messages.is_empty() {
                 self.bytes = self.bytes.saturating_sub(call.cost());
-                call.left_out += u32::try_from(call.messages.len()).unwrap_or(u32::MAX);
-                (call.messages, call.bytes) = (Vec::new(), Vec::new());
+                call.left_out += u32::try_from(call.messages.count()).unwrap_or(u32::MAX);
+                call.messages = Packed::default();
                 return true;
             }
         }
@@ -404,9 +408,9 @@ impl KeptCall {
             key: None,
             did: None,
             record: Arc::default(),
-            decision: None,
-            messages: Vec::new(),
-            bytes: Vec::new(),
+            steps: Vec::new(),
+            settings: None,
+            messages: Packed::default(),
             left_out: 0,
             is_closed: false,
             is_bare: false,
@@ -428,12 +432,9 @@ impl KeptCall {
 
     /// Is nobody's from now on.
     fn forget(&mut self) {
-        (self.number, self.key, self.did, self.decision) = (0, None, None, None);
-        self.messages.clear();
-        self.bytes.clear();
-        if self.bytes.capacity() > ROOM_BYTES_KEPT {
-            (self.messages, self.bytes) = (Vec::new(), Vec::new());
-        }
+        (self.number, self.key, self.did, self.settings) = (0, None, None, None);
+        self.steps.clear();
+        self.messages.clear(ROOM_BYTES_KEPT);
     }
 
     /// The number of ours that it is to, or that it showed.
@@ -442,19 +443,23 @@ impl KeptCall {
     }
 
     /// Its messages in order, with their bytes.
-    pub fn messages(&self) -> impl Iterator<Item = (&KeptMessage, &[u8])> {
-        self.messages.iter().map(|message| {
-            let range = message.start..message.start + message.length;
-            (message, self.bytes.get(range).unwrap_or_default())
-        })
+    pub fn messages(&self) -> impl Iterator<Item = (KeptMessage, Cow<'_, [u8]>)> {
+        self.messages.iter()
     }
 
     /// Every rule of its decision, with what it found; empty for a call that was never dispatched here.
     pub fn told(&self) -> Vec<ToldRule> {
-        let Some((decision, settings)) = &self.decision else { return Vec::new() };
-        let told = |step: proxy::dispatch::Step| step.told(settings).to_string();
-        let steps = decision.trace.steps();
-        steps.map(|step| ToldRule { rule: step.rule().into(), told: told(step) }).collect()
+        let Some(settings) = &self.settings else { return Vec::new() };
+        let told = |step: &Step| ToldRule { rule: step.rule().into(), told: step.told(settings).to_string() };
+        self.steps.iter().map(told).collect()
+    }
+
+    /// Keeps why it went where it went.
+    pub(super) fn explain(&mut self, decision: &Decision, settings: &Arc<Settings>) {
+        self.steps.clear();
+        self.steps.reserve_exact(decision.trace.steps().count());
+        self.steps.extend(decision.trace.steps());
+        self.settings = Some(Arc::clone(settings));
     }
 
     /// What is written down of it, to write on: a copy of its own if somebody else still reads it.
@@ -463,7 +468,7 @@ impl KeptCall {
     }
 
     fn cost(&self) -> usize {
-        self.bytes.len() + self.messages.len() * MESSAGE_OVERHEAD
+        self.messages.text_bytes() + self.messages.count() * MESSAGE_OVERHEAD
     }
 }
 
@@ -478,12 +483,7 @@ fn take_over<T>(list: &mut Vec<T>, used: &mut Vec<T>) {
 impl KeptMessage {
     /// A message without its bytes.
     pub(super) fn new(at_us: u64, is_sent: bool, remote: SocketAddr, local: Listener) -> KeptMessage {
-        KeptMessage { at_us, is_sent, remote, local, start: 0, length: 0 }
-    }
-
-    /// Its length in bytes.
-    pub fn length(&self) -> usize {
-        self.length
+        KeptMessage { at_us, is_sent, remote, local }
     }
 }
 
@@ -614,7 +614,7 @@ mod tests {
         assert_eq!((journal.by_call_id(b"first"), journal.by_call_id(b"second")), (None, Some(second)));
         let call = journal.call(CallNumber(2)).unwrap();
         assert_eq!((&*call.record, call.messages().count(), call.did()), (&record("second"), 0, None));
-        assert!(call.bytes.capacity() <= ROOM_BYTES_KEPT && journal.size().1 == CALL_OVERHEAD);
+        assert!(call.messages.room_bytes() <= ROOM_BYTES_KEPT && journal.size().1 == CALL_OVERHEAD);
         assert_eq!((&*read.call_id, read.rules.len()), ("first", 1), "who reads a record keeps it as it was");
     }
 

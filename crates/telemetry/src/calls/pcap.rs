@@ -28,7 +28,7 @@ pub fn of_call(call: &KeptCall) -> Vec<u8> {
         let (remote, local) = (message.remote, message.local.address);
         let (from, to) = if message.is_sent { (local, remote) } else { (remote, local) };
         if message.local.transport == Transport::Udp {
-            packet(&mut file, message.at_us, (from.ip(), to.ip()), UDP, &datagram(from, to, bytes));
+            packet(&mut file, message.at_us, (from.ip(), to.ip()), UDP, &datagram(from, to, &bytes));
             continue;
         }
         for part in bytes.chunks(SEGMENT_BYTES) {
