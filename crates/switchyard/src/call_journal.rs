@@ -152,7 +152,7 @@ impl Found {
         };
         let ago = |then_ms: u64| Duration::from_millis(now_ms.saturating_sub(then_ms));
         let calls = self.standing.calls.iter().filter_map(|(key, line)| {
-            let Began { from, toward, .. } = &line.began;
+            let Began { from, toward, .. } = &*line.began;
             Some(RestoredCall {
                 key: *key,
                 direction: line.began.direction(),

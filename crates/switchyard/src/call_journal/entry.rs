@@ -8,10 +8,10 @@ use proxy::dispatch::Direction;
 use proxy::{Call, CallKey, Event, Settings};
 use serde::Deserialize;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use telemetry::calls::json::{Member, Object, member};
+use telemetry::calls::json::{Member, Object, digits, hex, member};
 use telemetry::calls::{CallRecord, Word};
 
 /// The form of a journal that this program writes. 1 had no lines of its form, of records, of refreshed sessions and of days,
@@ -147,7 +147,7 @@ impl Entry {
             if let Some(CallKey(key)) = self.key() {
                 let value = object.member(member!("key"));
                 value.push(b'"');
-                write_hex(value, &key.to_be_bytes());
+                hex(value, &key.to_be_bytes());
                 value.push(b'"');
             }
             object.number(member!("at_ms"), at_ms);
@@ -195,7 +195,7 @@ impl Entry {
             Entry::Began(key, began) => {
                 standing.calls.entry(key).or_insert_with(|| {
                     let times = CallTimes { began_ms: at_ms, ..CallTimes::default() };
-                    let line = Line { began: *began, times, known: None };
+                    let line = Line { began, times, known: None };
                     moved.after = Place::of(&line);
                     line
                 });
@@ -327,21 +327,32 @@ fn write_line(out: &mut Vec<u8>, write_json: impl FnOnce(&mut Vec<u8>)) {
     out.push(b'\n');
     // Written behind the line, and moved before it.
     let end = out.len();
-    write_hex(out, &sum.to_be_bytes());
+    hex(out, &sum.to_be_bytes());
     out.copy_within(end.., start);
     out.truncate(end);
 }
 
-fn write_hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
-    out.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
-}
-
 fn write_address(object: &mut Object<'_>, name: Member, address: Option<SocketAddr>) {
-    if let Some(address) = address {
-        // Memory takes what is written.
-        let _written = write!(object.member(name), "\"{address}\"");
+    let Some(address) = address else { return };
+    let out = object.member(name);
+    out.push(b'"');
+    match address.ip() {
+        IpAddr::V4(ip) => {
+            // Nearly every call has one of these in two of its lines.
+            let mut mark = None;
+            for octet in ip.octets() {
+                out.extend(mark.replace(b'.'));
+                digits(out, octet.into());
+            }
+            out.push(b':');
+            digits(out, address.port().into());
+        }
+        IpAddr::V6(_) => {
+            // Memory takes what is written.
+            let _written = write!(out, "{address}");
+        }
     }
+    out.push(b'"');
 }
 
 /// The JSON of a line, when it is as it was written.

@@ -16,7 +16,7 @@ pub struct LiveCalls(pub(super) Arc<Mutex<Vec<OfEnvironment>>>);
 pub(super) struct OfEnvironment {
     environment: Word,
     /// By a number's digits. What has no call is not there.
-    by_number: HashMap<u64, u32>,
+    pub(super) by_number: HashMap<u64, u32>,
 }
 
 /// Where one call counts.

@@ -30,7 +30,7 @@ fn record_of(key: CallKey, line: &Line, settings: &Settings) -> CallRecord {
     if let Some(record) = &line.known {
         return CallRecord { restarted: true, ..(**record).clone() };
     }
-    let (began, CallTimes { began_ms, answered_ms, .. }) = (&line.began, &line.times);
+    let (began, CallTimes { began_ms, answered_ms, .. }) = (&*line.began, &line.times);
     let Began { call_id, from, called, caller, environment, .. } = began;
     let (from, to) = (from.clone(), Word::new(toward(line)));
     let is_trunk =

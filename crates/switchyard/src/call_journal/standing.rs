@@ -20,7 +20,7 @@ pub struct Standing {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Line {
     /// What was known when it began.
-    pub began: Began,
+    pub began: Box<Began>,
     /// What came later.
     pub times: CallTimes,
     /// Its record, once it is up.
@@ -75,7 +75,7 @@ impl Standing {
 impl Line {
     fn entries(&self, key: CallKey) -> impl Iterator<Item = (Entry, u64)> {
         let times = &self.times;
-        let began = (Entry::Began(key, Box::new(self.began.clone())), times.began_ms);
+        let began = (Entry::Began(key, self.began.clone()), times.began_ms);
         let answered = times.answered_ms.map(|at_ms| {
             let by = times.toward.clone().unwrap_or_else(|| self.began.toward.clone());
             // The last refresh is in it.

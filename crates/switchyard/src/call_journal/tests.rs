@@ -62,7 +62,7 @@ fn calls_that_are_up_come_back_and_ended_ones_do_not() {
     let second = session(folder.path(), [answered(3, "staging"), Entry::Ended(CallKey(1))]);
     assert_eq!((second.standing.calls.len(), second.damaged), (2, 0));
     let line = &second.standing.calls[&CallKey(1)];
-    assert_eq!(line.began, began("call-1@example.net"));
+    assert_eq!(*line.began, began("call-1@example.net"));
     assert!(line.times.began_ms >= before && line.times.answered_ms.unwrap() <= unix_ms());
     assert_eq!(second.standing.calls[&CallKey(3)].times.answered_ms, None);
     let third = session(folder.path(), []);
@@ -284,6 +284,24 @@ fn journals_of_other_versions_are_read() {
     assert_eq!(read(&path).unwrap().form, FORM, "it is written anew in this version's form");
 }
 
+/// Addresses of both families come back as they were.
+#[test]
+fn gateways_of_both_families_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let addresses =
+        ["10.10.10.2:5060", "0.0.0.0:0", "255.255.255.255:65535", "[fd00:10::2]:5060", "[::ffff:10.1.2.3]:7"];
+    let entries = addresses.iter().zip(1..).map(|(address, number)| {
+        let gateway = Some(address.parse().unwrap());
+        Entry::Began(CallKey(number), Box::new(Began { gateway, ..began(address) }))
+    });
+    session(folder.path(), entries);
+    let found = session(folder.path(), []);
+    assert_eq!((found.damaged, found.standing.calls.len()), (0, addresses.len()));
+    for line in found.standing.calls.values() {
+        assert_eq!(line.began.gateway.unwrap().to_string(), &*line.began.call_id);
+    }
+}
+
 /// What was used of a day's calls is kept by environment, through a file that is written anew, and is counted on.
 #[test]
 fn the_calls_of_a_day_come_back() {
@@ -332,5 +350,5 @@ fn live_calls_of_a_number_are_told_by_environment() {
     drop(pen);
     journal.close();
     assert_eq!(told(&live), []);
-    assert!(live.0.lock().unwrap().is_empty());
+    assert!(live.0.lock().unwrap().iter().all(|of| of.by_number.is_empty()));
 }

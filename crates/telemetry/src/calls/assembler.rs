@@ -2,20 +2,23 @@
 
 mod addresses;
 mod message;
+mod owners;
 mod spans;
 
 use super::Standing;
 use super::batch::{Batch, Entry, Frame};
-use super::journal::{Journal, KeptMessage, Place};
+use super::journal::{Journal, Place};
+use super::json;
 use super::queue::Queue;
 use super::record::{AttemptRecord, CallRecord, StrayMedia, Word, outcome};
 use crate::limits::{OPEN_RECORDS, SINK_QUEUE, STRAY_MEDIA};
 use addresses::Addresses;
 use arc_swap::ArcSwap;
 use message::Reader;
+use owners::{Facts, facts_of};
 use proxy::dispatch::Step;
 use proxy::outbox::FailoverReason;
-use proxy::{CallKey, Decision, EndedBy, Listener, PartyId, Refusal, Role, Settings, Time, Transport};
+use proxy::{CallKey, Decision, EndedBy, PartyId, Refusal, Role, Settings, Time};
 use sip::Number;
 use smol_str::format_smolstr;
 use std::collections::VecDeque;
@@ -43,12 +46,16 @@ pub(super) struct Assembler {
     answered: VecDeque<(u64, Place)>,
     /// Calls of the process before this one that were in setup, with the time at which each is given up.
     in_setup: Vec<(u64, Place)>,
+    /// Whose each message of the batch is that arrived, by its place among the entries.
+    owners: Vec<Option<Place>>,
+    scratch: Vec<u8>,
 }
 
 /// What the entries before tell about the next one.
 #[derive(Default)]
 struct Thread {
-    arrived: Option<Frame>,
+    /// With its place among the entries.
+    arrived: Option<(Frame, usize)>,
     current: Option<Place>,
     failed: Option<FailoverReason>,
 }
@@ -73,6 +80,8 @@ impl Assembler {
             standing: None,
             answered: VecDeque::new(),
             in_setup: Vec::new(),
+            owners: Vec::new(),
+            scratch: Vec::new(),
         }
     }
 
@@ -86,22 +95,44 @@ impl Assembler {
         let (settings, journal) = (self.settings.load_full(), Arc::clone(&self.journal));
         let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
         let mut thread = Thread::default();
+        self.owners.clear();
+        self.owners.resize(batch.entries.len(), None);
         for (at, (time, entry)) in batch.entries.iter().enumerate() {
             let now_us = self.zero_us.saturating_add(time.0);
             match entry {
                 Entry::Arrived(frame) => {
-                    thread = Thread { arrived: Some(*frame), ..Thread::default() };
-                    if !opens(batch, at + 1) {
-                        self.note_message(&mut journal, &settings, batch, (frame, false), now_us);
-                    }
+                    thread = Thread { arrived: Some((*frame, at)), ..Thread::default() };
+                    let bytes = frame.span.of(&batch.bytes);
+                    let call = match facts_of(batch, at) {
+                        Facts::Opens => continue,
+                        Facts::CallId(call_id) => journal.by_call_id(call_id.of(&batch.bytes)),
+                        Facts::Others => self.call_of(&journal, bytes),
+                    };
+                    self.owns(at, call);
+                    self.keep(&mut journal, &settings, call, (frame, false), (bytes, now_us));
                 }
-                Entry::Left(frame) => self.note_message(&mut journal, &settings, batch, (frame, true), now_us),
+                Entry::Left(frame, of) => {
+                    let bytes = frame.span.of(&batch.bytes);
+                    let call = match of {
+                        Some(at) => {
+                            let call = self.owners.get(*at).copied().flatten();
+                            debug_assert!(
+                                self.is_of(&journal, call, bytes),
+                                "a message was sent for one of another call"
+                            );
+                            call
+                        }
+                        None => self.call_of(&journal, bytes),
+                    };
+                    self.keep(&mut journal, &settings, call, (frame, true), (bytes, now_us));
+                }
                 Entry::TurnOver => thread = Thread::default(),
                 Entry::Opened { key, call_id, called, from, decision } => {
                     let Some(decision) = batch.decisions.get(*decision) else { continue };
                     let texts = (call_id.of(&batch.bytes), called.of(&batch.bytes));
                     let begins = Begins { key: *key, texts, from: *from, decision, now_us };
                     thread.current = self.open(&mut journal, &settings, batch, thread.arrived, &begins);
+                    thread.arrived.into_iter().for_each(|(_, at)| self.owns(at, thread.current));
                 }
                 Entry::Refused(party, refusal) => {
                     self.refused(&mut journal, &settings, batch, &thread, (*party, *refusal, now_us));
@@ -146,21 +177,25 @@ impl Assembler {
         journal: &mut Journal,
         settings: &Arc<Settings>,
         batch: &Batch,
-        arrived: Option<Frame>,
+        arrived: Option<(Frame, usize)>,
         begins: &Begins<'_>,
     ) -> Option<Place> {
         if let Some(known) = journal.by_key(begins.key) {
             // An upstream that forks sends the call's INVITE more than once: it is one call.
+            if let Some((frame, _)) = &arrived {
+                let bytes = frame.span.of(&batch.bytes);
+                self.keep(journal, settings, Some(known), (frame, false), (bytes, begins.now_us));
+            }
             return Some(known);
         }
         if journal.open_count() >= OPEN_RECORDS {
             self.lost.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        let frame = arrived?;
+        let (frame, _) = arrived?;
         let bytes = frame.span.of(&batch.bytes);
         let mut record = record_of(settings, begins);
-        record.id = format_smolstr!("{}-{:x}", begins.key, begins.now_us);
+        record.id = self.id_of(begins.key, begins.now_us);
         record.source = self.addresses.of(frame.remote);
         if let Some(caller) = self.reader.caller(bytes) {
             record.caller = e164(settings, &caller);
@@ -176,7 +211,7 @@ impl Assembler {
         if let (proxy::dispatch::Direction::Inbound, Some(did)) = (begins.decision.direction, begins.decision.number) {
             journal.belongs(place, did);
         }
-        self.keep(journal, settings, place, (&frame, false), (bytes, begins.now_us));
+        self.keep(journal, settings, Some(place), (&frame, false), (bytes, begins.now_us));
         Some(place)
     }
 
@@ -191,7 +226,7 @@ impl Assembler {
     ) {
         let place = match (thread.current, thread.arrived) {
             (Some(place), _) => place,
-            (None, Some(frame)) => {
+            (None, Some((frame, at))) => {
                 let bytes = frame.span.of(&batch.bytes);
                 let Some(invite) = self.reader.invite(bytes).filter(|invite| !invite.in_dialog) else {
                     return;
@@ -209,7 +244,8 @@ impl Assembler {
                     ..CallRecord::default()
                 };
                 let place = journal.open_call(None, record);
-                self.keep(journal, settings, place, (&frame, false), (bytes, now_us));
+                self.owns(at, Some(place));
+                self.keep(journal, settings, Some(place), (&frame, false), (bytes, now_us));
                 place
             }
             _ => return,
@@ -249,7 +285,7 @@ impl Assembler {
                 }
                 place.into_iter().for_each(|place| journal.note_change(place.number));
             }
-            Entry::Final { key, status } => self.answered(journal, *key, *status, now_us),
+            Entry::Final { key, status, .. } => self.answered(journal, *key, *status, now_us),
             Entry::Ended { key, call_id, by, after_us, talked_us } => {
                 let times = (now_us, *after_us, *talked_us);
                 self.ended(journal, *key, call_id.of(&batch.bytes), *by, times);
@@ -320,53 +356,16 @@ impl Assembler {
         self.closing.push_back((now_us / 1_000, place));
     }
 
-    /// A message belongs to the newest call with its Call-ID.
-    fn note_message(
-        &mut self,
-        journal: &mut Journal,
-        settings: &Settings,
-        batch: &Batch,
-        (frame, is_sent): (&Frame, bool),
-        now_us: u64,
-    ) {
-        let bytes = frame.span.of(&batch.bytes);
-        let Some(place) = self.reader.call_id(bytes).and_then(|call_id| journal.by_call_id(call_id)) else {
-            return;
-        };
-        self.keep(journal, settings, place, (frame, is_sent), (bytes, now_us));
-    }
-
-    fn keep(
-        &mut self,
-        journal: &mut Journal,
-        settings: &Settings,
-        place: Place,
-        (frame, is_sent): (&Frame, bool),
-        (bytes, now_us): (&[u8], u64),
-    ) {
-        let nowhere = Listener { transport: Transport::Udp, address: frame.remote };
-        let local = settings.listener(frame.listener).copied().unwrap_or(nowhere);
-        let length = u64::try_from(frame.length).unwrap_or(u64::MAX);
-        let (reader, mut shown) = (&mut self.reader, None);
-        journal.keep(place, bytes, KeptMessage::new(now_us, is_sent, frame.remote, local), |record| {
-            record.messages += 1;
-            *(if is_sent { &mut record.bytes_out } else { &mut record.bytes_in }) += length;
-            if is_sent
-                && record.caller_sent.is_none()
-                && let Some(called) = Reader::called(bytes)
-            {
-                let caller = reader.caller(bytes);
-                if record.direction == "outbound" {
-                    shown =
-                        caller.as_ref().and_then(|caller| settings.numbering.canonical_user(caller.as_bytes()).ok());
-                }
-                record.caller_sent = caller;
-                record.called_sent = Some(called);
-            }
-        });
-        if let Some(did) = shown {
-            journal.belongs(place, did);
-        }
+    /// What the record of a dispatched call is named by.
+    fn id_of(&mut self, key: CallKey, at_us: u64) -> Word {
+        self.scratch.clear();
+        json::hex(&mut self.scratch, &key.0.to_be_bytes());
+        self.scratch.push(b'-');
+        let start = self.scratch.len();
+        json::hex(&mut self.scratch, &at_us.to_be_bytes());
+        let zeros = usize::try_from(at_us.leading_zeros() / 4).unwrap_or_default();
+        self.scratch.drain(start..start + zeros.min(15));
+        text(&self.scratch)
     }
 }
 
@@ -377,14 +376,6 @@ struct Begins<'a> {
     from: PartyId,
     decision: &'a Decision,
     now_us: u64,
-}
-
-/// True when the message before `at` is an INVITE that was dispatched.
-fn opens(batch: &Batch, at: usize) -> bool {
-    let facts = batch.entries.iter().skip(at).map(|(_, entry)| entry);
-    facts
-        .take_while(|entry| !matches!(entry, Entry::Arrived(_) | Entry::Left(_)))
-        .any(|entry| matches!(entry, Entry::Opened { .. }))
 }
 
 fn record_of(settings: &Settings, begins: &Begins<'_>) -> CallRecord {
@@ -474,8 +465,19 @@ fn e164(settings: &Settings, user: &str) -> Option<Word> {
     settings.numbering.canonical_user(user.as_bytes()).ok().map(plus)
 }
 
+/// A number in E.164 with `+`. Each call has two: they are written without the formatter.
 fn plus(number: Number) -> Word {
-    format_smolstr!("+{number}")
+    let mut written = [b'+'; 16];
+    let (mut rest, mut plus_at) = (number.digits(), written.len() - 1);
+    for digit in written.iter_mut().skip(1).rev() {
+        if rest == 0 {
+            break;
+        }
+        *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+        rest /= 10;
+        plus_at -= 1;
+    }
+    text(written.get(plus_at..).unwrap_or_default())
 }
 
 /// A text off the wire; bytes that are no UTF-8 are replaced.

@@ -60,7 +60,7 @@ impl Object<'_> {
     #[inline]
     pub fn number(&mut self, name: Member, value: impl Into<Option<u64>>) -> &mut Self {
         if let Some(value) = value.into() {
-            escaped(self.member(name), &value);
+            digits(self.member(name), value);
         }
         self
     }
@@ -117,6 +117,17 @@ pub fn text(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     out.extend_from_slice(text.as_bytes());
     out.push(b'"');
+}
+
+/// Bytes as hexadecimal digits, with nothing around them.
+pub fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+    out.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+}
+
+/// A number in decimal.
+pub fn digits(out: &mut Vec<u8>, number: u64) {
+    escaped(out, &number);
 }
 
 /// Texts and numbers always have a JSON form, and memory takes what is written.

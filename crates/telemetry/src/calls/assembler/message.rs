@@ -2,13 +2,16 @@
 
 use super::text;
 use crate::calls::Word;
-use crate::header;
-use memchr::memmem;
+use memchr::memmem::{self, Finder};
 use sip::{Index, Message, Method, NameAddr, Parsed, Uri};
 
-/// Reads messages that the core has let pass: by the one header that is asked for, and whole where that is not on one line.
+/// Reads messages that the core has let pass: by the lines that nearly every peer writes, and whole where one does not.
 pub(super) struct Reader {
     index: Index,
+    /// Long names at the beginning of a line, and the end of the head.
+    call_id: Finder<'static>,
+    from: Finder<'static>,
+    end: Finder<'static>,
 }
 
 /// An INVITE that was refused before dispatch, as far as a record needs it.
@@ -23,12 +26,14 @@ pub(super) struct Invite {
 
 impl Reader {
     pub(super) fn new() -> Reader {
-        Reader { index: Index::new() }
+        let finder = |name: &'static [u8]| Finder::new(name);
+        let (call_id, from, end) = (finder(b"\nCall-ID:"), finder(b"\nFrom:"), finder(b"\r\n\r\n"));
+        Reader { index: Index::new(), call_id, from, end }
     }
 
     /// The Call-ID of a message.
     pub(super) fn call_id<'b>(&mut self, bytes: &'b [u8]) -> Option<&'b [u8]> {
-        if let Some(value) = header::value(bytes, b"call-id", b'i') {
+        if let Some(value) = self.line(&self.call_id, bytes) {
             return Some(value);
         }
         match sip::parse(bytes, &mut self.index) {
@@ -38,14 +43,9 @@ impl Reader {
         }
     }
 
-    /// The value of From, where it stands on one line.
-    pub(super) fn from(bytes: &[u8]) -> Option<&[u8]> {
-        header::value(bytes, b"from", b'f')
-    }
-
     /// The user part of From; the whole URI where it has none.
     pub(super) fn caller(&mut self, bytes: &[u8]) -> Option<Word> {
-        match Reader::from(bytes) {
+        match self.line(&self.from, bytes) {
             Some(from) => NameAddr::parse(from).ok().map(|from| user_of(from.uri_bytes())),
             None => self.invite(bytes).map(|invite| invite.caller),
         }
@@ -69,6 +69,18 @@ impl Reader {
             caller: caller_of(request.message()),
             in_dialog: request.to_tag().is_some(),
         })
+    }
+
+    /// The value of the header line that begins with this name, when it stands in the head on one line.
+    fn line<'b>(&self, name: &Finder<'_>, bytes: &'b [u8]) -> Option<&'b [u8]> {
+        let at = name.find(bytes)?;
+        if self.end.find(bytes.get(..=at)?).is_some() {
+            return None;
+        }
+        let value = bytes.get(at + name.needle().len()..)?;
+        let end = memchr::memchr2(b'\r', b'\n', value).unwrap_or(value.len());
+        let is_folded = matches!(value.get(end + 2), Some(b' ' | b'\t'));
+        Some(value.get(..end)?.trim_ascii()).filter(|_| !is_folded)
     }
 }
 
