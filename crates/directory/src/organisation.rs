@@ -84,7 +84,7 @@ pub(crate) enum Standing {
 pub(crate) struct Organisations {
     records: PlaceList<OrganisationRecord>,
     /// The standing at each place, apart from the rest so that a lookup of a DID touches one byte.
-    standings: PlaceList<Standing>,
+    standings: Arc<Vec<Standing>>,
     places: Ordered<(RowKey, u32)>,
     /// Those with a good row and a context prefix, by prefix.
     by_prefix: Ordered<(Arc<str>, u32)>,
@@ -125,7 +125,7 @@ impl Organisations {
         let mut fresh =
             Organisations { places: self.places.clone(), free: Arc::clone(&self.free), ..Organisations::default() };
         fresh.records = self.records.iter().map(bare).collect();
-        fresh.standings = self.records.iter().map(|_| Standing::Unknown).collect();
+        fresh.standings = Arc::new(vec![Standing::Unknown; self.records.len()]);
         fresh
     }
 
@@ -147,7 +147,7 @@ impl Organisations {
             None => {
                 let place = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
                 self.records.push(record);
-                self.standings.push(Standing::Unknown);
+                Arc::make_mut(&mut self.standings).push(Standing::Unknown);
                 place
             }
         };
@@ -170,7 +170,10 @@ impl Organisations {
         };
         let prefix = facts.as_ref().map(|facts| Arc::clone(&facts.context_prefix));
         self.known += usize::from(facts.is_some());
-        if let Some(slot) = usize::try_from(place).ok().and_then(|place| self.standings.at_mut(place)) {
+        if self.standing(place) != standing
+            && let Ok(place) = usize::try_from(place)
+            && let Some(slot) = Arc::make_mut(&mut self.standings).get_mut(place)
+        {
             *slot = standing;
         }
         let Some(record) = self.at_mut(place) else { return };
@@ -214,8 +217,9 @@ impl Organisations {
     }
 
     /// What a lookup of a DID needs of the organisation at a place.
+    #[inline]
     pub(crate) fn standing(&self, place: u32) -> Standing {
-        let standing = usize::try_from(place).ok().and_then(|place| self.standings.at(place));
+        let standing = usize::try_from(place).ok().and_then(|place| self.standings.get(place));
         standing.copied().unwrap_or(Standing::Unknown)
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use sip::Number;
 
+use crate::did_table::DidFields;
 use crate::directory::{Did, Directory, Generation};
 use crate::limits::{LEASES_MAX, TESTERS_MAX};
 use crate::row_key::RowKey;
@@ -215,7 +216,20 @@ impl Directory {
     /// Where a call from `caller` to this number goes, and by what; `None` when no row has the number. Whether the DID
     /// is in service is for the caller to look at: no overlay puts it into service.
     pub fn route(&self, number: Number, caller: Option<Number>) -> Option<Routed<'_>> {
-        let fields = self.dids.find(number)?;
+        match self.dids.find_soon(number) {
+            Some(fields) => Some(self.route_of(number, caller, fields)),
+            None => self.route_after_all(number, caller),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn route_after_all(&self, number: Number, caller: Option<Number>) -> Option<Routed<'_>> {
+        self.dids.find(number).map(|fields| self.route_of(number, caller, fields))
+    }
+
+    #[inline]
+    fn route_of(&self, number: Number, caller: Option<Number>, fields: DidFields) -> Routed<'_> {
         let did = self.did_of(number, fields);
         let folded = &*self.overlays;
         let tester = |caller: Number| {
@@ -231,7 +245,7 @@ impl Directory {
         } else {
             (did.environment, RoutedBy::Row)
         };
-        Some(Routed { did, environment, by })
+        Routed { did, environment, by }
     }
 }
 

@@ -1,9 +1,9 @@
 //! Via (RFC 3261 20.42, RFC 3581): which way an answer goes back.
 
-use crate::bytes::{is_named, skip_lws, token_end};
+use crate::bytes::{is_host_name, is_named, skip_lws, token_end, value_end, visited};
 use crate::error::Fault;
 use crate::header::Name;
-use crate::host::{host_end, port};
+use crate::host::{host_end, port, short_port};
 use crate::list::element_end;
 use crate::param::{Next, Parameter, Parameters};
 use crate::span::Span;
@@ -68,7 +68,10 @@ pub(crate) struct ReadVia<'a> {
 impl<'a> Via<'a> {
     /// Reads one entry of a Via list; `element` is where it stands in `message`.
     pub fn parse(message: &'a [u8], element: Span) -> Result<Via<'a>, Fault> {
-        Via::read(message, element).filter(|read| read.is_sound).map(|read| read.via).ok_or(Fault::Malformed(Name::Via))
+        if let Some(via) = Via::usual(message, element) {
+            return Ok(via);
+        }
+        Via::odd(message, element).filter(|read| read.is_sound).map(|read| read.via).ok_or(Fault::Malformed(Name::Via))
     }
 
     /// True when the branch begins with the cookie of RFC 3261 (8.1.1.7) and goes on after it.
@@ -79,7 +82,73 @@ impl<'a> Via<'a> {
     }
 
     /// Reads the first entry in `list`, however much of it can be read. `None` when the sent-by cannot.
+    #[inline(always)]
     pub(crate) fn read(message: &'a [u8], list: Span) -> Option<ReadVia<'a>> {
+        match Via::usual(message, list) {
+            Some(via) => Some(ReadVia { via, is_sound: true }),
+            None => Via::odd(message, list),
+        }
+    }
+
+    /// Reads a sound list of one entry, spelled as it is as a rule; `None` leaves it to [`Via::odd`].
+    fn usual(message: &'a [u8], list: Span) -> Option<Via<'a>> {
+        let bytes = message.get(..list.end as usize)?;
+        let (protocol, after) = bytes.get(list.start as usize..)?.split_first_chunk::<{ USUAL.len() + 4 }>()?;
+        if protocol != b"SIP/2.0/UDP " && protocol != b"SIP/2.0/TCP " {
+            return None;
+        }
+        let host_start = bytes.len() - after.len();
+        let host_len = after.iter().position(|byte| !is_host_name(*byte)).filter(|len| *len > 0)?;
+        visited(protocol.len() + host_len);
+        let host = after.get(..host_len)?;
+        let mut at = host_start + host_len;
+        let mut port = None;
+        if let Some(digits) = bytes.get(at..)?.strip_prefix(b":") {
+            let (number, len) = short_port(digits)?;
+            port = Some(number);
+            at += 1 + len;
+        }
+        let sent_by = Span::new(host_start, at);
+        let (mut branch, mut branch_span, mut rport) = (None, None, Rport::Absent);
+        let (mut received, mut received_ip) = (None, None);
+        while at < bytes.len() {
+            let rest = bytes.get(at..)?;
+            if rest.starts_with(b";branch=") && branch_span.is_none() {
+                let start = at + b";branch=".len();
+                at = value_end(bytes, start);
+                branch = Some(bytes.get(start..at).filter(|branch| !branch.is_empty())?);
+                branch_span = Some(Span::new(start, at));
+            } else if rest.starts_with(b";rport") && rport == Rport::Absent {
+                (rport, at) = usual_rport(rest, at)?;
+            } else if rest.starts_with(b";received=") && received.is_none() {
+                let start = at + b";received=".len();
+                at = value_end(bytes, start);
+                received_ip = ip(bytes.get(start..at).filter(|received| !received.is_empty())?);
+                received = Some(Span::new(start, at));
+            } else {
+                return None;
+            }
+        }
+        let transport = protocol.get(USUAL.len()..USUAL.len() + 3)?;
+        let (maddr, ttl) = (None, None);
+        Some(Via {
+            span: list,
+            transport,
+            host,
+            port,
+            sent_by,
+            branch,
+            branch_span,
+            rport,
+            received,
+            received_ip,
+            maddr,
+            ttl,
+        })
+    }
+
+    #[inline(never)]
+    fn odd(message: &'a [u8], list: Span) -> Option<ReadVia<'a>> {
         let bytes = message.get(..list.range().end)?;
         let (transport, sent_by) = protocol(bytes, list.range().start)?;
         let host_stop = host_end(bytes, sent_by)?;
@@ -169,6 +238,22 @@ impl<'a> Via<'a> {
     }
 }
 
+/// The `rport` that `rest` begins with, spelled as it is as a rule, and where it ends; `rest` begins at `at`.
+#[inline(always)]
+fn usual_rport(rest: &[u8], at: usize) -> Option<(Rport, usize)> {
+    const NAME: usize = ";rport".len();
+    match rest.get(NAME..)? {
+        [] | [b';', ..] => Some((Rport::Requested(Span::new(at + 1, at + NAME)), at + NAME)),
+        [b'=', digits @ ..] => {
+            let (port, len) = short_port(digits)?;
+            let value = Span::new(at + NAME + 1, at + NAME + 1 + len);
+            let is_whole = matches!(digits.get(len), None | Some(b';'));
+            is_whole.then_some((Rport::Filled { port, value }, value.range().end))
+        }
+        _ => None,
+    }
+}
+
 /// A parameter that may stand there once.
 fn once<T: Copy>(before: Option<T>, value: T) -> Option<Option<T>> {
     before.is_none().then_some(Some(value))
@@ -253,6 +338,50 @@ mod tests {
         assert_eq!(parse(text).unwrap().received_ip, "192.0.2.5".parse().ok());
         let via = parse("SIP/2.0/UDP pbx;received=elsewhere.example.com").unwrap();
         assert!(via.received.is_some() && via.received_ip.is_none());
+    }
+
+    /// Both ways of reading one say the same.
+    #[test]
+    fn what_is_usual_is_read_as_what_is_odd() {
+        let protocols = ["SIP/2.0/UDP ", "SIP/2.0/TCP ", "SIP/2.0/TLS ", "SIP / 2.0 / UDP  ", "SIP/2.0/UDP"];
+        let hosts = ["10.10.10.2", "pbx", "[::1]", "", "a_b!"];
+        let ports = ["", ":5060", ":0", ":65536", ":005060", ": 5060", ":", ":50a"];
+        let parameters = [
+            "",
+            ";branch=z9hG4bK1",
+            ";branch=",
+            ";branch=\"a\"",
+            ";rport",
+            ";rport=5060",
+            ";rport=0",
+            ";rport=5a",
+            ";rports",
+            ";received=10.10.10.2",
+            ";received=[::1]",
+            ";received=",
+            ";RPORT",
+            ";ttl=1",
+            ";maddr=h",
+            ";x",
+            " ;x=1",
+            ",SIP/2.0/UDP far",
+        ];
+        let mut usual = 0;
+        for start in protocols.iter().flat_map(|protocol| hosts.map(|host| format!("{protocol}{host}"))) {
+            for start in ports.map(|port| format!("{start}{port}")) {
+                for first in parameters {
+                    for text in parameters.map(|second| format!("{start}{first}{second}")) {
+                        let span = Span::new(0, text.len());
+                        let odd = Via::odd(text.as_bytes(), span).map(|read| (read.via, read.is_sound));
+                        if let Some(via) = Via::usual(text.as_bytes(), span) {
+                            assert_eq!(Some((via, true)), odd, "{text}");
+                            usual += 1;
+                        }
+                    }
+                }
+            }
+        }
+        assert!(usual > 150, "{usual}");
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(super) fn made(binary: &Path, target: &str, version: &str, staged: &Path, fo
     for (from, to) in FILES {
         copied(&tool::root().join(from), &root.join(to))?;
     }
-    for made in ["man", "completions"] {
+    for made in ["man", "completions", super::notices::FILE] {
         copied(&staged.join(made), &root.join(made))?;
     }
     let program = root.join("switchyard");
