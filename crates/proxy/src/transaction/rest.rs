@@ -261,3 +261,129 @@ impl Address {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::TimerSettings;
+    use crate::transaction::invite_client::InviteClient;
+    use crate::transaction::invite_server::InviteServer;
+    use crate::transaction::plain_client::PlainClient;
+    use crate::transaction::plain_server::PlainServer;
+    use sip::Span;
+
+    fn context(method: Method, server: Server, client: Client) -> Box<Context> {
+        let remote = "[fd00:10::2]:5061".parse().unwrap();
+        let by_size = BySize { datagram: ListenerId(0), stream: ListenerId(1), datagram_bytes_max: 1_300 };
+        let address = "10.10.10.3:5080".parse().unwrap();
+        let peer = Peer { transport: Transport::Tcp, address, listener: ListenerId(1), by_size: Some(by_size) };
+        let attempt =
+            Attempt { number: 0, key: 7, peer, client, hop_at: Deadline::NONE, given_up: true, cancel: Cancel::None };
+        Box::new(Context {
+            slot: 3,
+            key: 7,
+            method,
+            number: 42,
+            call_id: Vec::new(),
+            party: PartyId(1),
+            upstream: Flow { listener: ListenerId(2), remote, connection: 9, interface: InterfaceId(4) },
+            opened: Time(0),
+            server,
+            sent: Vec::new(),
+            stamp: Stamp::default(),
+            came_from: Untagged::default(),
+            came_to: Untagged::default(),
+            reply: b"SIP/2.0 200 OK".to_vec(),
+            attempts: vec![attempt],
+            untried: Vec::new(),
+            fallback: None,
+            best: Vec::new(),
+            best_status: None,
+            toward: PartyId(5),
+            call: CallKey(8),
+            sets_up: false,
+            in_dialog: true,
+            has_rung: false,
+            cancelled: true,
+            cancel_reason: Vec::new(),
+            leftover: Some(500),
+            armed: Deadline::at(Time(11)),
+        })
+    }
+
+    fn ringing() -> Box<Context> {
+        let (now, timers) = (Time(1), TimerSettings::default());
+        let mut client = InviteClient::new(now, &timers, false);
+        client.on_response(180, now, &timers);
+        let mut context = context(Method::Invite, Server::Invite(InviteServer::new(false)), Client::Invite(client));
+        (context.has_rung, context.sets_up, context.opened) = (true, true, Time(10));
+        (context.call_id, context.sent) = (b"a1@gw".to_vec(), b"INVITE sip:a SIP/2.0".to_vec());
+        context.stamp = Stamp { key_id: 1, loop_part: 2, via: Span::new(3, 4), ..Stamp::default() };
+        context.came_from = Untagged::of(b"\"Asha\" <sip:a@x>;tag=1;x=2", Some(b"1"));
+        context
+    }
+
+    fn over() -> Box<Context> {
+        let (now, timers) = (Time(1), TimerSettings::default());
+        let mut client = PlainClient::new(now, &timers, false);
+        let mut server = PlainServer::new(now, &timers, false);
+        client.on_response(200, now, &timers);
+        server.on_final(now, &timers);
+        context(Method::Bye, Server::Plain(server), Client::Plain(client))
+    }
+
+    /// Whether in a box of its own or in the room of others, what is laid down and wakes is what it was.
+    #[test]
+    fn a_context_wakes_as_it_was() {
+        let (mut room, mut used) = (None, None);
+        for make in [ringing, over, over, ringing, ringing] {
+            let mut context = make();
+            assert!(Rest::suits(&context));
+            let attempt = context.attempts.pop().unwrap();
+            let mut rest = Rest::of(&mut context, attempt, room.as_mut());
+            let mut woken = rest.wake(3, used.take());
+            assert_eq!(format!("{woken:?}"), format!("{:?}", make()));
+            assert!(woken.deadline() == make().deadline());
+            // As the table gives it back.
+            woken.attempts.clear();
+            (woken.came_from, woken.reply) = (Untagged::default(), Vec::new());
+            (room, used) = (Some(rest), Some(woken));
+        }
+        assert!(size_of::<Rest>() <= 224, "{}: there are two of them for each call of the last 32 s", size_of::<Rest>());
+    }
+
+    /// Whatever is not of the two states stays a context.
+    #[test]
+    fn what_may_go_on_elsewhere_does_not_rest() {
+        let spoilt: [fn(&mut Context); 8] = [
+            |context| context.has_rung = false,
+            |context| context.attempts.clear(),
+            |context| context.untried.extend(context.attempts.first().map(|attempt| attempt.peer)),
+            |context| context.fallback = Some(PartyId(1)),
+            |context| context.best_status = Some(404),
+            |context| context.cancel_reason.push(b'R'),
+            |context| context.attempts.iter_mut().for_each(|attempt| attempt.hop_at = Deadline::at(Time(5))),
+            |context| context.attempts.iter_mut().for_each(|attempt| attempt.number = 1),
+        ];
+        for spoil in spoilt {
+            let mut context = ringing();
+            spoil(&mut context);
+            assert!(!Rest::suits(&context), "{context:?}");
+        }
+        let mut unanswered = over();
+        unanswered.sent.push(b'B');
+        assert!(!Rest::suits(&unanswered), "a request that may be sent again");
+    }
+
+    /// An entry of the wheel that is left over from a deadline before wakes nobody: the BYE's client transaction is over after
+    /// 5 s, its server transaction after 32 s, and the first of these changes nothing.
+    #[test]
+    fn it_rests_until_something_is_due() {
+        let mut context = over();
+        assert_eq!(context.deadline().time(), Some(Time::from_millis(32_000) + std::time::Duration::from_micros(1)));
+        let attempt = context.attempts.pop().unwrap();
+        let mut rest = Rest::of(&mut context, attempt, None);
+        assert_eq!(rest.rests_until(Time::from_millis(5_001)), Some(Time(32_000_001)));
+        assert_eq!(rest.rests_until(Time(32_000_001)), None);
+    }
+}

@@ -393,8 +393,9 @@ impl Journal {
 const CHANGES_KEPT: usize = 8_192;
 /// So many places of calls that are forgotten may stand in the order beside as many as there are calls.
 const ORDER_SLACK: usize = 1_024;
-/// Room for messages that a slot keeps for its next call; what is more goes back to the system.
-const ROOM_BYTES_KEPT: usize = 32_768;
+/// Room for messages that a slot keeps for its next call; what is more goes back to the system. With it the slots of a journal
+/// of the default size never keep more than that has bytes.
+const ROOM_BYTES_KEPT: usize = 12_288;
 
 fn index_of(slot: u32) -> usize {
     usize::try_from(slot).unwrap_or(usize::MAX)
