@@ -52,7 +52,6 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let deb_version = options.deb_version.clone().unwrap_or_else(|| format!("{}-1", version.number));
     let staged = tool::root().join("target/package");
     stage(&binary, &staged, &deb_version)?;
-    notices::write(&version.target, &staged)?;
     let deb = deb(&binary, &staged, &folder, &deb_version, options.quick)?;
     println!("{}", deb.display());
     println!("{}", tarball::made(&binary, &version.target, &version.number, &staged, &folder)?.display());
@@ -73,7 +72,6 @@ fn static_tarball(version: &str, staged: &Path, folder: &Path) -> Result<bool> {
         return Ok(false);
     }
     let binary = built(Some(STATIC_TARGET))?;
-    notices::write(STATIC_TARGET, staged)?;
     println!("{}", tarball::made(&binary, STATIC_TARGET, version, staged, folder)?.display());
     Ok(true)
 }
@@ -108,7 +106,7 @@ fn version_of(binary: &Path) -> Result<Version> {
     }
 }
 
-/// Manual pages and completions, as the program itself writes them, and Debian's changelog.
+/// Manual pages and completions, as the program itself writes them, the notices of what is linked in, and Debian's changelog.
 fn stage(binary: &Path, staged: &Path, deb_version: &str) -> Result<()> {
     let (man, completions) = (staged.join("man"), staged.join("completions"));
     for folder in [&man, &completions] {
@@ -125,6 +123,7 @@ fn stage(binary: &Path, staged: &Path, deb_version: &str) -> Result<()> {
         let text = text.with_context(|| format!("{} completions {shell} failed", binary.display()))?;
         fs::write(completions.join(file), text)?;
     }
+    notices::write(&version_of(binary)?.target, staged)?;
     fs::write(staged.join("changelog.Debian"), changelog(deb_version)?).context("cannot write the changelog")
 }
 
