@@ -54,7 +54,6 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let deb_version = options.deb_version.clone().unwrap_or_else(|| format!("{}-1", version.number));
     let staged = tool::root().join("target/package");
     stage(&binary, &staged, &deb_version)?;
-    notices::write(&version.target, &staged)?;
     if !options.tarball {
         install::CARGO_DEB.install()?;
         println!("{}", deb(&binary, &staged, &folder, &deb_version, options.quick)?.display());
@@ -70,7 +69,6 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
 /// False where the static program is not to be had.
 fn static_tarball(version: &str, staged: &Path, folder: &Path) -> Result<bool> {
     let Some(binary) = built_static()? else { return Ok(false) };
-    notices::write(STATIC_TARGET, staged)?;
     println!("{}", tarball::made(&binary, STATIC_TARGET, version, staged, folder)?.display());
     Ok(true)
 }
@@ -118,7 +116,7 @@ fn version_of(binary: &Path) -> Result<Version> {
     }
 }
 
-/// Manual pages and completions, as the program itself writes them, and Debian's changelog.
+/// Manual pages and completions, as the program itself writes them, the notices of what is linked in, and Debian's changelog.
 fn stage(binary: &Path, staged: &Path, deb_version: &str) -> Result<()> {
     let (man, completions) = (staged.join("man"), staged.join("completions"));
     for folder in [&man, &completions] {
@@ -135,6 +133,7 @@ fn stage(binary: &Path, staged: &Path, deb_version: &str) -> Result<()> {
         let text = text.with_context(|| format!("{} completions {shell} failed", binary.display()))?;
         fs::write(completions.join(file), text)?;
     }
+    notices::write(&version_of(binary)?.target, staged)?;
     fs::write(staged.join("changelog.Debian"), changelog(deb_version)?).context("cannot write the changelog")
 }
 

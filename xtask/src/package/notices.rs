@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::tool;
 
 /// Its name, in the Debian package's folder of documents and at the top of a tarball.
-pub(super) const FILE: &str = "THIRD-PARTY-NOTICES";
+const FILE: &str = "THIRD-PARTY-NOTICES";
 
 /// How names of files begin that say under which terms a work is given.
 const NAMES: [&str; 6] = ["license", "licence", "copying", "copyright", "notice", "unlicense"];

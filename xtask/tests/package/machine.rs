@@ -74,7 +74,10 @@ impl Machine {
         let machine = Machine { init, _process: process, folder, name };
         let state = || text(&machine.entered("systemctl is-system-running", true).output().unwrap().stdout);
         until(
-            || format!("the machine to boot; it is {}\n{}", state(), machine.console()),
+            || {
+                let console = lab::process::text_of(&machine.folder.path().join("console"));
+                format!("the machine to boot; it is {}\n{console}", state())
+            },
             6 * PATIENCE,
             || matches!(state().trim(), "running" | "degraded"),
         );
@@ -104,11 +107,6 @@ impl Machine {
     /// One of its files.
     pub(crate) fn file(&self, path: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{path}", self.init))
-    }
-
-    /// What its systemd has told.
-    pub(crate) fn console(&self) -> String {
-        lab::process::text_of(&self.folder.path().join("console"))
     }
 
     /// One of its processes, as this machine numbers it.
