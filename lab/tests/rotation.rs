@@ -15,7 +15,8 @@ use std::time::Duration;
 fn documented(beginning: &str) -> String {
     let page = include_str!("../../docs/how-to/rotate-keys.md");
     let mut spans = page.split('`').skip(1).step_by(2);
-    let span = spans.find(|span| span.starts_with(beginning)).unwrap_or_else(|| panic!("no command is {beginning:?} .."));
+    let span =
+        spans.find(|span| span.starts_with(beginning)).unwrap_or_else(|| panic!("no command is {beginning:?} .."));
     span.replace("/etc/wireguard", "/run").replace("strip wg0", "strip /run/wg0.conf")
 }
 

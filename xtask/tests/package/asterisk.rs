@@ -55,7 +55,8 @@ fn asterisk(lab: &Lab, node: Node, pjsip: &str, dialplan: &str) -> Machine {
 /// Gives it our files of a side, and puts them into force as docs/how-to/switch-over.md says.
 fn given(machine: &Machine, side: &str, into_force: &[&str]) {
     let (of, etc) = (Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/asterisk"), machine.file("/etc/asterisk"));
-    for (file, of_theirs) in [("pjsip_switchyard.conf", "pjsip.conf"), ("extensions_switchyard.conf", "extensions.conf")]
+    for (file, of_theirs) in
+        [("pjsip_switchyard.conf", "pjsip.conf"), ("extensions_switchyard.conf", "extensions.conf")]
     {
         let ours = fs::read_to_string(of.join(side).join(file)).unwrap();
         let ours = ours.replace("ADDRESS", &PBX.ip().to_string()).replace("PORT", &PBX.port().to_string());
@@ -98,8 +99,7 @@ fn took_our_files(machine: &Machine, endpoints: &[&str]) {
 fn asterisk_takes_the_files_and_carries_calls_both_ways() {
     let lab = Lab::up(73).unwrap();
     let caller_id = "[caller_id]\nendpoint_header = \"X-Astradial-Endpoint\"\n";
-    let proxy =
-        Program::start(&lab.place(Node::Prod).unwrap(), &program(), &format!("{CONFIGURATION}\n{caller_id}"));
+    let proxy = Program::start(&lab.place(Node::Prod).unwrap(), &program(), &format!("{CONFIGURATION}\n{caller_id}"));
     let carrier = party("carrier", CARRIER, "from-carrier", TO_CARRIER);
     let gateway = asterisk(&lab, Node::Nuc, &carrier, "");
     given(&gateway, "nuc", &["module reload res_pjsip.so", "dialplan reload"]);

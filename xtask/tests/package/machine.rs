@@ -175,7 +175,10 @@ fn base(system: &System<'_>) -> PathBuf {
     let _one_at_a_time = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let System { release, packages } = system;
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools");
-    let name = [*release].into_iter().chain(packages.split_whitespace()).fold("debian".to_owned(), |all, part| all + "-" + part);
+    let name = [*release]
+        .into_iter()
+        .chain(packages.split_whitespace())
+        .fold("debian".to_owned(), |all, part| all + "-" + part);
     let base = tools.join(&name);
     if !base.exists() {
         let draft = tools.join(format!("{name}.{}", std::process::id()));

@@ -261,8 +261,7 @@ fn every_command_of_the_documents_does_what_it_is_for() {
     let page_text =
         |page: &str| &pages.iter().find(|(own, _)| own == page).unwrap_or_else(|| panic!("no page {page}")).1;
     let blocks = table.machine.iter().flat_map(|step| step.commands(page_text(&step.page)));
-    let mut run =
-        Run { on_machine: blocks.map(|shown| (shown.page, shown.block)).collect(), ..Run::default() };
+    let mut run = Run { on_machine: blocks.map(|shown| (shown.page, shown.block)).collect(), ..Run::default() };
     for (page, text) in &pages {
         for shown in commands_of(page, text) {
             run.take(&table, &shell, &shown);
