@@ -65,8 +65,9 @@ fn the_static_program_serves_where_there_is_nothing_else() {
 
     let mut command = Command::new("unshare");
     let addresses: String = ADDRESSES.map(|address| format!("ip address add {address}/24 dev lo && ")).concat();
-    let script =
-        format!("ip link set lo up && {addresses}exec env -i chroot \"$0\" /switchyard run --config /switchyard.toml");
+    let script = format!(
+        "ip link set lo up && {addresses}exec env -i /usr/sbin/chroot \"$0\" /switchyard run --config /switchyard.toml"
+    );
     command.args(["--net", "--pid", "--fork", "--kill-child", "sh", "-c", &script]).arg(&root);
     let log = folder.path().join("log");
     let process = Process::start(&mut command, &log, "util-linux");
@@ -106,7 +107,8 @@ fn filled(place: &Place, database: &Path) {
 
 /// Runs a command in a root with an empty environment; what it printed. Fails the test when it does.
 fn within(root: &Path, command: &str) -> String {
-    let output = Command::new("env").args(["-i", "chroot"]).arg(root).args(command.split(' ')).output().unwrap();
+    let output =
+        Command::new("env").args(["-i", "/usr/sbin/chroot"]).arg(root).args(command.split(' ')).output().unwrap();
     let said = text(&output.stdout);
     assert!(output.status.success(), "{command}: {}\n{said}\n{}", output.status, text(&output.stderr));
     said
