@@ -1,6 +1,6 @@
 //! From a commit of another client to the next look-up that goes elsewhere, on real engines.
 //!
-//! `cargo bench -p benches --bench propagation -- [--only NAME] [--changes N] [--rows N] [--seconds N] [--dids N]`
+//! `cargo bench -p benches --bench propagation -- [--only NAME] [--changes N] [--rows N] [--seconds N] [--rate N] [--dids N]`
 
 #![expect(
     clippy::unwrap_used,
@@ -81,9 +81,15 @@ fn main() {
         dids: number("--dids", 1_000_000),
     };
     let only = written("--only");
+    let is_wanted = |name: &str| only.as_deref().is_none_or(|only| name.starts_with(only));
+    if std::env::args().any(|argument| argument == "--help") || !PARTS.iter().any(|(name, _)| is_wanted(name)) {
+        println!("[--only NAME] [--changes N] [--rows N] [--seconds N] [--rate N] [--dids N]");
+        println!("NAME is what the name of a part begins with: {}", PARTS.map(|(name, _)| name).join(", "));
+        return;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     for (name, part) in PARTS {
-        if only.as_deref().is_some_and(|only| !name.starts_with(only)) {
+        if !is_wanted(name) {
             continue;
         }
         runtime.block_on(async {

@@ -157,7 +157,7 @@ async fn a_copy_has_what_the_write_ahead_log_has() {
 /// Most of a large file is something else, which is not worth a copy at each commit.
 #[tokio::test]
 async fn of_a_file_that_is_large_for_its_rows_no_pages_are_copied() {
-    let bytes = FILE_BYTES as usize;
+    let bytes = FILE_BYTES;
     for (blob, is_copied) in [(bytes - 200_000, true), (bytes, false)] {
         let mut bench = Bench::new(&[]).await;
         let beside = format!("CREATE TABLE beside AS SELECT zeroblob({blob})").leak();

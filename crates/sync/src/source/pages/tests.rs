@@ -9,11 +9,11 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Row as _};
 struct Chance(u64);
 
 impl Chance {
-    fn below(&mut self, most: u64) -> u64 {
+    fn below(&mut self, most: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % most
+        usize::try_from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % most as u64).unwrap()
     }
 }
 
@@ -74,17 +74,21 @@ impl Bench {
     /// Some statement, about few rows or many, with short and long texts.
     fn turn(chance: &mut Chance) -> String {
         let (few, many) = (1 + chance.below(4), 1 + chance.below(300));
-        let (length, longest) =
-            ([3, 40, 300, 900][chance.below(4) as usize], [900, 5_000, 40_000][chance.below(3) as usize]);
+        let (length, longest) = ([3, 40, 300, 900][chance.below(4)], [900, 5_000, 40_000][chance.below(3)]);
         let (text, n) = (format!("hex(zeroblob({length}))"), chance.below(1_000));
-        let (table, from) = (["a", "b"][chance.below(2) as usize], chance.below(1_500));
-        let within = |count: u64| format!("rowid BETWEEN {from} AND {from} + {count}");
-        match chance.below(9) {
+        let (table, from) = (["a", "b"][chance.below(2)], chance.below(1_500));
+        let within = |count: usize| format!("rowid BETWEEN {from} AND {from} + {count}");
+        match chance.below(11) {
             0..3 => format!("UPDATE {table} SET text = {text} || {n} WHERE {}", within(few)),
             3 => format!("UPDATE b SET text = NULL, n = {from} WHERE {}", within(many)),
             4 => format!("DELETE FROM {table} WHERE {}", within(few)),
             5 => format!("DELETE FROM {table} WHERE {}", within(many)),
             6 => format!("INSERT OR REPLACE INTO b (rowid, text) VALUES ({from}, hex(zeroblob({longest})) || {n})"),
+            // Of the same length, so that it stays where it is: of a long text no page but its last says another thing.
+            9.. => format!(
+                "UPDATE {table} SET text = substr(text, 1, length(text) - 3) || '{n:03}' WHERE length(text) > 3 AND {}",
+                within(few * 20)
+            ),
             7 => format!("INSERT INTO beside VALUES ({text})"),
             _ => format!(
                 "INSERT INTO {table} (text) WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {many}) \
@@ -143,6 +147,25 @@ async fn one_change_suspects_the_rows_of_a_page() {
     assert!(suspected[0].is_empty() && suspected[1].contains(&7_777) && suspected[1].len() < 200, "{suspected:?}");
 }
 
+/// The leaf of a long row says what it said; only the chain says another thing.
+#[tokio::test]
+async fn a_change_at_the_end_of_a_long_row_alone_is_suspected() {
+    for pragmas in PRAGMAS {
+        let mut bench = Bench::new(pragmas).await;
+        let text = "hex(zeroblob(100000))";
+        bench.run(format!("INSERT INTO b (text) VALUES ('short'), ({text} || '000'), ({text} || '000')")).await;
+        let pages = bench.pages().await.unwrap();
+        bench.run(format!("UPDATE b SET text = {text} || '001' WHERE rowid = 2")).await;
+        let now = bench.pages().await.unwrap();
+        assert!(
+            pages.tables[1]
+                .iter()
+                .all(|leaf| File::of(&now.file).unwrap().is_same(File::of(&pages.file).unwrap(), *leaf))
+        );
+        assert_eq!(now.suspected_since(&pages).unwrap(), [vec![], vec![2]], "{pragmas}");
+    }
+}
+
 #[tokio::test]
 async fn beyond_the_rows_that_are_told_one_by_one_it_can_be_any() {
     let mut bench = Bench::new(PRAGMAS[4]).await;
@@ -186,12 +209,12 @@ async fn a_damaged_copy_is_no_reason_to_panic_or_to_go_on_for_ever() {
         let mut bytes = copy.to_vec();
         for _ in 0..=chance.below(20) {
             // Most of what a page means stands at its beginning.
-            let page = chance.below(bytes.len() as u64 / 512) * 512;
-            let within = [chance.below(16), chance.below(512)][chance.below(2) as usize];
-            bytes[(page + within) as usize] = chance.below(256) as u8;
+            let page = chance.below(bytes.len() / 512) * 512;
+            let within = [chance.below(16), chance.below(512)][chance.below(2)];
+            bytes[page + within] = u8::try_from(chance.below(256)).unwrap();
         }
         if chance.below(8) == 0 {
-            bytes.truncate(1 + chance.below(copy.len() as u64) as usize);
+            bytes.truncate(1 + chance.below(copy.len()));
         }
         match Pages::of(SqliteOwnedBuf::try_from(bytes.as_slice()).unwrap(), &roots) {
             Some(damaged) => {
