@@ -1,6 +1,7 @@
 //! A stranger who sends INVITEs at an even pace: `flood FROM TO PER_SECOND SECONDS`, addresses as `127.0.0.66:5060`.
 //!
-//! Prints `sent N`, `unsent N` for what its own kernel had no room for, and `per_second N`. It shares a core with whoever
+//! Prints `sent N`, `unsent N` for what its own kernel had no room for, `per_second N`, and `cpu_ns_each N`: what the processor
+//! took for each, which is next to nothing but the kernel's part. It shares a core with whoever
 //! is measured, so it costs as little as it can: the texts are made before, and many leave with one call of the kernel.
 
 #![expect(clippy::print_stdout, reason = "a measuring program speaks to the terminal")]
@@ -31,7 +32,7 @@ fn main() -> Result<()> {
     let mut batches = texts.chunks(AT_ONCE).cycle();
     let mut headers = MultiHeaders::preallocate(AT_ONCE, None);
     let (mut sent, mut unsent) = (0, 0);
-    let begun = Instant::now();
+    let (begun, spent_ns) = (Instant::now(), cpu_ns()?);
     while begun.elapsed() < Duration::from_secs(seconds) {
         let due = u64::try_from(begun.elapsed().as_micros())? * per_second / 1_000_000;
         let count = usize::try_from(due.saturating_sub(sent + unsent))?.min(AT_ONCE);
@@ -48,7 +49,14 @@ fn main() -> Result<()> {
         }
     }
     println!("sent {sent}\nunsent {unsent}\nper_second {}", sent / seconds.max(1));
+    println!("cpu_ns_each {}", (cpu_ns()? - spent_ns) / (sent + unsent).max(1));
     Ok(())
+}
+
+/// The processor's time of this thread.
+fn cpu_ns() -> Result<u64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    text.split(' ').next().and_then(|first| first.parse().ok()).context("schedstat has no number")
 }
 
 fn invite(from: &str, to: &SocketAddrV4, number: usize) -> Vec<u8> {

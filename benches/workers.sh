@@ -4,6 +4,9 @@
 #
 #   benches/workers.sh [PROGRAM] [CALLS_PER_SECOND] [SECONDS] [ROUNDS]
 #
+# With WORKERS_HIGHEST=1 it then looks for the highest rate with one worker and with two, from CALLS_PER_SECOND on, in as
+# many rounds.
+#
 # Needs sqlite3, and target/release/load. Everything runs on 127.0.205.1 to .5, in a folder that is removed; the program
 # has a core of its own, which both workers share: what is measured is what a call costs, not how many there can be. With
 # four cores or more, WORKERS_CORES=0,2 gives each worker its own.
@@ -47,9 +50,9 @@ ticks_of_workers() {
     done | sort | awk '{ print $2 }'
 }
 
-# Runs all calls once; leaves microseconds per call in `per_call` and, with two workers, how far they are apart in `apart`.
-one_run() {
-    local workers=$1 handed received
+# Starts the program with so many workers.
+begin() {
+    local workers=$1
     rm -rf "$folder/state" && mkdir "$folder/state"
     cat > "$folder/switchyard.toml" <<TOML
 state_dir = "$folder/state"
@@ -73,9 +76,20 @@ TOML
         > "$folder/log" 2>&1 &
     proxy_pid=$!
     serves_many_dids "$program" "$folder" "$proxy_pid" 10000
+}
+
+# Runs the generator; its figures are in a file.
+calls() {
     taskset -c 1 "$load" --proxy 127.0.205.1:5060 --gateway 127.0.205.2:5060 --prod 127.0.205.3:5060 \
-        --staging 127.0.205.4:5060 --oss 127.0.205.5:5060 --rate "$rate" --seconds "$seconds" --pid "$proxy_pid" \
+        --staging 127.0.205.4:5060 --oss 127.0.205.5:5060 --rate "$rate" --seconds "$seconds" "$@" \
         > "$folder/figures" || { cat "$folder/figures" >&2; exit 1; }
+}
+
+# Runs all calls once; leaves microseconds per call in `per_call` and, with two workers, how far they are apart in `apart`.
+one_run() {
+    local workers=$1 handed received
+    begin "$workers"
+    calls --pid "$proxy_pid"
     per_call=$(figure cpu_us_per_call)
     mapfile -t ticks < <(ticks_of_workers)
     [ "${#ticks[@]}" = "$workers" ] || { echo "${#ticks[@]} workers, expected $workers" >&2; exit 1; }
@@ -102,6 +116,18 @@ for round in $(seq "$rounds"); do
         [ "$workers" = 1 ] || echo "$apart" >> "$folder/apart.figures"
     done
 done
+
+if [ -n "${WORKERS_HIGHEST:-}" ]; then
+    for round in $(seq "$rounds"); do
+        for workers in 1 2; do
+            begin "$workers"
+            calls --find-highest
+            end
+            echo "round $round, workers = $workers: $(figure highest_rate) calls/s at most"
+            [ "$(figure highest_rate_is_the_generators)" = 0 ] || echo "  the generator carried no more"
+        done
+    done
+fi
 
 # Least, median and most.
 figures_of() {

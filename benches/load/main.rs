@@ -55,10 +55,13 @@ fn spent(plan: &Plan) -> Result<Spent> {
 
 fn at_one_rate(plan: &Plan) -> Result<bool> {
     let mut run = Run::new(plan.clone())?;
-    let before = spent(plan)?;
+    let (before, own) = (spent(plan)?, spent::own_us()?);
     run.calls(plan.rate, plan.rate * plan.seconds);
-    let after = spent(plan)?;
+    let (after, own_after) = (spent(plan)?, spent::own_us()?);
     print!("{}", run.tally);
+    for (name, (before, after)) in ["user", "system"].iter().zip(own.into_iter().zip(own_after)) {
+        println!("generator_{name}_us_per_call {:.2}", (after - before) as f64 / run.tally.begun.max(1) as f64);
+    }
     if plan.pid.is_some() {
         let per_call = (after.cpu_us - before.cpu_us) as f64 / run.tally.begun.max(1) as f64;
         println!("cpu_us_per_call {per_call:.2}");

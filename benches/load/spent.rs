@@ -54,13 +54,24 @@ fn children(pid: u32) -> Vec<u32> {
     lists.flat_map(|list| list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()).collect()
 }
 
-/// Fields 14 and 15 of `stat`, in ticks of 10 ms.
+/// User and system time of this process.
+pub(crate) fn own_us() -> Result<[u64; 2]> {
+    times_us(std::process::id())
+}
+
 fn cpu_us(pid: u32) -> Result<u64> {
+    Ok(times_us(pid)?.into_iter().sum())
+}
+
+/// Fields 14 and 15 of `stat`, in ticks of 10 ms: user and system time.
+fn times_us(pid: u32) -> Result<[u64; 2]> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The second field is the name, in parentheses: it may hold anything.
     let (_, fields) = stat.rsplit_once(") ").context("no name in stat")?;
-    let ticks = fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>());
-    Ok(ticks.sum::<Result<u64, _>>()? * 10_000)
+    let mut ticks = fields.split(' ').skip(11);
+    let mut next_us =
+        || -> Result<u64> { Ok(ticks.next().context("too few fields in stat")?.parse::<u64>()? * 10_000) };
+    Ok([next_us()?, next_us()?])
 }
 
 fn memory_bytes(pid: u32) -> Option<u64> {

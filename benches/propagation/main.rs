@@ -27,7 +27,7 @@ use sync::Detection;
 use place::Kind;
 
 /// What can be asked for by `--only`, and what is run without it.
-const PARTS: [(&str, Part); 13] = [
+const PARTS: [(&str, Part); 14] = [
     ("notify", Part::Single(Kind::Postgres, Detection::Auto)),
     ("change-log", Part::Single(Kind::MariaDb, Detection::Auto)),
     ("sqlite", Part::Single(Kind::Sqlite, Detection::Compare)),
@@ -36,6 +36,7 @@ const PARTS: [(&str, Part); 13] = [
     ("select-mariadb", Part::Single(Kind::MariaDb, Detection::Compare)),
     ("stream-postgres", Part::Stream(Kind::Postgres)),
     ("stream-mariadb", Part::Stream(Kind::MariaDb)),
+    ("stream-sqlite", Part::Stream(Kind::Sqlite)),
     ("broken-postgres", Part::Broken(Kind::Postgres)),
     ("broken-mariadb", Part::Broken(Kind::MariaDb)),
     ("million-postgres", Part::Million(Kind::Postgres)),

@@ -12,6 +12,7 @@
 
 pub mod browser;
 mod capture;
+pub mod documents;
 pub mod hung;
 mod impairment;
 mod namespace;

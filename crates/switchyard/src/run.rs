@@ -114,8 +114,8 @@ async fn drain(
     limit: Duration,
 ) -> ExitCode {
     let open = service.open_transactions();
-    tracing::info!(open, limit_s = limit.as_secs(), "draining: new calls get 503; a second signal ends at once");
     service.drain().await;
+    tracing::info!(open, limit_s = limit.as_secs(), "draining: new calls get 503; a second signal ends at once");
     let deadline = tokio::time::sleep(limit);
     tokio::pin!(deadline);
     loop {

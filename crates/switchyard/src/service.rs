@@ -45,6 +45,8 @@ use workers::{Arrivals, Endings, Own, Shared, Sockets, Tally};
 const INTERFACES_EVERY: Duration = Duration::from_secs(3);
 /// How often the histograms' buffers are emptied.
 const KEEP_UP_EVERY: Duration = Duration::from_secs(5);
+/// How long workers have to obey when they are to drain, before it is said that they do.
+const DRAINS_WITHIN: Duration = Duration::from_secs(1);
 
 /// The proxy, running.
 pub struct Service {
@@ -214,7 +216,8 @@ impl Service {
         self.crew.answers().await
     }
 
-    /// Refuses new calls from now on; the workers end with their last transaction.
+    /// Refuses new calls from now on: every worker does when this resolves, but one that stands still. The workers end with
+    /// their last transaction.
     pub async fn drain(&self) {
         self.told.ending.store(true, Ordering::Relaxed);
         self.told.draining.store(true, Ordering::Relaxed);
@@ -222,6 +225,8 @@ impl Service {
         if !self.crew.tell(&Command::Drain).await {
             tracing::error!("a worker has ended and takes no command");
         }
+        // Commands are obeyed in order: who answers now refuses. One with nothing open may have ended.
+        let _answered = tokio::time::timeout(DRAINS_WITHIN, self.crew.answers()).await;
     }
 
     /// Resolves when all workers have ended, after [`Service::drain`], or one has failed. Cancel-safe.

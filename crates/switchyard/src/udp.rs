@@ -16,15 +16,15 @@ pub use send::{Failed, SendFault, Sent};
 
 use filter::Network;
 use proxy::ListenerId;
-use send::Outgoing;
+use send::{Envelopes, Outgoing};
 use socket2::SockRef;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use tokio::io::{Interest, Ready};
 
-/// Datagrams that one system call takes in. More than 8 gains nothing measurable, 16 leaves room for bursts.
-pub const BATCH: usize = 16;
+/// Datagrams that one system call takes in at most: what gathers for a moment at the highest rates, twice.
+pub const BATCH: usize = 64;
 /// Bytes of one slot: any UDP datagram fits whole.
 pub const SLOT_BYTES: usize = 65_536;
 /// Datagrams that wait when the kernel takes no more; what comes on top is dropped and counted.
@@ -40,6 +40,9 @@ pub struct UdpSocket {
     listener: ListenerId,
     socket: Rc<tokio::net::UdpSocket>,
     outgoing: Outgoing,
+    envelopes: Envelopes,
+    /// How many datagrams the next batch asks for.
+    asks: usize,
     /// The kernel's own count of what it dropped, as last seen: it wraps.
     dropped_seen: u32,
     /// What may reach the socket is filtered, and its receive buffer has room for so many bytes.
@@ -52,8 +55,16 @@ impl UdpSocket {
     /// Takes an opened socket into the current runtime.
     pub fn new(listener: ListenerId, socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
         let socket = Rc::new(tokio::net::UdpSocket::from_std(socket)?);
-        let outgoing = Outgoing::default();
-        Ok(UdpSocket { listener, socket, outgoing, dropped_seen: 0, filtered_room_bytes: None, was_tight: false })
+        Ok(UdpSocket {
+            listener,
+            socket,
+            outgoing: Outgoing::default(),
+            envelopes: Envelopes::new(),
+            asks: receive::ASKS_LEAST,
+            dropped_seen: 0,
+            filtered_room_bytes: None,
+            was_tight: false,
+        })
     }
 
     /// The listener whose socket this is.

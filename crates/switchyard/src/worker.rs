@@ -2,12 +2,14 @@
 //! are several, each has the calls whose Call-IDs are its own (`udp/spread.rs`), and hands on what is another's.
 //!
 //! A turn is a straight line: receive a batch, one `now` and one directory for all of it, the engine, one flush, the
-//! facts to telemetry. Nothing in it waits and nothing is locked.
+//! facts to telemetry. Nothing in it waits and nothing is locked. Between two turns the worker sleeps until it is told of
+//! something, or at a high rate for a moment in which datagrams gather (`gather.rs`).
 
 mod backlog;
 mod capture;
 mod crew;
 mod door;
+mod gather;
 mod log;
 mod readiness;
 mod security;
@@ -26,6 +28,7 @@ use backlog::Backlog;
 use bytes::Bytes;
 use crew::LOOKS_AGAIN;
 use door::Door;
+use gather::Gather;
 use proxy::calls::RestoredCall;
 use proxy::targets::States;
 use proxy::{Counts, Engine, Flow, KeyRing, ListenerId, Settings};
@@ -46,6 +49,8 @@ use turn::Turns;
 
 /// How soon a full socket is offered again what waits for it.
 const OFFER_AGAIN: Duration = Duration::from_millis(2);
+/// Batches that are taken untold, one after the other, before the runtime has its look at sockets and commands.
+const UNTOLD: usize = 16;
 /// How long the worker sleeps when nothing at all is due.
 const IDLE: Duration = Duration::from_secs(3_600);
 
@@ -147,9 +152,17 @@ struct Worker {
     clock: Clock,
     counters: Arc<Counters>,
     backlog: Backlog,
+    gather: Gather,
     door: Door,
     fellows: Option<Fellows>,
     draining: bool,
+}
+
+/// Whether the runtime has told that a socket has something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum News {
+    Told,
+    Untold,
 }
 
 /// Runs a worker on the calling thread until it has drained or is told to stop.
@@ -205,6 +218,7 @@ impl Worker {
             clock,
             counters,
             backlog: Backlog::default(),
+            gather: Gather::default(),
             door: Door::default(),
             fellows,
             draining: false,
@@ -215,10 +229,16 @@ impl Worker {
 
     async fn serve(&mut self, mut commands: mpsc::Receiver<Command>, mut arriving: Arriving) {
         let mut sockets = Readiness::new(self.transports.waiting(), ready);
-        let timer = tokio::time::sleep(IDLE);
+        let mut armed = Instant::now() + IDLE;
+        let timer = tokio::time::sleep_until(armed.into());
         tokio::pin!(timer);
         while !self.is_drained() {
-            timer.as_mut().reset(self.wake_up().into());
+            let due = self.wake_up();
+            // A timer that is set anew costs system calls, one that comes too early a look: so it is only set earlier.
+            if due < armed || timer.is_elapsed() {
+                timer.as_mut().reset(due.into());
+                armed = due;
+            }
             tokio::select! {
                 command = commands.recv() => match command {
                     None | Some(Command::Stop) => return,
@@ -232,9 +252,48 @@ impl Worker {
                     _ => self.serve_arrived(),
                 },
             }
-            self.serve_timers();
-            self.door.follow(&mut self.turns, &mut self.transports);
+            self.end_turn();
+            self.serve_gathered(&commands, &mut arriving);
         }
+    }
+
+    /// At a high rate, batches one after the other without being told of them, each after a moment in which datagrams
+    /// gather; until nothing came, or something else may wait.
+    fn serve_gathered(&mut self, commands: &mpsc::Receiver<Command>, arriving: &mut Arriving) {
+        for _ in 0..UNTOLD {
+            let Some(pause) = self.gather.pause(self.clock.now()) else { return };
+            if self.draining || !commands.is_empty() {
+                return;
+            }
+            if !pause.is_zero() {
+                std::thread::sleep(pause);
+            }
+            let sockets = 0..self.transports.sockets();
+            let taken: usize = sockets.map(|position| self.serve_batch(position, News::Untold)).sum();
+            self.take_arrived(arriving);
+            self.end_turn();
+            if taken == 0 {
+                return;
+            }
+        }
+    }
+
+    /// The same of streams and other workers.
+    fn take_arrived(&mut self, arriving: &mut Arriving) {
+        let Some(arriving) = arriving else { return };
+        while self.arrived.len() < BATCH
+            && let Ok(arrived) = arriving.try_recv()
+        {
+            self.arrived.push(arrived);
+        }
+        if !self.arrived.is_empty() {
+            self.serve_arrived();
+        }
+    }
+
+    fn end_turn(&mut self) {
+        self.serve_timers();
+        self.door.follow(&mut self.turns, &mut self.transports);
     }
 
     fn is_drained(&self) -> bool {
@@ -245,11 +304,11 @@ impl Worker {
     /// When there is something to do even if nothing arrives.
     fn wake_up(&self) -> Instant {
         let due = self.turns.engine().poll_timeout().into_iter().chain(self.turns.ends_by()).min();
-        let now = Instant::now();
-        let offer = self.transports.is_waiting().then(|| now + OFFER_AGAIN);
         let due = due.map(|time| self.clock.instant(time));
-        let look = (self.draining && self.fellows.is_some()).then(|| now + LOOKS_AGAIN);
-        due.into_iter().chain(offer).chain(look).min().unwrap_or(now + IDLE)
+        let offer = self.transports.is_waiting().then_some(OFFER_AGAIN);
+        let look = (self.draining && self.fellows.is_some()).then_some(LOOKS_AGAIN);
+        let soon = offer.into_iter().chain(look).min().map(|wait| Instant::now() + wait);
+        due.into_iter().chain(soon).min().unwrap_or_else(|| Instant::now() + IDLE)
     }
 
     fn obey(&mut self, command: Command) {
@@ -283,14 +342,16 @@ impl Worker {
             self.serve_errors(position);
         }
         if readiness.is_readable() {
-            self.serve_batch(position);
+            self.serve_batch(position, News::Told);
         }
     }
 
-    fn serve_batch(&mut self, position: usize) {
-        let received = match self.transports.socket(position) {
-            Some(socket) => socket.receive(&mut self.batch, &self.interfaces.load()),
-            None => return,
+    /// Returns how many datagrams there were.
+    fn serve_batch(&mut self, position: usize, news: News) -> usize {
+        let Some(socket) = self.transports.socket(position) else { return 0 };
+        let received = match news {
+            News::Told => socket.receive(&mut self.batch, &self.interfaces.load()),
+            News::Untold => socket.receive_untold(&mut self.batch, &self.interfaces.load()),
         };
         if let Err(error) = received {
             self.turns.log().warn_socket(self.clock.now(), "receive", &error);
@@ -303,11 +364,12 @@ impl Worker {
         }
         let (now, directory) = (self.clock.now(), Arc::clone(self.directory.latest()));
         self.turns.tell_time(self.clock.zero_unix_us(now));
-        let is_behind = self.backlog.is_behind(position, now, self.batch.len() == BATCH);
+        let is_behind = self.backlog.is_behind(position, now, self.batch.len(), self.batch.is_full());
         self.turns.set_behind(is_behind);
         if self.batch.is_empty() {
-            return;
+            return 0;
         }
+        self.gather.took(now, self.batch.len(), self.batch.is_full());
         let mut bytes_total: usize = 0;
         for (flow, bytes) in self.batch.datagrams() {
             bytes_total += bytes.len();
@@ -324,6 +386,7 @@ impl Worker {
         }
         self.counters.note(Fact::Received { datagrams: count(self.batch.len()), bytes: count(bytes_total) });
         self.turns.flush(now, &directory, &mut self.transports);
+        self.batch.len()
     }
 
     /// Messages of streams and of other workers, and those of ours that found no way.

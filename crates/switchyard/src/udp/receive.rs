@@ -10,6 +10,7 @@ use proxy::{Flow, InterfaceId};
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
+use std::rc::Rc;
 use tokio::io::Interest;
 
 /// Errors that one call reads from the error queue; the rest waits for the next.
@@ -26,11 +27,20 @@ const ICMP_PARAMETER_PROBLEM: u8 = 12;
 const ICMP6_UNREACHABLE: u8 = 1;
 const ICMP6_PARAMETER_PROBLEM: u8 = 4;
 
+/// From one slot to the next. Slots that lie a power of two apart have their beginnings, where messages are, in the same few
+/// lines of the processor's caches.
+const STRIDE_BYTES: usize = SLOT_BYTES + 1_024;
+/// Datagrams that are asked for where few came last: what is prepared for more is prepared for nothing.
+pub(super) const ASKS_LEAST: usize = 16;
+
 /// A batch of datagrams in fixed slots. One per worker, reused for every batch.
 #[derive(Debug)]
 pub struct Batch {
-    slots: Box<[[u8; SLOT_BYTES]; BATCH]>,
+    /// Pages that no datagram has reached are none of the process's memory.
+    slots: Box<[u8]>,
     arrivals: Vec<Arrival>,
+    /// There may be more: as many came as were asked for.
+    is_full: bool,
     /// Datagrams that the kernel dropped for want of room, since the batch before (SO_RXQ_OVFL; row H8).
     pub overflowed: u32,
     /// Strangers' datagrams that the filter dropped, since the batch before (row SX1).
@@ -65,17 +75,27 @@ pub struct Unreachable {
 impl Batch {
     /// An empty batch with its slots.
     pub fn new() -> Batch {
-        let slots = vec![[0; SLOT_BYTES]; BATCH].into_boxed_slice();
-        let slots = slots.try_into().unwrap_or_else(|_| Box::new([[0; SLOT_BYTES]; BATCH]));
-        Batch { slots, arrivals: Vec::with_capacity(BATCH), overflowed: 0, filtered: 0 }
+        let slots = vec![0; STRIDE_BYTES * BATCH].into_boxed_slice();
+        Batch { slots, arrivals: Vec::with_capacity(BATCH), is_full: false, overflowed: 0, filtered: 0 }
     }
 
     /// The datagrams, in order of arrival.
     pub fn datagrams(&self) -> impl Iterator<Item = (Flow, &[u8])> {
         self.arrivals.iter().filter_map(|arrival| {
-            let bytes = self.slots.get(arrival.slot)?.get(..arrival.len)?;
+            let bytes = self.slots.get(arrival.slot * STRIDE_BYTES..)?.get(..arrival.len)?;
             Some((arrival.flow, bytes))
         })
+    }
+
+    /// True when the socket may have more.
+    pub fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    fn clear(&mut self) {
+        self.arrivals.clear();
+        self.is_full = false;
+        (self.overflowed, self.filtered) = (0, 0);
     }
 
     /// How many datagrams it holds.
@@ -134,38 +154,51 @@ impl Interfaces {
 }
 
 impl UdpSocket {
-    /// Takes in what has arrived, at most [`BATCH`] datagrams, without waiting. The batch is empty when nothing is there.
+    /// Takes in what has arrived, at most [`BATCH`] datagrams, without waiting, once the runtime has told that something has.
+    /// The batch is empty when nothing is there.
     pub fn receive(&mut self, batch: &mut Batch, interfaces: &Interfaces) -> io::Result<()> {
-        batch.arrivals.clear();
-        (batch.overflowed, batch.filtered) = (0, 0);
-        let fd = self.socket.as_raw_fd();
-        let listener = self.listener;
+        batch.clear();
+        let socket = Rc::clone(&self.socket);
+        let done = socket.try_io(Interest::READABLE, || {
+            self.take(batch, interfaces)?;
+            // A batch that is not full has emptied the buffer: to say so spares the call that would find nothing. What
+            // arrives from now on makes the socket ready anew.
+            if batch.is_full { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+        });
+        quiet(done)
+    }
+
+    /// The same without having been told: the runtime is not asked, and is told nothing. What it knows stays true: whatever
+    /// came since it looked last, it will be told of.
+    pub fn receive_untold(&mut self, batch: &mut Batch, interfaces: &Interfaces) -> io::Result<()> {
+        batch.clear();
+        quiet(self.take(batch, interfaces))
+    }
+
+    fn take(&mut self, batch: &mut Batch, interfaces: &Interfaces) -> io::Result<()> {
+        // The kernel writes lengths into the headers and the wrapper does not reset them: they are good for one use.
+        let space = cmsg_space!(libc::in6_pktinfo, libc::in_pktinfo, u32);
+        let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(self.asks, Some(space));
+        let slots = batch.slots.chunks_exact_mut(STRIDE_BYTES).take(self.asks);
+        let slots = slots.filter_map(|slot| slot.get_mut(..SLOT_BYTES));
+        let mut slices: Vec<_> = slots.map(|slot| [IoSliceMut::new(slot)]).collect();
+        let mut taken = 0;
         let mut overflow = None;
-        let done = self.socket.try_io(Interest::READABLE, || {
-            // The kernel writes lengths into the headers and the wrapper does not reset them: they are good for one use.
-            let space = cmsg_space!(libc::in6_pktinfo, libc::in_pktinfo, u32);
-            let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, Some(space));
-            let mut slices = batch.slots.each_mut().map(|slot| [IoSliceMut::new(slot)]);
-            let received = recvmmsg(fd, &mut headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;
-            let mut taken = 0;
+        let flags = MsgFlags::MSG_DONTWAIT;
+        let done = recvmmsg(self.socket.as_raw_fd(), &mut headers, slices.iter_mut(), flags, None).map(|received| {
             for (slot, message) in received.enumerate() {
                 taken += 1;
                 let Some(remote) = message.address.as_ref().and_then(socket_addr) else { continue };
                 let (interface, dropped) = told(&message, remote, interfaces);
                 overflow = dropped.or(overflow);
-                let flow = Flow { listener, remote, connection: 0, interface };
+                let flow = Flow { listener: self.listener, remote, connection: 0, interface };
                 batch.arrivals.push(Arrival { slot, len: message.bytes, flow });
             }
-            // A batch that is not full has emptied the buffer: to say so spares the call that would find nothing. What
-            // arrives from now on makes the socket ready anew.
-            if taken < BATCH { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         });
+        batch.is_full = taken == self.asks;
+        self.asks = (2 * taken).clamp(ASKS_LEAST, BATCH);
         self.attribute(overflow, batch);
-        match done {
-            // An ICMP error that is pending on the socket surfaces here as well; the error queue tells whose it is.
-            Err(error) if !is_quiet(&error) => Err(error),
-            _ => Ok(()),
-        }
+        done.map_err(io::Error::from)
     }
 
     /// Says of what the kernel dropped whether the filter did it or a full buffer: the kernel has one count for both.
@@ -176,7 +209,7 @@ impl UdpSocket {
     fn attribute(&mut self, dropped_in_all: Option<u32>, batch: &mut Batch) {
         let taken_bytes: usize = batch.arrivals.iter().map(|arrival| 2 * arrival.len + ROOM_OF_ONE_BYTES).sum();
         let has_room = self.filtered_room_bytes.is_some_and(|room_bytes| taken_bytes < room_bytes / 2);
-        let is_tight = batch.arrivals.len() == BATCH || !has_room;
+        let is_tight = batch.is_full || !has_room;
         if let Some(total) = dropped_in_all {
             let dropped = total.wrapping_sub(self.dropped_seen);
             self.dropped_seen = total;
@@ -263,6 +296,15 @@ fn is_failure(message: &RecvMsg<'_, '_, SockaddrStorage>) -> bool {
 fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = address.as_sockaddr_in().map(|a| SocketAddr::V4(SocketAddrV4::from(*a)));
     v4.or_else(|| address.as_sockaddr_in6().map(|a| SocketAddr::V6(SocketAddrV6::from(*a))))
+}
+
+/// An ICMP error that is pending on the socket surfaces where datagrams are received as well; the error queue tells whose it
+/// is.
+fn quiet(received: io::Result<()>) -> io::Result<()> {
+    match received {
+        Err(error) if !is_quiet(&error) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// True for what a datagram socket reports about an earlier datagram, or about nothing at all.

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 
 /// Datagrams of one system call.
-const GROUP: usize = 32;
+const GROUP: usize = 64;
 /// How often one datagram is offered again after an error: the first error may be another datagram's, left pending on
 /// the socket by ICMP, and reading it clears it.
 const TRIES: u32 = 3;
@@ -20,6 +20,13 @@ pub(super) struct Outgoing {
     backlog: Vec<(SocketAddr, Vec<u8>)>,
     /// How many of them each destination has.
     of_destination: HashMap<SocketAddr, usize>,
+}
+
+/// What a system call needs beside the datagrams, kept for the next one.
+#[derive(Debug)]
+pub(super) struct Envelopes {
+    headers: MultiHeaders<SockaddrStorage>,
+    to: Vec<Option<SockaddrStorage>>,
 }
 
 /// Who has no room in this drain. ENOBUFS and ENOMEM are about the way of one datagram (the queue of its device): other
@@ -117,7 +124,7 @@ impl Outgoing {
             self.send_group(&group, &mut held, sent, &mut offer);
         }
         let mut datagrams = datagrams.peekable();
-        let mut group: Vec<(SocketAddr, &[u8])> = Vec::new();
+        let mut group: Vec<(SocketAddr, &[u8])> = Vec::with_capacity(GROUP);
         while datagrams.peek().is_some() {
             group.clear();
             group.extend(datagrams.by_ref().take(GROUP));
@@ -190,8 +197,8 @@ impl UdpSocket {
     /// Sends `datagrams`, those of one destination in order. What the kernel has no room for waits, up to [`BACKLOG`]
     /// datagrams in all and [`BACKLOG_PER_DESTINATION`] of one destination.
     pub fn send<'o>(&mut self, datagrams: impl Iterator<Item = (SocketAddr, &'o [u8])>, sent: &mut Sent) {
-        let socket = &self.socket;
-        self.outgoing.send(datagrams, sent, |group| offer(socket.as_raw_fd(), group));
+        let UdpSocket { socket, outgoing, envelopes, .. } = self;
+        outgoing.send(datagrams, sent, |group| envelopes.offer(socket.as_raw_fd(), group));
     }
 
     /// True when datagrams wait: call [`UdpSocket::send`] again soon, if with nothing new.
@@ -200,15 +207,26 @@ impl UdpSocket {
     }
 }
 
-fn offer(socket: RawFd, group: &[(SocketAddr, &[u8])]) -> Result<usize, Errno> {
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    if let [(to, bytes)] = group {
-        // Most turns have one: it needs no headers.
-        return sendto(socket, bytes, &SockaddrStorage::from(*to), flags).map(|_| 1);
+impl Envelopes {
+    pub(super) fn new() -> Envelopes {
+        Envelopes { headers: MultiHeaders::preallocate(GROUP, None), to: Vec::with_capacity(GROUP) }
     }
-    let slices: Vec<[IoSlice<'_>; 1]> = group.iter().map(|(_, bytes)| [IoSlice::new(bytes)]).collect();
-    let to: Vec<Option<SockaddrStorage>> = group.iter().map(|(to, _)| Some(SockaddrStorage::from(*to))).collect();
-    let mut headers = MultiHeaders::preallocate(group.len(), None);
-    let taken = sendmmsg(socket, &mut headers, &slices, &to, [], flags)?;
-    Ok(taken.count())
+
+    /// Offers the kernel at most [`GROUP`] datagrams.
+    fn offer(&mut self, socket: RawFd, group: &[(SocketAddr, &[u8])]) -> Result<usize, Errno> {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        if let [(to, bytes)] = group {
+            // At a low rate most turns have one: it needs no headers.
+            return sendto(socket, bytes, &SockaddrStorage::from(*to), flags).map(|_| 1);
+        }
+        self.to.clear();
+        self.to.extend(group.iter().take(GROUP).map(|(to, _)| Some(SockaddrStorage::from(*to))));
+        let mut slices = [[IoSlice::new(&[])]; GROUP];
+        for (slice, (_, bytes)) in slices.iter_mut().zip(group) {
+            *slice = [IoSlice::new(bytes)];
+        }
+        // Each header is written anew by the call, as far as the kernel reads it.
+        let taken = sendmmsg(socket, &mut self.headers, &slices, &self.to, [], flags)?;
+        Ok(taken.count())
+    }
 }

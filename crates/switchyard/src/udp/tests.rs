@@ -64,6 +64,54 @@ fn datagrams_cross_in_order_with_their_source_and_their_arrival_interface() {
     });
 }
 
+/// Limit BATCH: the more came, the more is asked for, and what came is never left because little was asked for.
+#[test]
+fn batches_grow_with_what_arrives_and_shrink_again() {
+    runtime().block_on(async {
+        let (mut left, mut right) = (opened("127.0.0.2:0"), opened("127.0.0.3:0"));
+        let to = right.local_addr().unwrap();
+        let texts: Vec<String> = (0..150).map(|n| format!("datagram {n}")).collect();
+        let datagrams: Vec<(SocketAddr, &[u8])> = texts.iter().map(|text| (to, text.as_bytes())).collect();
+        assert_eq!(send(&mut left, &datagrams).datagrams, 150);
+        let (mut batch, mut all, mut sizes) = (Batch::new(), Vec::new(), Vec::new());
+        ready(&right).await;
+        while sizes.is_empty() || batch.is_full() {
+            right.receive(&mut batch, &Interfaces::default()).unwrap();
+            sizes.push(batch.len());
+            all.extend(batch.datagrams().map(|(_, bytes)| bytes.to_vec()));
+        }
+        assert_eq!(sizes, [16, 32, BATCH, 38]);
+        assert_eq!(all, texts.iter().map(|text| text.as_bytes().to_vec()).collect::<Vec<_>>());
+        // Nothing, and it asks for few again.
+        right.receive_untold(&mut batch, &Interfaces::default()).unwrap();
+        assert_eq!((batch.len(), right.asks), (0, receive::ASKS_LEAST));
+    });
+}
+
+/// What is taken untold leaves nothing untold: whatever comes afterwards, the runtime tells of it.
+#[test]
+fn what_comes_after_an_untold_batch_is_told() {
+    runtime().block_on(async {
+        let (mut left, mut right) = (opened("127.0.0.2:0"), opened("127.0.0.3:0"));
+        let to = right.local_addr().unwrap();
+        let mut batch = Batch::new();
+        for round in 0..3 {
+            send(&mut left, &[(to, b"told")]);
+            assert_eq!(received(&mut right, &Interfaces::default(), 1).await.len(), 1, "round {round}");
+            for _ in 0..2 {
+                send(&mut left, &[(to, b"untold"), (to, b"untold")]);
+                right.receive_untold(&mut batch, &Interfaces::default()).unwrap();
+                assert_eq!(batch.len(), 2);
+            }
+            // The runtime may tell of what has been taken, and the batch is empty then; it does not go on telling.
+            while tokio::time::timeout(Duration::from_millis(20), super::ready(right.waiting())).await.is_ok() {
+                right.receive(&mut batch, &Interfaces::default()).unwrap();
+                assert!(batch.is_empty());
+            }
+        }
+    });
+}
+
 #[test]
 fn an_interface_that_no_peer_names_is_other() {
     runtime().block_on(async {

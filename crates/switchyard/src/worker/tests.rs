@@ -65,6 +65,28 @@ impl Bench {
     }
 }
 
+/// A worker's parts with nothing beside its socket.
+fn parts(settings: Arc<Settings>, socket: UdpSocket, counters: &Arc<Counters>) -> Parts {
+    Parts {
+        states: Arc::default(),
+        settings,
+        keys: Arc::new(KeyRing::new(&Key { id: 1, secret: [7; 32] }, &[])),
+        directory: Published::fixed(Builder::new(&Policy::default(), None).finish(Generation(1))),
+        interfaces: Arc::new(ArcSwap::from_pointee(Interfaces::default())),
+        sockets: vec![(ListenerId(0), socket)],
+        arriving: None,
+        outgoing: None,
+        fellows: None,
+        clock: Clock::start(),
+        counters: Arc::clone(counters),
+        calls: InProgress::default(),
+        watch: None,
+        heard: None,
+        wire: None,
+        tap: None,
+    }
+}
+
 fn settings(proxy: SocketAddr, gateway: &UdpSocket, pbx: &UdpSocket, unknown_did: &str) -> Settings {
     settings_to(proxy, gateway, &pbx.local_addr().unwrap().to_string(), unknown_did)
 }
@@ -224,29 +246,11 @@ fn p12_the_next_target_is_tried_in_the_turn_that_reads_the_icmp_error() {
         let settings = Arc::new(settings_to(proxy, &gateway, &targets, "prod"));
         drop(dead);
         let counters = Arc::new(Counters::new());
-        let parts = Parts {
-            states: Arc::default(),
-            settings,
-            keys: Arc::new(KeyRing::new(&Key { id: 1, secret: [7; 32] }, &[])),
-            directory: Published::fixed(Builder::new(&Policy::default(), None).finish(Generation(1))),
-            interfaces: Arc::new(ArcSwap::from_pointee(Interfaces::default())),
-            sockets: vec![(ListenerId(0), socket)],
-            arriving: None,
-            outgoing: None,
-            fellows: None,
-            clock: Clock::start(),
-            counters: Arc::clone(&counters),
-            calls: InProgress::default(),
-            watch: None,
-            heard: None,
-            wire: None,
-            tap: None,
-        };
-        let (mut worker, _) = Worker::new(parts).unwrap();
+        let (mut worker, _) = Worker::new(parts(settings, socket, &counters)).unwrap();
         let waiting = worker.transports.waiting();
         gateway.send_to(request(&gateway, proxy, "INVITE", "dead").as_bytes(), proxy).unwrap();
         tokio::time::timeout(PATIENCE, waiting[0].readable()).await.unwrap().unwrap();
-        worker.serve_batch(0);
+        worker.serve_batch(0, News::Told);
         assert_eq!(counters.value(&catalogue::SENT, ""), 2, "100, and the INVITE to the first target");
 
         let readiness = tokio::time::timeout(PATIENCE, waiting[0].ready(tokio::io::Interest::ERROR)).await;
@@ -259,6 +263,55 @@ fn p12_the_next_target_is_tried_in_the_turn_that_reads_the_icmp_error() {
         let len = next.recv(&mut slot).expect("the INVITE has left in this turn");
         assert!(slot[..len].starts_with(b"INVITE sip:+918065978000@"), "{}", slot[..len].escape_ascii());
         assert_eq!(counters.value(&catalogue::SENT, ""), 3);
+    });
+}
+
+/// At a high rate batches are taken untold until nothing comes; a command that waits has its turn, and at a low rate, or
+/// while the worker drains, nothing gathers.
+#[test]
+fn at_a_high_rate_batches_are_taken_untold() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let [gateway, pbx] = ["127.0.0.21:0", "127.0.0.22:0"].map(|at| UdpSocket::bind(at).unwrap());
+        let (socket, _) = crate::udp::open("127.0.0.23:0".parse().unwrap()).unwrap();
+        let proxy = socket.local_addr().unwrap();
+        let settings = Arc::new(settings(proxy, &gateway, &pbx, "prod"));
+        let counters = Arc::new(Counters::new());
+        let (mut worker, _) = Worker::new(parts(settings, socket, &counters)).unwrap();
+        let (orders, commands) = mpsc::channel(4);
+        let mut calls = 0;
+        let mut invite = || {
+            calls += 1;
+            gateway.send_to(request(&gateway, proxy, "INVITE", &format!("call{calls}")).as_bytes(), proxy).unwrap();
+        };
+        let received = || counters.value(&catalogue::RECEIVED, "");
+
+        invite();
+        worker.serve_gathered(&commands, &mut None);
+        assert_eq!(received(), 0, "at a low rate the runtime tells");
+
+        let hurry = |worker: &mut Worker| {
+            // So many in so short a time, whatever the machine does beside.
+            let then = worker.clock.now() + Duration::from_millis(20);
+            worker.gather.took(then, 10_000_000, false);
+        };
+        hurry(&mut worker);
+        (0..40).for_each(|_| invite());
+        worker.serve_gathered(&commands, &mut None);
+        assert_eq!(received(), 41, "one after the other, until nothing came");
+        assert_eq!(counters.value(&catalogue::CALLS, "inbound"), 41);
+
+        hurry(&mut worker);
+        invite();
+        orders.send(Command::Refuse(false)).await.unwrap();
+        worker.serve_gathered(&commands, &mut None);
+        assert_eq!(received(), 41, "the command comes first");
+        drop(commands);
+
+        let (_orders, commands) = mpsc::channel(4);
+        worker.obey(Command::Drain);
+        worker.serve_gathered(&commands, &mut None);
+        assert_eq!(received(), 41, "who drains looks whether the end has come");
     });
 }
 

@@ -42,6 +42,11 @@ impl Transports {
         self.udp.iter().map(UdpSocket::waiting).collect()
     }
 
+    /// How many sockets there are.
+    pub(super) fn sockets(&self) -> usize {
+        self.udp.len()
+    }
+
     pub(super) fn socket(&mut self, position: usize) -> Option<&mut UdpSocket> {
         self.udp.get_mut(position)
     }

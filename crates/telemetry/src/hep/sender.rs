@@ -3,7 +3,7 @@
 use super::{Batch, Collector, Shared};
 use crate::Paced;
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg};
+use nix::sys::socket::{MsgFlags, MultiHeaders, sendmmsg};
 use proxy::Transport;
 use std::io::{self, IoSlice, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
@@ -38,6 +38,8 @@ pub(super) fn run(shared: &Shared, batches: &Receiver<Batch>) {
 
 /// The way to the collector.
 struct Line {
+    /// What a system call needs beside the datagrams, kept for the next one.
+    headers: MultiHeaders<()>,
     open: Option<(Transport, SocketAddr, Socket)>,
     /// Not before then is it tried again, and the wait after the next failure.
     try_at: Option<Instant>,
@@ -53,7 +55,7 @@ enum Socket {
 
 impl Line {
     fn new() -> Line {
-        Line { open: None, try_at: None, wait: BACKOFF, tried: None }
+        Line { headers: MultiHeaders::preallocate(GROUP, None), open: None, try_at: None, wait: BACKOFF, tried: None }
     }
 
     /// Sends encoded packets, each of which ends where `ends` says. Returns how many left.
@@ -70,11 +72,7 @@ impl Line {
         }
         let Some((_, _, socket)) = &mut self.open else { return 0 };
         match socket {
-            Socket::Udp(socket) => {
-                let starts = std::iter::once(0).chain(ends.iter().copied());
-                let pieces = starts.zip(ends).filter_map(|(start, end)| bytes.get(start..*end));
-                send_all(socket, &pieces.map(|piece| [IoSlice::new(piece)]).collect::<Vec<_>>())
-            }
+            Socket::Udp(socket) => send_all(socket, &mut self.headers, bytes, ends),
             Socket::Tcp(stream) => match stream.write_all(bytes) {
                 Ok(()) => {
                     self.wait = BACKOFF;
@@ -96,16 +94,20 @@ impl Line {
     }
 }
 
-/// Sends datagrams, as many as a system call takes at a time. Returns how many left.
-fn send_all(socket: &UdpSocket, pieces: &[[IoSlice<'_>; 1]]) -> u64 {
+/// Sends datagrams, each of which ends where `ends` says, as many as a system call takes at a time. Returns how many left.
+fn send_all(socket: &UdpSocket, headers: &mut MultiHeaders<()>, bytes: &[u8], ends: &[usize]) -> u64 {
     // The socket is connected.
-    const NOBODY: [Option<SockaddrStorage>; GROUP] = [None; GROUP];
-    let (mut rest, mut left) = (pieces, 0);
+    const NOBODY: [Option<()>; GROUP] = [None; GROUP];
+    let (mut start, mut rest, mut left) = (0, ends, 0);
     while !rest.is_empty() {
         let group = rest.get(..GROUP).unwrap_or(rest);
-        let mut headers = MultiHeaders::preallocate(group.len(), None);
-        let to = NOBODY.get(..group.len()).unwrap_or_default();
-        let done = match sendmmsg(socket.as_raw_fd(), &mut headers, group, to, [], MsgFlags::MSG_NOSIGNAL) {
+        let starts = std::iter::once(&start).chain(group);
+        let mut slices = [[IoSlice::new(&[])]; GROUP];
+        for (slice, (start, end)) in slices.iter_mut().zip(starts.zip(group)) {
+            *slice = [IoSlice::new(bytes.get(*start..*end).unwrap_or_default())];
+        }
+        let slices = slices.get(..group.len()).unwrap_or_default();
+        let done = match sendmmsg(socket.as_raw_fd(), headers, slices, NOBODY, [], MsgFlags::MSG_NOSIGNAL) {
             Ok(taken) => {
                 let count = taken.count();
                 left += count;
@@ -115,6 +117,7 @@ fn send_all(socket: &UdpSocket, pieces: &[[IoSlice<'_>; 1]]) -> u64 {
             // A collector that is away is told by ICMP on the next send, which is lost; the socket serves on.
             Err(_) => 1,
         };
+        start = done.checked_sub(1).and_then(|last| rest.get(last)).copied().unwrap_or(start);
         rest = rest.get(done..).unwrap_or_default();
     }
     u64::try_from(left).unwrap_or(u64::MAX)
