@@ -68,7 +68,8 @@ impl Packed {
         let is_stream = message.local.transport == Transport::Tcp;
         let (remote, local) = (message.remote, message.local.address);
         let addresses = flag(remote.is_ipv6(), REMOTE_V6) | flag(local.is_ipv6(), LOCAL_V6);
-        let heads = HEAD_BYTES + if shares { 8 } else { 0 } + [remote, local].map(address_bytes).into_iter().sum::<usize>();
+        let heads =
+            HEAD_BYTES + if shares { 8 } else { 0 } + [remote, local].map(address_bytes).into_iter().sum::<usize>();
         // As much as it needs: a call that rings keeps its buffer for as long as it rings.
         self.bytes.reserve_exact(heads + own.len());
         self.bytes.push(flag(message.is_sent, SENT) | flag(is_stream, STREAM) | addresses | flag(shares, SHARES));
