@@ -461,15 +461,14 @@ impl Directory {
     #[inline]
     pub(crate) fn did_of(&self, number: Number, fields: DidFields) -> Did<'_> {
         let marks = fields.marks;
-        let place = fields.place();
-        let standing = place.map_or(Standing::Unknown, |place| self.organisations.standing(place));
+        let standing = self.organisations.standing(fields.organisation);
         let service = self.services.of(marks, standing == Standing::NotActive);
         let (provider, trunk_id) = self.providers.parts_at(fields.provider);
         Did {
             number,
             environment: marks.environment(),
             service,
-            organisation: place.filter(|_| standing != Standing::Unknown).map(OrganisationId),
+            organisation: (standing != Standing::Unknown).then(|| OrganisationId(fields.organisation.wrapping_sub(1))),
             is_default: marks.is_default(),
             call_limit: fields.call_limit,
             kept_last_good: marks.is_kept(),

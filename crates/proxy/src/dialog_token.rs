@@ -126,6 +126,10 @@ impl Token {
 
     /// True when `text` has the form of a token, whether it verifies or not.
     pub fn looks_like_one(text: &[u8]) -> bool {
+        // As a rule it is a short name.
+        if text.len() <= MAC_BYTES {
+            return false;
+        }
         let mut space = [0; TOKEN_BYTES];
         decode(text, &mut space).is_some_and(|raw| raw.len() > MAC_BYTES && raw.first() == Some(&VERSION))
     }

@@ -44,6 +44,7 @@ pub(crate) fn is_lws(byte: u8) -> bool {
 
 /// The end of the bare value that begins at `at`, of a parameter or of an address: more than the grammar's tokens and
 /// hosts pass, but nothing that ends a parameter.
+#[inline(always)]
 pub(crate) fn value_end(bytes: &[u8], at: usize) -> usize {
     let ends = |lanes: Lanes| {
         let quoting = lanes.are(b'"').or(lanes.are(b'<')).or(lanes.are(b'>'));

@@ -74,10 +74,7 @@ impl Machine {
         let machine = Machine { init, _process: process, folder, name };
         let state = || text(&machine.entered("systemctl is-system-running", true).output().unwrap().stdout);
         until(
-            || {
-                let console = lab::process::text_of(&machine.folder.path().join("console"));
-                format!("the machine to boot; it is {}\n{console}", state())
-            },
+            || format!("the machine to boot; it is {}\n{}", state(), machine.console()),
             6 * PATIENCE,
             || matches!(state().trim(), "running" | "degraded"),
         );
@@ -107,6 +104,11 @@ impl Machine {
     /// One of its files.
     pub(crate) fn file(&self, path: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{path}", self.init))
+    }
+
+    /// What its systemd has told.
+    pub(crate) fn console(&self) -> String {
+        lab::process::text_of(&self.folder.path().join("console"))
     }
 
     /// One of its processes, as this machine numbers it.

@@ -147,8 +147,8 @@ impl Layout {
     #[inline(always)]
     pub(super) fn find_soon(&self, line: &Line, distance: u64) -> Option<DidFields> {
         let wanted = Unit::of(distance, self.low_bits);
-        let row = line.tags_begun(wanted).wrapping_sub(1);
-        let packed = line.ending(row.wrapping_mul(usize::from(self.entry_bits)), self.entry_bits);
+        let row = line.last_begun(wanted);
+        let packed = line.ending(row.wrapping_mul(usize::from(self.entry_bits)), self.entry_bits)?;
         let is_it = line.tag(row)? == wanted && (packed ^ distance) & self.low_mask() == 0;
         is_it.then(|| self.unpacked(packed.wrapping_shr(u32::from(self.low_bits))))
     }
@@ -162,7 +162,7 @@ impl Layout {
     /// The row of a line, in a page with gaps, whose number has this distance from where the line begins.
     pub(super) fn find(&self, line: &Line, distance: u64) -> Option<usize> {
         let wanted = Unit::of(distance, self.low_bits);
-        let mut row = line.tags_begun(wanted).checked_sub(1)?;
+        let mut row = line.last_begun(wanted);
         // Rows within one unit look alike until here.
         while line.tag(row) == Some(wanted) {
             if (line.bits(self.entry_at(row)) ^ distance) & self.low_mask() == 0 {
@@ -261,20 +261,18 @@ impl Line {
         Some(Unit::from_bytes(*bytes))
     }
 
-    /// How many tags are not above this one.
+    /// The last row whose tag is not above this one; the first row, where all are above.
     #[inline(always)]
-    fn tags_begun(&self, wanted: Unit) -> usize {
-        self.0.first_chunk().map_or(0, |tags| wanted.count_begun(tags))
+    fn last_begun(&self, wanted: Unit) -> usize {
+        self.0.first_chunk().map_or(0, |tags| wanted.last_begun(tags))
     }
 
     /// The bits that end so many bits before the line does, of which there are at most [`LOADED_BITS`].
     #[inline(always)]
-    fn ending(&self, before: usize, bits: u8) -> u64 {
-        let byte = (LINE_BYTES - 8).wrapping_sub(before / 8);
-        let loaded = self.0.get(byte..).and_then(|rest| rest.first_chunk());
-        let loaded = loaded.map_or(0, |chunk| u64::from_le_bytes(*chunk));
+    fn ending(&self, before: usize, bits: u8) -> Option<u64> {
+        let chunk = self.0.get((LINE_BYTES - 8).wrapping_sub(before / 8)..)?.first_chunk()?;
         let (skipped, unused) = (u32::try_from(before % 8).unwrap_or(0), 64_u8.wrapping_sub(bits));
-        loaded.wrapping_shl(skipped).wrapping_shr(u32::from(unused))
+        Some(u64::from_le_bytes(*chunk).wrapping_shl(skipped).wrapping_shr(u32::from(unused)))
     }
 
     /// The bits from one on: at least [`LOADED_BITS`], or all to the line's end.

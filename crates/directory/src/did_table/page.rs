@@ -145,7 +145,7 @@ impl Page {
         let distance = number.wrapping_sub(self.first);
         if self.layout.kind == Kind::Tagged {
             let unit = Unit::cut(distance, self.layout.unit_bits);
-            let line = unit.count_begun_of_two(&self.starts).wrapping_sub(1);
+            let line = unit.last_begun_of_two(&self.starts);
             let within = distance.wrapping_sub(self.start(line)?.begin(self.layout.unit_bits));
             self.layout.find_soon(self.lines.get(line)?, within)
         } else if self.layout.kind == Kind::Consecutive {
@@ -171,7 +171,7 @@ impl Page {
             return Some(self.slot(place));
         }
         let unit = Unit::of(distance, self.layout.unit_bits);
-        let mut line = unit.count_begun_of_two(&self.starts).checked_sub(1)?;
+        let mut line = unit.last_begun_of_two(&self.starts);
         // Of several lines that begin within one unit any may have it.
         loop {
             let start = self.start(line)?;

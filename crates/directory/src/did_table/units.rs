@@ -60,18 +60,18 @@ impl Unit {
         Unit(i16::from_le_bytes(bytes))
     }
 
-    /// How many of these ascending units are not above this one.
+    /// The last of these ascending units that is not above this one; the first, where all are above.
     #[inline(always)]
-    pub(super) fn count_begun(self, units: &[u8; UNITS_BYTES]) -> usize {
-        (above(units, self.0) | 1 << UNITS).trailing_zeros() as usize
+    pub(super) fn last_begun(self, units: &[u8; UNITS_BYTES]) -> usize {
+        (above(units, self.0) >> 1 | 1 << (UNITS - 1)).trailing_zeros() as usize
     }
 
     /// The same of twice as many.
     #[inline(always)]
-    pub(super) fn count_begun_of_two(self, units: &[[u8; UNITS_BYTES]; 2]) -> usize {
+    pub(super) fn last_begun_of_two(self, units: &[[u8; UNITS_BYTES]; 2]) -> usize {
         let [lower, upper] = units;
-        let above = u64::from(above(lower, self.0)) | u64::from(above(upper, self.0)) << UNITS;
-        (above | 1 << (2 * UNITS)).trailing_zeros() as usize
+        let above = above(lower, self.0) | above(upper, self.0) << UNITS;
+        (above >> 1 | 1 << (2 * UNITS - 1)).trailing_zeros() as usize
     }
 }
 
@@ -119,9 +119,9 @@ mod tests {
                 (0..13).flat_map(|at| [at * step, at * step + 1, (at * step).saturating_sub(1), 65_533, 1 << 40])
             {
                 let unit = Unit::of(wanted, 0);
-                let begun = (0..13).filter(|at| at * step <= wanted).count();
-                assert_eq!((unit.count_begun(&units), plain::above(&units, unit.0)), (begun, above(&units, unit.0)));
-                assert_eq!(unit.count_begun_of_two(&[units, [0xff; UNITS_BYTES].map(|byte| byte & 0x7f)]), begun);
+                let begun = (1..13).filter(|at| at * step <= wanted).count();
+                assert_eq!((unit.last_begun(&units), plain::above(&units, unit.0)), (begun, above(&units, unit.0)));
+                assert_eq!(unit.last_begun_of_two(&[units, [0xff; UNITS_BYTES].map(|byte| byte & 0x7f)]), begun);
             }
         }
     }

@@ -49,7 +49,7 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    const KEY: [u64; 2] = [0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908];
+    const KEY: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9];
 
     #[test]
     fn what_differs_has_another_value() {
