@@ -349,7 +349,11 @@ mod tests {
             (woken.came_from, woken.reply) = (Untagged::default(), Vec::new());
             (room, used) = (Some(rest), Some(woken));
         }
-        assert!(size_of::<Rest>() <= 224, "{}: there are two of them for each call of the last 32 s", size_of::<Rest>());
+        assert!(
+            size_of::<Rest>() <= 224,
+            "{}: there are two of them for each call of the last 32 s",
+            size_of::<Rest>()
+        );
     }
 
     /// Whatever is not of the two states stays a context.
