@@ -207,7 +207,7 @@ fn rows_of_likely_spreads_are_found_soon() {
 fn branches_are_split_and_go_away() {
     // Fields of 64 bits, so that few rows fill a page.
     let row = |at: u64| {
-        let most = if at % 2 == 0 { u32::MAX } else { 0 };
+        let most = if at.is_multiple_of(2) { u32::MAX } else { 0 };
         DidRecord { fields: DidFields { organisation: most, call_limit: most, ..DidFields::default() }, ..record(at) }
     };
     let mut made = table((0..24_000).map(|at| (number(10_000 + at * 6), row(at / 2))));
