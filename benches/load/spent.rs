@@ -69,7 +69,8 @@ fn times_us(pid: u32) -> Result<[u64; 2]> {
     // The second field is the name, in parentheses: it may hold anything.
     let (_, fields) = stat.rsplit_once(") ").context("no name in stat")?;
     let mut ticks = fields.split(' ').skip(11);
-    let mut next_us = || Ok(ticks.next().context("too few fields in stat")?.parse::<u64>()? * 10_000);
+    let mut next_us =
+        || -> Result<u64> { Ok(ticks.next().context("too few fields in stat")?.parse::<u64>()? * 10_000) };
     Ok([next_us()?, next_us()?])
 }
 
