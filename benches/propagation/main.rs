@@ -1,6 +1,6 @@
 //! From a commit of another client to the next look-up that goes elsewhere, on real engines.
 //!
-//! `cargo bench -p benches --bench propagation -- [--only NAME] [--changes N] [--rows N] [--seconds N] [--dids N]`
+//! `cargo bench -p benches --bench propagation -- [--only NAME] [--changes N] [--rows N] [--seconds N] [--rate N] [--dids N]`
 
 #![expect(
     clippy::unwrap_used,
@@ -27,7 +27,7 @@ use sync::Detection;
 use place::Kind;
 
 /// What can be asked for by `--only`, and what is run without it.
-const PARTS: [(&str, Part); 13] = [
+const PARTS: [(&str, Part); 14] = [
     ("notify", Part::Single(Kind::Postgres, Detection::Auto)),
     ("change-log", Part::Single(Kind::MariaDb, Detection::Auto)),
     ("sqlite", Part::Single(Kind::Sqlite, Detection::Compare)),
@@ -36,6 +36,7 @@ const PARTS: [(&str, Part); 13] = [
     ("select-mariadb", Part::Single(Kind::MariaDb, Detection::Compare)),
     ("stream-postgres", Part::Stream(Kind::Postgres)),
     ("stream-mariadb", Part::Stream(Kind::MariaDb)),
+    ("stream-sqlite", Part::Stream(Kind::Sqlite)),
     ("broken-postgres", Part::Broken(Kind::Postgres)),
     ("broken-mariadb", Part::Broken(Kind::MariaDb)),
     ("million-postgres", Part::Million(Kind::Postgres)),
@@ -80,9 +81,15 @@ fn main() {
         dids: number("--dids", 1_000_000),
     };
     let only = written("--only");
+    let is_wanted = |name: &str| only.as_deref().is_none_or(|only| name.starts_with(only));
+    if std::env::args().any(|argument| argument == "--help") || !PARTS.iter().any(|(name, _)| is_wanted(name)) {
+        println!("[--only NAME] [--changes N] [--rows N] [--seconds N] [--rate N] [--dids N]");
+        println!("NAME is what the name of a part begins with: {}", PARTS.map(|(name, _)| name).join(", "));
+        return;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     for (name, part) in PARTS {
-        if only.as_deref().is_some_and(|only| !name.starts_with(only)) {
+        if !is_wanted(name) {
             continue;
         }
         runtime.block_on(async {

@@ -16,6 +16,9 @@ use crate::{Options, cpu};
 
 /// Clients that write side by side.
 const CLIENTS: u64 = 16;
+/// Changes that the one client of a file commits together: who writes a file syncs it to the disk for each commit, and
+/// keeps others out meanwhile.
+const COMMITTED_TOGETHER: u64 = 20;
 /// DIDs that each client writes to, one after the other.
 const DIDS_EACH: u64 = 1_000;
 /// How long calls are measured without a stream, to compare with.
@@ -33,16 +36,26 @@ struct Commit {
 /// Commits of each client, in the order in which they were made.
 type Commits = Arc<[Mutex<VecDeque<Commit>>]>;
 
-/// A stream of changes without any trouble.
+/// How many clients write to an engine, and how many changes each commits together.
+const fn clients(kind: Kind) -> (u64, u64) {
+    match kind {
+        Kind::MariaDb | Kind::Postgres => (CLIENTS, 1),
+        Kind::Sqlite => (1, COMMITTED_TOGETHER),
+    }
+}
+
+/// A stream of changes without any trouble, found as the engine is found by default.
 pub(crate) async fn run(name: &str, kind: Kind, options: &Options) {
-    let place = Place::make(kind, options.rows, Detection::Auto).await;
-    let watcher = place.watch(place.settings(Detection::Auto)).await;
+    // A file has triggers only where they are asked for.
+    let detection = if kind == Kind::Sqlite { Detection::Compare } else { Detection::Auto };
+    let place = Place::make(kind, options.rows, detection).await;
+    let watcher = place.watch(place.settings(detection)).await;
     println!("{name}: {} rows, found by {}", options.rows, watcher.status().detection);
     let calls = Calls::start(watcher.published(), options.rows);
     tokio::time::sleep(QUIET).await;
     print_calls("quiet", calls);
     let calls = Calls::start(watcher.published(), options.rows);
-    let used = || (cpu::of_server(&place.processes()), cpu::of_thread("sync"));
+    let used = || (cpu::of_server(&place.processes()), cpu::of_thread("sync") + cpu::of_thread("sqlx-sqlite"));
     let before = used();
     let took = stream(&place, watcher.published(), options.rate, options.seconds, || {}).await;
     let after = used();
@@ -97,14 +110,15 @@ fn cut(place: &Place) {
 
 /// Writes for so many seconds, waits until everything is seen, and prints what came of it.
 async fn stream(place: &Place, published: &Published, rate: u64, seconds: u64, mut trouble: impl FnMut()) -> Duration {
-    let commits: Commits = (0..CLIENTS).map(|_| Mutex::default()).collect();
+    let (clients, together) = clients(place.kind);
+    let commits: Commits = (0..clients).map(|_| Mutex::default()).collect();
     let is_over = Arc::new(AtomicBool::new(false));
     let seen = see(published, Arc::clone(&commits), Arc::clone(&is_over));
     let begun = Instant::now();
-    let writers: Vec<_> = (0..CLIENTS)
+    let writers: Vec<_> = (0..clients)
         .map(|client| {
             let (url, commits) = (place.root_url.clone(), Arc::clone(&commits));
-            tokio::spawn(write(url, client, rate / CLIENTS, seconds, commits))
+            tokio::spawn(write(url, client, together, (rate / clients, seconds), commits))
         })
         .collect();
     while !writers.iter().all(tokio::task::JoinHandle::is_finished) {
@@ -130,23 +144,31 @@ async fn stream(place: &Place, published: &Published, rate: u64, seconds: u64, m
     took
 }
 
-/// One client: each of its DIDs in turn gets the number of the change as its limit of calls. What fails is done again.
-async fn write(url: String, client: u64, rate: u64, seconds: u64, commits: Commits) -> u64 {
+/// One client: each of its DIDs in turn gets the number of the change as its limit of calls, so many in one commit. What
+/// fails is done again.
+async fn write(url: String, client: u64, together: u64, (rate, seconds): (u64, u64), commits: Commits) -> u64 {
     let begun = Instant::now();
     let mut connection = Client::open(&url).await.ok();
     let mut turn = 0;
     while turn < rate * seconds {
         let due = begun + Duration::from_secs_f64(turn as f64 / rate as f64);
         tokio::time::sleep_until(due.into()).await;
-        let (at, call_limit) = (client * DIDS_EACH + turn % DIDS_EACH, turn + 1);
+        let changes: Vec<(u64, u64)> =
+            (turn..turn + together).map(|turn| (client * DIDS_EACH + turn % DIDS_EACH, turn + 1)).collect();
+        let statements: Vec<String> = changes.iter().map(|(at, limit)| Place::limits(*at, *limit)).collect();
+        let script = match together {
+            1 => statements.concat(),
+            _ => format!("BEGIN IMMEDIATE; {}; COMMIT", statements.join("; ")),
+        };
         let done = match &mut connection {
-            Some(connection) => connection.run(Place::limits(at, call_limit)).await.is_ok(),
+            Some(connection) => connection.run(script).await.is_ok(),
             None => false,
         };
         if done {
-            let commit = Commit { at, call_limit, committed: Instant::now() };
-            commits[usize::try_from(client).unwrap()].lock().unwrap().push_back(commit);
-            turn += 1;
+            let committed = Instant::now();
+            let made = changes.into_iter().map(|(at, call_limit)| Commit { at, call_limit, committed });
+            commits[usize::try_from(client).unwrap()].lock().unwrap().extend(made);
+            turn += together;
         } else {
             tokio::time::sleep(Duration::from_millis(20)).await;
             connection = Client::open(&url).await.ok();

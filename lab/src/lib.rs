@@ -12,6 +12,8 @@
 
 pub mod browser;
 mod capture;
+pub mod documents;
+pub mod hung;
 mod impairment;
 mod namespace;
 mod network;

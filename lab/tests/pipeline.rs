@@ -140,14 +140,72 @@ fn sync_staging_goes_forward_and_never_by_force() {
 }
 
 #[test]
-fn nothing_goes_to_prod_that_staging_has_not_had() {
+fn nothing_goes_to_prod_that_staging_does_not_serve() {
     let folder = repository();
     let checkout = folder.path().join("checkout");
-    let (is_good, said) = script("came-by-staging.sh", &checkout);
+    let asked = || script("came-by-staging.sh", &checkout);
+    let noted = |answer: &str| {
+        let mut command = Command::new(path("deploy/github/scripts/staging-served.sh"));
+        let (is_good, said) = ran(command.arg(answer).current_dir(&checkout));
+        assert!(is_good, "{said}");
+    };
+    // Staging has had it: whether it was taken back there is not known.
+    let (is_good, said) = asked();
+    assert!(!is_good && said.contains("is not noted as served there"), "{said}");
+    noted("no");
+    assert!(!asked().0);
+    noted("yes");
+    let (is_good, said) = asked();
     assert!(is_good, "{said}");
+    // Shipped again, it failed: the last word counts.
+    noted("no");
+    assert!(!asked().0);
+    noted("yes");
+    noted("yes");
+    assert!(asked().0);
+    // A note is of one commit, whatever its name says.
+    let first = git(&checkout, &["rev-parse", "HEAD"]);
     commit(&checkout, "never tried");
-    let (is_good, said) = script("came-by-staging.sh", &checkout);
+    let (is_good, said) = asked();
     assert!(!is_good && said.contains("was never on staging"), "{said}");
+    git(&checkout, &["push", "--quiet", "origin", "main", "main:staging"]);
+    let second = git(&checkout, &["rev-parse", "HEAD"]);
+    git(&checkout, &["push", "--quiet", "origin", &format!("{first}:refs/tags/served-on-staging/{second}")]);
+    let (is_good, said) = asked();
+    assert!(!is_good && said.contains("is not noted as served there"), "{said}");
+}
+
+/// What is noted, and who may note it.
+#[test]
+fn staging_notes_what_it_serves_and_prod_asks_before_anybody_is_asked() {
+    let text = |name: &str| std::fs::read_to_string(path("deploy/github/workflows").join(name)).unwrap();
+    let (staging, prod, sync) = (text("staging.yml"), text("prod.yml"), text("sync-staging.yml"));
+    let order = |text: &str, words: &[&str]| {
+        let mut rest = text;
+        for word in words {
+            rest = rest.split_once(word).unwrap_or_else(|| panic!("{word:?} is not where it should be")).1;
+        }
+    };
+    order(
+        &staging,
+        &["ship.sh ", "staging-served.sh yes", "if: failure() && steps.ship.outcome", "staging-served.sh no"],
+    );
+    order(
+        &prod,
+        &[
+            "offered:",
+            "came-by-staging.sh",
+            "ship:",
+            "needs: offered",
+            "environment: prod",
+            "came-by-staging.sh",
+            "ship.sh ",
+        ],
+    );
+    // The note is a tag: both ways to the job have the right to push one, and nobody else has it.
+    order(&staging, &["contents: read", "contents: write"]);
+    order(&sync, &["ship:", "contents: write", "uses: ./.github/workflows/staging.yml"]);
+    assert!(!prod.contains("contents: write"));
 }
 
 /// The script in a checkout of its own, with a cargo that tells what it was asked for and builds a text.

@@ -3,6 +3,7 @@
 //! What is made of the program itself (manual pages, completions) and the changelog in Debian's form are made first;
 //! the table `package.metadata.deb` of the program's Cargo.toml says where everything goes.
 
+mod notices;
 mod tarball;
 
 use std::fs;
@@ -32,6 +33,9 @@ pub(crate) struct Options {
     /// Where the packages go.
     #[arg(long, value_name = "FOLDER", default_value = "target/package")]
     folder: PathBuf,
+    /// Make the tarball of `--binary` alone, and no Debian package.
+    #[arg(long, requires = "binary")]
+    tarball: bool,
     /// Packed in less time and more bytes, without the package of debug information.
     #[arg(long)]
     quick: bool,
@@ -40,7 +44,6 @@ pub(crate) struct Options {
 /// Makes them. True when all that was asked for is there.
 pub(crate) fn run(options: &Options) -> Result<bool> {
     install::packaging()?;
-    install::CARGO_DEB.install()?;
     let binary = match &options.binary {
         Some(binary) => binary.canonicalize().with_context(|| format!("cannot find {}", binary.display()))?,
         None => built(None)?,
@@ -51,8 +54,10 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let deb_version = options.deb_version.clone().unwrap_or_else(|| format!("{}-1", version.number));
     let staged = tool::root().join("target/package");
     stage(&binary, &staged, &deb_version)?;
-    let deb = deb(&binary, &staged, &folder, &deb_version, options.quick)?;
-    println!("{}", deb.display());
+    if !options.tarball {
+        install::CARGO_DEB.install()?;
+        println!("{}", deb(&binary, &staged, &folder, &deb_version, options.quick)?.display());
+    }
     println!("{}", tarball::made(&binary, &version.target, &version.number, &staged, &folder)?.display());
     // A program that was handed in is of one kind; the static one is another build.
     if options.binary.is_none() {
@@ -61,32 +66,38 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     Ok(true)
 }
 
-/// False, with what is needed, where the target is not to be had.
+/// False where the static program is not to be had.
 fn static_tarball(version: &str, staged: &Path, folder: &Path) -> Result<bool> {
-    if !install::static_target(STATIC_TARGET) {
-        println!(
-            "NOT MADE: the static tarball. It needs Rust's target {STATIC_TARGET}, which is not here and could not be fetched: \
-             rustup target add {STATIC_TARGET}"
-        );
-        return Ok(false);
-    }
-    let binary = built(Some(STATIC_TARGET))?;
+    let Some(binary) = built_static()? else { return Ok(false) };
     println!("{}", tarball::made(&binary, STATIC_TARGET, version, staged, folder)?.display());
     Ok(true)
+}
+
+/// The static program, with optimisation. Says what is needed where the target is not to be had.
+pub(crate) fn built_static() -> Result<Option<PathBuf>> {
+    if !install::static_target(STATIC_TARGET) {
+        println!(
+            "NOT MADE: the static program. It needs Rust's target {STATIC_TARGET}, which is not here and could not be fetched: \
+             rustup target add {STATIC_TARGET}"
+        );
+        return Ok(None);
+    }
+    Ok(Some(built(Some(STATIC_TARGET))?))
+}
+
+/// Where [`built_static`] leaves it.
+pub(crate) fn static_program() -> PathBuf {
+    tool::target_dir().join(STATIC_TARGET).join("release/switchyard")
 }
 
 /// Builds the program with optimisation.
 fn built(target: Option<&str>) -> Result<PathBuf> {
     let mut command = tool::cargo(&["build", "--release", "--bin", "switchyard"]);
-    let mut folder = tool::target_dir();
-    if let Some(target) = target {
-        command.args(["--target", target]);
-        folder.push(target);
-    }
+    command.args(target.iter().flat_map(|target| ["--target", target]));
     if !tool::succeeds(&mut command)? {
         bail!("the program could not be built");
     }
-    Ok(folder.join("release/switchyard"))
+    Ok(target.map_or_else(|| tool::target_dir().join("release/switchyard"), |_| static_program()))
 }
 
 /// What `switchyard --version` says: `switchyard 0.1.0 (x86_64-unknown-linux-gnu)`.
@@ -105,7 +116,7 @@ fn version_of(binary: &Path) -> Result<Version> {
     }
 }
 
-/// Manual pages and completions, as the program itself writes them, and Debian's changelog.
+/// Manual pages and completions, as the program itself writes them, the notices of what is linked in, and Debian's changelog.
 fn stage(binary: &Path, staged: &Path, deb_version: &str) -> Result<()> {
     let (man, completions) = (staged.join("man"), staged.join("completions"));
     for folder in [&man, &completions] {
@@ -122,6 +133,7 @@ fn stage(binary: &Path, staged: &Path, deb_version: &str) -> Result<()> {
         let text = text.with_context(|| format!("{} completions {shell} failed", binary.display()))?;
         fs::write(completions.join(file), text)?;
     }
+    notices::write(&version_of(binary)?.target, staged)?;
     fs::write(staged.join("changelog.Debian"), changelog(deb_version)?).context("cannot write the changelog")
 }
 

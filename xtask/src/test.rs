@@ -62,10 +62,8 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     install::schemathesis()?;
     install::mdbook()?;
     install::CARGO_DENY.install()?;
-    if options.full {
-        install::packaging()?;
-        install::CARGO_DEB.install()?;
-    }
+    install::packaging()?;
+    install::CARGO_DEB.install()?;
     let installing =
         Ended { name: "install", outcome: Outcome::Passed, counts: Counts::default(), took: begun.elapsed() };
     let mut all = vec![installing];

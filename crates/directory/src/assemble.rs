@@ -18,6 +18,7 @@ use crate::organisation::Organisations;
 use crate::overlays::Folded;
 use crate::provider::Providers;
 use crate::row_key::RowKey;
+use crate::service::Services;
 use crate::trunk::TrunkRecord;
 use crate::user::{UserRecord, Users};
 
@@ -64,6 +65,7 @@ impl Parts {
         Directory {
             generation,
             is_loaded: true,
+            services: Services::new(&self.policy),
             policy: self.policy,
             dids,
             keys,

@@ -1,51 +1,46 @@
-//! The table of DIDs by number: a tree of three levels whose parts are shared between the directories that hold them.
+//! The table of DIDs by number: a tree of three levels whose parts are shared between the directories that hold it.
 //!
-//! A change of one row makes one new page, one new branch and one new root; at a million DIDs that is 16 pointers to
-//! branches, 256 pages' heads and 256 rows. Numbers are ordered, so blocks of consecutive numbers need no number in
+//! A change of one row makes one new page, one new branch and one new root; at a million DIDs that is ten pointers to
+//! branches, 256 pages' heads and some 400 rows. Numbers are ordered, so blocks of consecutive numbers need no number in
 //! memory, and what lies between two directories is found by walking only what they do not share.
 
+mod guide;
+mod identity;
+mod layout;
 mod page;
 mod record;
 #[cfg(test)]
 mod tests;
+mod units;
 
 use std::sync::Arc;
 
 use sip::Number;
 
-use page::{PAGE_RECORDS, Page};
+use guide::Guide;
+use layout::{Layout, PAGE_RECORDS};
+use page::{Page, first_mixed_page, first_page};
 pub(crate) use record::{DidFields, DidRecord, Marks};
 
 /// The most pages in a branch.
 const BRANCH_PAGES: usize = 256;
-/// Pages in a step: a lookup compares the first numbers of all steps, and then of all pages in one of them.
-const STEP_PAGES: usize = 16;
-/// Steps in a branch.
-const BRANCH_STEPS: usize = BRANCH_PAGES / STEP_PAGES;
-/// A run of consecutive numbers from which on it gets a page of its own.
-const RUN_RECORDS: usize = 64;
-/// A page with fewer rows is joined with a neighbour where both fit into one.
-const PAGE_SPARSE: usize = PAGE_RECORDS / 4;
+/// A page with fewer rows is joined with the next where both have at most [`JOINED_RECORDS`].
+const PAGE_SPARSE: usize = 64;
+const JOINED_RECORDS: usize = 256;
 
 /// DIDs by number.
 #[derive(Clone, Default)]
 pub(crate) struct DidTable {
-    /// The first number of every branch.
-    first_numbers: Vec<u64>,
+    /// Leads to the branch of a number.
+    guide: Guide,
     branches: Vec<Arc<Branch>>,
     len: usize,
 }
 
 #[derive(Clone, Default)]
 struct Branch {
-    /// The first number of every page.
-    first_numbers: Vec<u64>,
-    /// Their distances from the first of them in units of two to the power of `unit_bits`, so that they fit into 32 bits
-    /// and the processor compares several at once.
-    distances: [[i32; STEP_PAGES]; BRANCH_STEPS],
-    unit_bits: u32,
-    /// The first distance of every step.
-    steps: [i32; BRANCH_STEPS],
+    /// Leads to the page of a number.
+    guide: Guide,
     pages: Vec<Page>,
 }
 
@@ -55,39 +50,36 @@ impl DidTable {
     /// What lookups read is allocated first and together: the rest would spread it over many times more pages of the
     /// machine's memory, and a lookup of a large table costs as much as the machine takes to find such a page.
     pub(crate) fn from_ascending(rows: &[(Number, DidRecord)]) -> DidTable {
-        let mut table = DidTable { len: rows.len(), ..DidTable::default() };
-        let mut page_rows: Vec<(u64, DidRecord)> = Vec::with_capacity(PAGE_RECORDS);
-        let mut branches = Vec::new();
-        let mut branch = Branch::default();
-        for page in pages_of(rows) {
+        let mut branches: Vec<Branch> = Vec::new();
+        let mut pages = Vec::new();
+        let mut cut = Cut::new(rows);
+        while let Some((rows, layout)) = cut.next_page() {
+            pages.push(Page::new(rows, layout));
+            if pages.len() == BRANCH_PAGES {
+                branches.push(Branch::of(std::mem::take(&mut pages)));
+            }
+        }
+        pages.shrink_to_fit();
+        branches.extend((!pages.is_empty()).then(|| Branch::of(pages)));
+        let mut rest = rows.iter().map(|(number, record)| (number.digits(), *record));
+        let mut page_rows = Vec::new();
+        for page in branches.iter_mut().flat_map(|branch| &mut branch.pages) {
             page_rows.clear();
-            page_rows.extend(page.iter().map(|(number, record)| (number.digits(), *record)));
-            branch.first_numbers.extend(page_rows.first().map(|row| row.0));
-            branch.pages.push(Page::new(&page_rows));
-            if branch.pages.len() == BRANCH_PAGES {
-                branches.push(std::mem::take(&mut branch));
-            }
+            page_rows.extend(rest.by_ref().take(page.len()));
+            page.identify(&page_rows);
         }
-        branches.push(branch);
-        let mut pages = pages_of(rows);
-        for mut branch in branches {
-            for (page, rows) in branch.pages.iter_mut().zip(pages.by_ref()) {
-                page_rows.clear();
-                page_rows.extend(rows.iter().map(|(number, record)| (number.digits(), *record)));
-                page.identify(&page_rows);
-            }
-            table.push(branch);
-        }
+        let mut table = DidTable { len: rows.len(), ..DidTable::default() };
+        table.branches = branches.into_iter().map(Arc::new).collect();
+        table.note_firsts();
         table
     }
 
-    fn push(&mut self, mut branch: Branch) {
-        if let Some(&first) = branch.first_numbers.first() {
-            branch.first_numbers.shrink_to_fit();
-            branch.pages.shrink_to_fit();
-            branch.note_steps();
-            self.first_numbers.push(first);
-            self.branches.push(Arc::new(branch));
+    /// To be called when a branch may begin or end with another number.
+    fn note_firsts(&mut self) {
+        let firsts = self.branches.iter().map(|branch| branch.first());
+        let last = self.branches.last().map_or(0, |branch| branch.last());
+        if !self.guide.is_of(firsts.clone(), last) {
+            self.guide = Guide::of(firsts, last);
         }
     }
 
@@ -97,94 +89,94 @@ impl DidTable {
 
     /// Bytes of what lookups read, and of what says which row each is.
     pub(crate) fn bytes(&self) -> (usize, usize) {
-        let pages = || self.branches.iter().flat_map(|branch| &branch.pages);
-        let heads = pages().count() * (size_of::<Page>() + size_of::<u64>());
-        let branches = self.branches.len() * (size_of::<Branch>() + size_of::<u64>());
-        let (lookup, identity) = pages().map(Page::bytes).fold((0, 0), |sum, page| (sum.0 + page.0, sum.1 + page.1));
-        (lookup + heads + branches, identity)
+        let pages = self.branches.iter().flat_map(|branch| &branch.pages);
+        let (lines, identity) = pages.map(Page::bytes).fold((0, 0), |sum, page| (sum.0 + page.0, sum.1 + page.1));
+        let branch = |branch: &Arc<Branch>| {
+            size_of::<Arc<Branch>>() + size_of::<Branch>() + branch.guide.bytes() + size_of_val(&*branch.pages)
+        };
+        (lines + self.guide.bytes() + self.branches.iter().map(branch).sum::<usize>(), identity)
     }
 
     /// What a lookup needs of this number's row.
     pub(crate) fn find(&self, number: Number) -> Option<DidFields> {
-        let (page, place) = self.locate(number.digits())?;
-        Some(page.fields(place))
+        self.find_soon(number).or_else(|| {
+            let page = self.page(number.digits())?;
+            Some(page.fields(page.find(number.digits())?))
+        })
+    }
+
+    /// The same for nearly all numbers that have a row; `None` is for [`DidTable::find`] to say.
+    ///
+    /// A lookup waits for memory. The fewer instructions it has, the more of the next lookup the processor begins
+    /// meanwhile; so the few that the rare cases take are not here.
+    #[inline(always)]
+    pub(crate) fn find_soon(&self, number: Number) -> Option<DidFields> {
+        self.page(number.digits())?.find_soon(number.digits())
     }
 
     /// This number's whole row.
     pub(crate) fn record(&self, number: Number) -> Option<DidRecord> {
-        let (page, place) = self.locate(number.digits())?;
-        Some(page.record(place))
+        let page = self.page(number.digits())?;
+        Some(page.record(page.find(number.digits())?))
     }
 
-    fn locate(&self, key: u64) -> Option<(&Page, usize)> {
-        let branch = self.branches.get(last_at_most(&self.first_numbers, key)?)?;
-        let at = branch.locate(key)?;
-        let (page, first) = (branch.pages.get(at)?, branch.first_numbers.get(at)?);
-        Some((page, page.find(key - first)?))
+    /// The page in which this number would be.
+    #[inline(always)]
+    fn page(&self, key: u64) -> Option<&Page> {
+        let branch = self.branches.get(self.guide.find(key)?)?;
+        branch.pages.get(branch.guide.find(key)?)
     }
 
     /// Every number and row, by number ascending.
     pub(crate) fn rows(&self) -> impl Iterator<Item = (Number, DidRecord)> + '_ {
-        let rows = self.pages(0).flat_map(|(first, page)| page.rows(first));
+        let rows = self.pages(0).flat_map(Page::rows);
         rows.filter_map(|(digits, record)| Some((Number::from_digits(digits)?, record)))
     }
 
     /// Every number and what a lookup needs of its row, by number ascending.
     pub(crate) fn fields(&self) -> impl Iterator<Item = (Number, DidFields)> + '_ {
-        let rows = self.pages(0).flat_map(|(first, page)| page.fields_of_all(first));
+        let rows = self.pages(0).flat_map(Page::fields_of_all);
         rows.filter_map(|(digits, fields)| Some((Number::from_digits(digits)?, fields)))
     }
 
     /// From the page of `from` on, the rows of pages in which a row may name this organisation; `organisation` is a
     /// place plus one.
     pub(crate) fn fields_naming(&self, organisation: u32, from: u64) -> impl Iterator<Item = (Number, DidFields)> + '_ {
-        let pages = self.pages(from).filter(move |(_, page)| page.may_name(organisation));
-        let rows = pages.flat_map(|(first, page)| page.fields_of_all(first));
+        let pages = self.pages(from).filter(move |page| page.may_name(organisation));
+        let rows = pages.flat_map(Page::fields_of_all);
         rows.filter_map(move |(digits, fields)| {
             (digits >= from && fields.organisation == organisation).then_some((Number::from_digits(digits)?, fields))
         })
     }
 
-    /// Every page with its first number, beginning with the one in which `from` would be.
-    fn pages(&self, from: u64) -> impl Iterator<Item = (u64, &Page)> {
-        let start = last_at_most(&self.first_numbers, from).unwrap_or(0);
+    /// Every page, beginning with the one in which `from` would be.
+    fn pages(&self, from: u64) -> impl Iterator<Item = &Page> {
+        let start = self.guide.nearest(from);
         self.branches.iter().skip(start).flat_map(move |branch| {
-            let start = last_at_most(&branch.first_numbers, from).unwrap_or(0);
-            branch.first_numbers.iter().copied().zip(&branch.pages).skip(start)
+            let start = branch.guide.nearest(from);
+            branch.pages.iter().skip(start)
         })
     }
 
     /// Puts a number's row in place, or takes it away.
     pub(crate) fn set(&mut self, number: Number, record: Option<DidRecord>) {
         let key = number.digits();
-        let at = last_at_most(&self.first_numbers, key).unwrap_or(0);
-        if self.branches.is_empty() {
+        let at = self.guide.nearest(key);
+        let Some(branch) = self.branches.get_mut(at).map(Arc::make_mut) else {
             if let Some(record) = record {
                 *self = DidTable::from_ascending(&[(number, record)]);
             }
             return;
-        }
-        let Some(branch) = self.branches.get_mut(at).map(Arc::make_mut) else { return };
+        };
         let grown = branch.set(key, record);
         self.len = self.len.saturating_add_signed(grown);
-        match branch.first_numbers.first() {
-            Some(&first) => {
-                if let Some(slot) = self.first_numbers.get_mut(at) {
-                    *slot = first;
-                }
-            }
-            None => {
-                self.branches.remove(at);
-                self.first_numbers.remove(at);
-                return;
-            }
-        }
-        if branch.pages.len() > BRANCH_PAGES {
+        if branch.pages.is_empty() {
+            self.branches.remove(at);
+        } else if branch.pages.len() > BRANCH_PAGES {
             let upper = branch.split();
-            let first = upper.first_numbers.first().copied().unwrap_or_default();
-            self.first_numbers.insert(at + 1, first);
             self.branches.insert(at + 1, Arc::new(upper));
         }
+        self.note_firsts();
     }
 
     /// Calls `visit` with every number and its rows in both tables, except for those in pages that the tables share.
@@ -223,46 +215,36 @@ impl DidTable {
 }
 
 impl Branch {
-    /// The place of the page in which this number would be. It compares more than it has to, and never has to guess.
-    fn locate(&self, key: u64) -> Option<usize> {
-        let units = key.checked_sub(*self.first_numbers.first()?)?.wrapping_shr(self.unit_bits);
-        // A page that is not there is at the greatest distance, and nothing that is looked for is.
-        let units = i32::try_from(units).unwrap_or(i32::MAX).min(i32::MAX - 1);
-        let not_above = |distances: &[i32; 16]| {
-            // Unchecked, as every lookup does this twice.
-            distances.iter().fold(0_i32, |count, distance| count.wrapping_add(i32::from(*distance <= units)))
-        };
-        let place = |count: i32| usize::try_from(count).ok()?.checked_sub(1);
-        let step = place(not_above(&self.steps))?;
-        let pages = self.distances.get(step)?;
-        let mut at = step.wrapping_mul(STEP_PAGES).wrapping_add(place(not_above(pages))?);
-        // Pages that begin within one unit look alike until here.
-        while self.first_numbers.get(at).is_some_and(|&first| first > key) {
-            at = at.checked_sub(1)?;
-        }
-        Some(at)
+    fn of(pages: Vec<Page>) -> Branch {
+        let mut branch = Branch { guide: Guide::default(), pages };
+        branch.note_firsts();
+        branch
     }
 
-    /// To be called when [`Branch::first_numbers`] has changed.
-    fn note_steps(&mut self) {
-        let first = self.first_numbers.first().copied().unwrap_or_default();
-        let span = self.first_numbers.last().map_or(0, |last| last - first);
-        self.unit_bits = (u64::BITS - span.leading_zeros()).saturating_sub(i32::BITS - 2);
-        let distance = |number: &u64| i32::try_from((number - first) >> self.unit_bits).unwrap_or(i32::MAX);
-        self.distances = [[i32::MAX; STEP_PAGES]; BRANCH_STEPS];
-        self.steps = [i32::MAX; BRANCH_STEPS];
-        let slots = self.distances.iter_mut().flatten().zip(&self.first_numbers);
-        slots.for_each(|(slot, number)| *slot = distance(number));
-        for (slot, pages) in self.steps.iter_mut().zip(&self.distances) {
-            *slot = pages.first().copied().unwrap_or(i32::MAX);
+    /// Its first number.
+    fn first(&self) -> u64 {
+        self.pages.first().map_or(0, Page::first)
+    }
+
+    /// Its last number.
+    fn last(&self) -> u64 {
+        self.pages.last().map_or(0, Page::last)
+    }
+
+    /// To be called when a page may begin or end with another number.
+    fn note_firsts(&mut self) {
+        let firsts = self.pages.iter().map(Page::first);
+        let last = self.last();
+        if !self.guide.is_of(firsts.clone(), last) {
+            self.guide = Guide::of(firsts, last);
         }
     }
 
     /// Puts a row in place or takes it away. Returns by how many rows the branch grew.
     fn set(&mut self, key: u64, record: Option<DidRecord>) -> isize {
-        let at = last_at_most(&self.first_numbers, key).unwrap_or(0);
-        let (Some(page), Some(&first)) = (self.pages.get(at), self.first_numbers.get(at)) else { return 0 };
-        let mut rows: Vec<(u64, DidRecord)> = page.rows(first).collect();
+        let at = self.guide.nearest(key);
+        let Some(page) = self.pages.get(at) else { return 0 };
+        let mut rows: Vec<(u64, DidRecord)> = page.rows().collect();
         let grown = match (rows.binary_search_by_key(&key, |row| row.0), record) {
             (Ok(place), Some(record)) => {
                 if let Some(slot) = rows.get_mut(place) {
@@ -281,64 +263,68 @@ impl Branch {
             (Err(_), None) => return 0,
         };
         self.replace(at, rows);
-        self.note_steps();
+        self.note_firsts();
         grown
     }
 
-    /// Replaces the page at `at` by one of these rows, by two when they are too many for one, or by none.
-    fn replace(&mut self, at: usize, mut rows: Vec<(u64, DidRecord)>) {
-        self.take(at);
-        let is_sparse = rows.len() < PAGE_SPARSE;
-        let next = self.pages.get(at).filter(|next| is_sparse && next.len() + rows.len() <= PAGE_RECORDS);
-        if let Some(next) = next {
-            let first = self.first_numbers.get(at).copied().unwrap_or_default();
-            rows.extend(next.rows(first));
-            self.take(at);
-        }
-        let upper = if rows.len() > PAGE_RECORDS { rows.split_off(rows.len() / 2) } else { Vec::new() };
-        for rows in [upper, rows] {
-            if let Some(&(first, _)) = rows.first() {
-                let mut page = Page::new(&rows);
-                page.identify(&rows);
-                self.first_numbers.insert(at, first);
-                self.pages.insert(at, page);
-            }
-        }
-    }
-
-    fn take(&mut self, at: usize) {
-        self.first_numbers.remove(at);
+    /// Replaces the page at `at` by as many as these rows take, or by none. What is left of them for the last page is
+    /// joined with the next page where both are small.
+    fn replace(&mut self, mut at: usize, mut rows: Vec<(u64, DidRecord)>) {
         self.pages.remove(at);
+        while !rows.is_empty() {
+            let is_sparse = rows.len() < PAGE_SPARSE;
+            let next = self.pages.get(at).filter(|next| is_sparse && next.len() + rows.len() <= JOINED_RECORDS);
+            if let Some(next) = next {
+                rows.extend(next.rows());
+                self.pages.remove(at);
+            }
+            let mut layout = first_mixed_page(&rows);
+            let mut upper = Vec::new();
+            while layout.len() < rows.len() {
+                // Both halves of what is too much have room for more.
+                upper.splice(..0, rows.drain(layout.len().min(rows.len().div_ceil(2))..));
+                layout = first_mixed_page(&rows);
+            }
+            let mut page = Page::new(&rows, layout);
+            page.identify(&rows);
+            self.pages.insert(at, page);
+            rows = upper;
+            at += 1;
+        }
     }
 
     /// Splits off the upper half of the pages.
     fn split(&mut self) -> Branch {
-        let at = self.pages.len() / 2;
-        let mut upper = Branch { first_numbers: self.first_numbers.split_off(at), ..Branch::default() };
-        upper.pages = self.pages.split_off(at);
-        upper.note_steps();
-        self.note_steps();
+        let upper = Branch::of(self.pages.split_off(self.pages.len() / 2));
+        self.note_firsts();
         upper
     }
 }
 
-/// Cuts rows into pages. Where a page would begin with a long run of consecutive numbers and go on with others, it ends
-/// with the run, as a page without gaps keeps no numbers.
-fn pages_of(rows: &[(Number, DidRecord)]) -> impl Iterator<Item = &[(Number, DidRecord)]> {
-    let mut rest = rows;
-    std::iter::from_fn(move || {
-        let most = rest.get(..PAGE_RECORDS).unwrap_or(rest);
-        let run = most.chunk_by(|a, b| a.0.digits() + 1 == b.0.digits()).next().map_or(0, <[_]>::len);
-        let len = if run >= RUN_RECORDS { run } else { most.len() };
-        let (page, after) = rest.split_at(len);
-        rest = after;
-        (!page.is_empty()).then_some(page)
-    })
+/// Cuts ascending rows into pages.
+struct Cut<'r> {
+    rows: &'r [(Number, DidRecord)],
+    /// The rows of the page before, and behind them some that were looked at for it.
+    looked_at: Vec<(u64, DidRecord)>,
+    len: usize,
 }
 
-/// The place of the last of these ascending numbers that is not above `key`.
-fn last_at_most(numbers: &[u64], key: u64) -> Option<usize> {
-    numbers.partition_point(|&number| number <= key).checked_sub(1)
+impl<'r> Cut<'r> {
+    fn new(rows: &'r [(Number, DidRecord)]) -> Cut<'r> {
+        Cut { rows, looked_at: Vec::new(), len: 0 }
+    }
+
+    /// The rows of the next page, and how it lays them out.
+    fn next_page(&mut self) -> Option<(&[(u64, DidRecord)], Layout)> {
+        self.looked_at.drain(..self.len);
+        let more = PAGE_RECORDS.saturating_sub(self.looked_at.len()).min(self.rows.len());
+        let (rows, rest) = self.rows.split_at(more);
+        self.rows = rest;
+        self.looked_at.extend(rows.iter().map(|(number, record)| (number.digits(), *record)));
+        let layout = first_page(&self.looked_at);
+        self.len = layout.len();
+        Some((self.looked_at.get(..self.len).filter(|rows| !rows.is_empty())?, layout))
+    }
 }
 
 /// A walk through all rows of a table, page by page.
@@ -393,9 +379,7 @@ impl<'t> Walk<'t> {
 
     fn peek(&mut self) -> Option<(u64, DidRecord)> {
         if self.rows.is_empty() {
-            let branch = self.branch()?;
-            let first = branch.first_numbers.get(self.page)?;
-            self.rows.extend(branch.pages.get(self.page)?.rows(*first));
+            self.rows.extend(self.branch()?.pages.get(self.page)?.rows());
         }
         self.rows.get(self.row).copied()
     }

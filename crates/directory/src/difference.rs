@@ -8,7 +8,6 @@ use crate::did_table::DidRecord;
 use crate::directory::Directory;
 use crate::limits::CHANGES_LISTED_MAX;
 use crate::organisation::Organisations;
-use crate::provider::parts;
 use crate::row_key::RowKey;
 use crate::words::{Environment, PoolStatus, Status};
 
@@ -193,7 +192,7 @@ impl Directory {
 
     fn facts_of(&self, record: DidRecord) -> DidFacts {
         let fields = record.fields;
-        let (provider, trunk_id) = self.providers.at(fields.provider).map_or((None, None), parts);
+        let (provider, trunk_id) = self.providers.parts_at(fields.provider);
         DidFacts {
             environment: fields.marks.environment(),
             status: fields.marks.status(),

@@ -15,11 +15,12 @@ use crate::key_index::KeyIndex;
 use crate::ordered::Ordered;
 use crate::organisation::{Limits, Organisations, Standing};
 use crate::overlays::Folded;
-use crate::provider::{self, Providers};
+use crate::provider::Providers;
 use crate::row_key::RowKey;
+use crate::service::{Service, Services};
 use crate::trunk::TrunkRecord;
 use crate::user::{UserRecord, Users};
-use crate::words::{Environment, OrganisationStatus, PoolStatus, Status, Transport, UserStatus};
+use crate::words::{Environment, OrganisationStatus, Transport, UserStatus};
 
 pub(crate) use faults::Counts;
 
@@ -45,6 +46,7 @@ pub struct Directory {
     pub(crate) generation: Generation,
     pub(crate) is_loaded: bool,
     pub(crate) policy: Policy,
+    pub(crate) services: Services,
     /// The rows in effect.
     pub(crate) dids: DidTable,
     /// All rows of DIDs, in effect or not.
@@ -87,19 +89,6 @@ pub struct Did<'d> {
     pub provider: Option<&'d str>,
     /// The trunk that it comes by, as the database calls it.
     pub trunk_id: Option<&'d str>,
-}
-
-/// Whether a DID takes calls. The first reason that holds stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub enum Service {
-    /// It does.
-    InService,
-    /// Its status is not active.
-    NotActive(Status),
-    /// Its pool state takes no part.
-    NotAssigned(PoolStatus),
-    /// Its organisation is suspended or deleted.
-    OrganisationNotActive,
 }
 
 /// What the DIDs of a directory take in memory, in bytes, shared parts counted in full.
@@ -200,6 +189,7 @@ impl Directory {
             generation: Generation(0),
             is_loaded: false,
             policy: Policy::default(),
+            services: Services::new(&Policy::default()),
             dids: DidTable::default(),
             keys: KeyIndex::default(),
             losers: Ordered::default(),
@@ -222,6 +212,7 @@ impl Directory {
             generation,
             is_loaded: self.is_loaded,
             policy: self.policy.clone(),
+            services: self.services,
             dids: self.dids.clone(),
             keys: self.keys.clone(),
             losers: self.losers.clone(),
@@ -260,6 +251,15 @@ impl Directory {
 
     /// The DID of this number.
     pub fn did(&self, number: Number) -> Option<Did<'_>> {
+        match self.dids.find_soon(number) {
+            Some(fields) => Some(self.did_of(number, fields)),
+            None => self.did_after_all(number),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn did_after_all(&self, number: Number) -> Option<Did<'_>> {
         self.dids.find(number).map(|fields| self.did_of(number, fields))
     }
 
@@ -458,25 +458,17 @@ impl Directory {
         odd_id(&self.odd_ids, key)
     }
 
+    #[inline]
     pub(crate) fn did_of(&self, number: Number, fields: DidFields) -> Did<'_> {
         let marks = fields.marks;
-        let place = fields.place();
-        let standing = place.map_or(Standing::Unknown, |place| self.organisations.standing(place));
-        let service = if marks.status() != Status::Active {
-            Service::NotActive(marks.status())
-        } else if !self.policy.pool_states.contains(marks.pool_status()) {
-            Service::NotAssigned(marks.pool_status())
-        } else if standing == Standing::NotActive {
-            Service::OrganisationNotActive
-        } else {
-            Service::InService
-        };
-        let (provider, trunk_id) = self.providers.at(fields.provider).map_or((None, None), provider::parts);
+        let standing = self.organisations.standing(fields.organisation);
+        let service = self.services.of(marks, standing == Standing::NotActive);
+        let (provider, trunk_id) = self.providers.parts_at(fields.provider);
         Did {
             number,
             environment: marks.environment(),
             service,
-            organisation: place.filter(|_| standing != Standing::Unknown).map(OrganisationId),
+            organisation: (standing != Standing::Unknown).then(|| OrganisationId(fields.organisation.wrapping_sub(1))),
             is_default: marks.is_default(),
             call_limit: fields.call_limit,
             kept_last_good: marks.is_kept(),

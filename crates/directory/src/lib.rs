@@ -32,6 +32,7 @@ mod provider;
 mod read;
 mod row_key;
 pub mod rows;
+mod service;
 pub mod snapshot;
 mod trunk;
 mod user;
@@ -40,12 +41,13 @@ mod words;
 pub use apply::{Change, Changes};
 pub use build::{Builder, build};
 pub use difference::{DidChange, DidFacts, Difference, Tally};
-pub use directory::{Did, DidMemory, Directory, Generation, Organisation, OrganisationId, Service, Trunk, User};
+pub use directory::{Did, DidMemory, Directory, Generation, Organisation, OrganisationId, Trunk, User};
 pub use fault::{Effect, Fault, Reason, Table};
 pub use guard::{Guard, GuardPolicy, Hold, HoldReason, OwnMove, Verdict, Warning};
 pub use organisation::Limits;
 pub use overlays::{Lease, Overlays, Panic, Routed, RoutedBy, Subject, Tester, TooManyOverlays};
 pub use rows::{Cell, DidRow, OrganisationRow, Rows, TrunkRow, UserRow};
+pub use service::Service;
 pub use words::{Environment, OrganisationStatus, PoolStates, PoolStatus, Status, Transport, UnknownWord, UserStatus};
 
 /// What a build needs to know beside the rows.

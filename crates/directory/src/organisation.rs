@@ -83,8 +83,9 @@ pub(crate) enum Standing {
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Organisations {
     records: PlaceList<OrganisationRecord>,
-    /// The standing at each place, apart from the rest so that a lookup of a DID touches one byte.
-    standings: PlaceList<Standing>,
+    /// The standing at each place plus one, apart from the rest so that a lookup of a DID touches one byte. The first
+    /// is that of no organisation.
+    standings: Arc<Vec<Standing>>,
     places: Ordered<(RowKey, u32)>,
     /// Those with a good row and a context prefix, by prefix.
     by_prefix: Ordered<(Arc<str>, u32)>,
@@ -125,7 +126,7 @@ impl Organisations {
         let mut fresh =
             Organisations { places: self.places.clone(), free: Arc::clone(&self.free), ..Organisations::default() };
         fresh.records = self.records.iter().map(bare).collect();
-        fresh.standings = self.records.iter().map(|_| Standing::Unknown).collect();
+        fresh.standings = Arc::new(vec![Standing::Unknown; self.records.len() + 1]);
         fresh
     }
 
@@ -147,7 +148,7 @@ impl Organisations {
             None => {
                 let place = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
                 self.records.push(record);
-                self.standings.push(Standing::Unknown);
+                Arc::make_mut(&mut self.standings).resize(self.records.len() + 1, Standing::Unknown);
                 place
             }
         };
@@ -170,7 +171,11 @@ impl Organisations {
         };
         let prefix = facts.as_ref().map(|facts| Arc::clone(&facts.context_prefix));
         self.known += usize::from(facts.is_some());
-        if let Some(slot) = usize::try_from(place).ok().and_then(|place| self.standings.at_mut(place)) {
+        let organisation = place.saturating_add(1);
+        if self.standing(organisation) != standing
+            && let Ok(organisation) = usize::try_from(organisation)
+            && let Some(slot) = Arc::make_mut(&mut self.standings).get_mut(organisation)
+        {
             *slot = standing;
         }
         let Some(record) = self.at_mut(place) else { return };
@@ -213,9 +218,10 @@ impl Organisations {
         self.records.at_mut(usize::try_from(place).ok()?)
     }
 
-    /// What a lookup of a DID needs of the organisation at a place.
-    pub(crate) fn standing(&self, place: u32) -> Standing {
-        let standing = usize::try_from(place).ok().and_then(|place| self.standings.at(place));
+    /// What a lookup of a DID needs of the organisation at a place; `organisation` is the place plus one, or 0 for none.
+    #[inline]
+    pub(crate) fn standing(&self, organisation: u32) -> Standing {
+        let standing = usize::try_from(organisation).ok().and_then(|organisation| self.standings.get(organisation));
         standing.copied().unwrap_or(Standing::Unknown)
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use sip::Number;
 
+use crate::did_table::DidFields;
 use crate::directory::{Did, Directory, Generation};
 use crate::limits::{LEASES_MAX, TESTERS_MAX};
 use crate::row_key::RowKey;
@@ -190,6 +191,10 @@ impl Folded {
         Folded { testers, leases, overlays }
     }
 
+    fn is_empty(&self) -> bool {
+        self.overlays.panic.is_none() && self.testers.is_empty() && self.leases.is_empty()
+    }
+
     fn tester(&self, caller: Number, subject: SubjectKey) -> Option<Environment> {
         let place = self.testers.binary_search_by_key(&(caller, subject), |tester| tester.0).ok()?;
         self.testers.get(place).map(|tester| tester.1)
@@ -215,23 +220,40 @@ impl Directory {
     /// Where a call from `caller` to this number goes, and by what; `None` when no row has the number. Whether the DID
     /// is in service is for the caller to look at: no overlay puts it into service.
     pub fn route(&self, number: Number, caller: Option<Number>) -> Option<Routed<'_>> {
-        let fields = self.dids.find(number)?;
+        match self.dids.find_soon(number) {
+            Some(fields) => Some(self.route_of(number, caller, fields)),
+            None => self.route_after_all(number, caller),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn route_after_all(&self, number: Number, caller: Option<Number>) -> Option<Routed<'_>> {
+        self.dids.find(number).map(|fields| self.route_of(number, caller, fields))
+    }
+
+    #[inline(always)]
+    fn route_of(&self, number: Number, caller: Option<Number>, fields: DidFields) -> Routed<'_> {
         let did = self.did_of(number, fields);
+        let overlaid = if self.overlays.is_empty() { None } else { self.overlaid(number, caller, fields) };
+        let (environment, by) = overlaid.unwrap_or((did.environment, RoutedBy::Row));
+        Routed { did, environment, by }
+    }
+
+    /// Where an overlay sends a call from `caller` to this number; `None` when none is about it.
+    #[inline(never)]
+    fn overlaid(&self, number: Number, caller: Option<Number>, fields: DidFields) -> Option<(Environment, RoutedBy)> {
         let folded = &*self.overlays;
+        if folded.overlays.panic.is_some() {
+            return Some((Environment::Prod, RoutedBy::Panic));
+        }
         let tester = |caller: Number| {
             let of_did = folded.tester(caller, SubjectKey::Did(number));
             of_did.or_else(|| folded.tester(caller, SubjectKey::Organisation(self.organisation_key(&fields)?)))
         };
-        let (environment, by) = if folded.overlays.panic.is_some() {
-            (Environment::Prod, RoutedBy::Panic)
-        } else if let Some(environment) = caller.filter(|_| !folded.testers.is_empty()).and_then(tester) {
-            (environment, RoutedBy::Tester)
-        } else if let Some(environment) = folded.lease(number) {
-            (environment, RoutedBy::Lease)
-        } else {
-            (did.environment, RoutedBy::Row)
-        };
-        Some(Routed { did, environment, by })
+        let by_tester = caller.filter(|_| !folded.testers.is_empty()).and_then(tester);
+        let by_tester = by_tester.map(|environment| (environment, RoutedBy::Tester));
+        by_tester.or_else(|| Some((folded.lease(number)?, RoutedBy::Lease)))
     }
 }
 

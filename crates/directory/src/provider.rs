@@ -16,7 +16,7 @@ pub(crate) fn pair(provider: &str, trunk_id: &str) -> String {
 }
 
 /// The provider and the trunk's id of a pair; `None` for what the row does not have.
-pub(crate) fn parts(pair: &str) -> (Option<&str>, Option<&str>) {
+fn parts(pair: &str) -> (Option<&str>, Option<&str>) {
     let (provider, trunk_id) = pair.split_once(BETWEEN).map_or((pair, None), |(name, id)| (name, Some(id)));
     (Some(provider).filter(|provider| !provider.is_empty()), trunk_id)
 }
@@ -24,6 +24,8 @@ pub(crate) fn parts(pair: &str) -> (Option<&str>, Option<&str>) {
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Providers {
     names: Arc<Vec<Box<str>>>,
+    /// The parts of the pair at each place plus one, so that no lookup has to search for where they meet.
+    parts: Arc<Vec<[Option<Box<str>>; 2]>>,
     places: Arc<HashMap<Box<str>, u16>>,
 }
 
@@ -37,6 +39,10 @@ impl Providers {
             return Some(place);
         }
         let place = u16::try_from(self.names.len() + 1).ok()?;
+        let (provider, trunk_id) = parts(name);
+        let parts = Arc::make_mut(&mut self.parts);
+        parts.resize(usize::from(place), [None, None]);
+        parts.push([provider, trunk_id].map(|part| part.map(Box::from)));
         Arc::make_mut(&mut self.names).push(name.into());
         Arc::make_mut(&mut self.places).insert(name.into(), place);
         Some(place)
@@ -45,6 +51,13 @@ impl Providers {
     /// The pair at a place plus one.
     pub(crate) fn at(&self, place: u16) -> Option<&str> {
         self.names.get(usize::from(place.checked_sub(1)?)).map(|name| &**name)
+    }
+
+    /// The provider and the trunk's id of the pair at a place plus one; `None` for what it does not have.
+    #[inline]
+    pub(crate) fn parts_at(&self, place: u16) -> (Option<&str>, Option<&str>) {
+        let pair = self.parts.get(usize::from(place));
+        pair.map_or((None, None), |[provider, trunk_id]| (provider.as_deref(), trunk_id.as_deref()))
     }
 
     /// All of them, by place.
@@ -69,6 +82,9 @@ mod tests {
             let text = pair(provider, trunk_id);
             let expected = |text| Some(text).filter(|text: &&str| !text.is_empty());
             assert_eq!(parts(&text), (expected(provider), expected(trunk_id)));
+            let mut providers = Providers::default();
+            let places = ["first", &text].map(|text| providers.place(text).unwrap());
+            assert_eq!(places.map(|place| providers.parts_at(place)), [(Some("first"), None), parts(&text)]);
         }
         assert_eq!(parts(&pair("ta\u{1f}ta", "t-1")), (Some("tata"), Some("t-1")));
     }

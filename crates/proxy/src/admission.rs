@@ -1,6 +1,6 @@
 //! Whether a request from a configured peer may be served at all: RFC 3261 16.3, in order of cost.
 
-use crate::keys::{KeyRing, Use};
+use crate::keys::KeyRing;
 use crate::refusal::Refusal;
 use crate::route::Way;
 use crate::settings::Settings;
@@ -39,24 +39,19 @@ pub(crate) fn loop_part(keys: &KeyRing, key_id: Option<u8>, request: &Request<'_
     let mut routes = request.list(Name::Route).map(|item| item.span.of(bytes));
     let (first, last) = (routes.next().unwrap_or_default(), routes.last().unwrap_or_default());
     let from_tag = request.from_tag().unwrap_or_default();
-    let parts: [&[u8]; 8] =
-        [b"loop", request.uri().of(bytes), first, last, from_tag, to_tag, request.call_id(), &number];
-    let mac = match key_id {
-        Some(id) => keys.sign_with(id, Use::Branch, &parts),
-        None => Some(keys.sign(Use::Branch, &parts)),
-    };
-    let mac = mac.unwrap_or_default();
-    u64::from_le_bytes(mac.first_chunk::<8>().copied().unwrap_or_default())
+    let parts: [&[u8]; 7] = [request.uri().of(bytes), first, last, from_tag, to_tag, request.call_id(), &number];
+    keys.loop_hash(key_id, &parts).unwrap_or_default()
 }
 
 /// A Via of ours with the same loop part: the request came back unchanged (16.3 item 4). With another: it spirals.
 fn has_been_here(settings: &Settings, request: &Request<'_>, loop_part: u64) -> bool {
     let bytes = request.bytes();
-    let others = request.list(Name::Via).skip(1).filter_map(|item| Via::parse(bytes, item.span).ok());
-    std::iter::once(request.via()).chain(others).any(|via| {
+    let is_same = |via: &Via<'_>| {
         let ours = via.branch.and_then(Branch::parse).is_some_and(|branch| branch.loop_part == loop_part);
-        ours && is_own_via(settings, &via)
-    })
+        ours && is_own_via(settings, via)
+    };
+    let mut others = request.list(Name::Via).skip(1).filter_map(|item| Via::parse(bytes, item.span).ok());
+    is_same(request.via()) || others.any(|via| is_same(&via))
 }
 
 /// True when a Via's sent-by is one of our addresses (18.1.2).

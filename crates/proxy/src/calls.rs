@@ -18,6 +18,7 @@ pub use rate::Spent;
 pub use restored::RestoredCall;
 pub(crate) use table::{CALL_TIMER, Calls};
 
+use crate::deadline::Deadline;
 use crate::dispatch::Direction;
 use crate::flow::{PartyId, Time};
 use crate::keys::{KeyRing, Use};
@@ -71,7 +72,7 @@ pub struct Call {
     /// No limit refuses it.
     pub(crate) is_free: bool,
     /// The earliest deadline that the wheel knows of.
-    pub(crate) armed: Option<Time>,
+    pub(crate) armed: Deadline,
 }
 
 /// The texts of a call, one behind the other in one buffer, which the next call of its slot uses again.

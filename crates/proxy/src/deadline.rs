@@ -1,6 +1,7 @@
 //! When something is due, or never, in the room of a time: a transaction has half a dozen of these.
 
 use crate::flow::Time;
+use std::time::Duration;
 
 /// A time at which there is something to do, or [`Deadline::NONE`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -29,6 +30,26 @@ impl Deadline {
     }
 }
 
+/// How long until a message is sent again: it doubles each time. In microseconds, and over an hour at most.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Interval(u32);
+
+impl Interval {
+    pub(crate) const ZERO: Interval = Interval(0);
+
+    pub(crate) fn of(time: Duration) -> Interval {
+        Interval(u32::try_from(time.as_micros()).unwrap_or(u32::MAX))
+    }
+
+    pub(crate) fn doubled(self) -> Interval {
+        Interval(self.0.saturating_mul(2))
+    }
+
+    pub(crate) fn after(self, now: Time) -> Deadline {
+        Deadline(now + Duration::from_micros(self.0.into()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,5 +61,13 @@ mod tests {
         assert!(!Deadline::NONE.is_due(Time(u64::MAX)));
         assert_eq!((soon.time(), Deadline::NONE.time()), (Some(Time(5)), None));
         assert_eq!(Deadline::when(false, Time(5)), Deadline::NONE);
+    }
+
+    #[test]
+    fn an_interval_doubles_and_never_overflows() {
+        let second = Interval::of(Duration::from_secs(1));
+        assert_eq!(second.doubled().after(Time(7)).time(), Some(Time(2_000_007)));
+        let longest = Interval::of(Duration::from_secs(1 << 40));
+        assert!(longest > second && longest.doubled() == longest && Interval::ZERO.doubled() == Interval::ZERO);
     }
 }

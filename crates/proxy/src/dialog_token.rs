@@ -126,6 +126,10 @@ impl Token {
 
     /// True when `text` has the form of a token, whether it verifies or not.
     pub fn looks_like_one(text: &[u8]) -> bool {
+        // As a rule it is a short name.
+        if text.len() <= MAC_BYTES {
+            return false;
+        }
         let mut space = [0; TOKEN_BYTES];
         decode(text, &mut space).is_some_and(|raw| raw.len() > MAC_BYTES && raw.first() == Some(&VERSION))
     }
@@ -290,7 +294,7 @@ fn decode<'s>(text: &[u8], space: &'s mut [u8; TOKEN_BYTES]) -> Option<&'s [u8]>
     let (whole, rest) = text.as_chunks::<4>();
     let len = whole.len() * 3;
     // Letters outside the alphabet, and stray bits: looked at once, at the end.
-    let mut wrong = 0;
+    let (mut wrong, mut is_stray) = (0, false);
     for (letters, place) in whole.iter().zip(space.get_mut(..len)?.as_chunks_mut::<3>().0) {
         let [_, bytes @ ..] = bits_of(*letters, &mut wrong).to_be_bytes();
         *place = bytes;
@@ -300,30 +304,31 @@ fn decode<'s>(text: &[u8], space: &'s mut [u8; TOKEN_BYTES]) -> Option<&'s [u8]>
         [first, second] => {
             let [_, byte, stray, _] = bits_of([first, second, b'A', b'A'], &mut wrong).to_be_bytes();
             *space.get_mut(len)? = byte;
-            wrong |= stray;
+            is_stray = stray != 0;
             1
         }
         [first, second, third] => {
             let [_, bytes @ .., stray] = bits_of([first, second, third, b'A'], &mut wrong).to_be_bytes();
             space.get_mut(len..len + 2)?.copy_from_slice(&bytes);
-            wrong |= stray;
+            is_stray = stray != 0;
             2
         }
         _ => return None,
     };
-    if wrong == 0 { space.get(..len + kept) } else { None }
+    if wrong <= SIX_ONES && !is_stray { space.get(..len + kept) } else { None }
 }
 
-/// The 24 bits of four letters; sets bits of `wrong` where one is none of the alphabet.
+/// The 24 bits of four letters; makes `wrong` more than [`SIX_ONES`] where one is none of the alphabet.
+#[inline(always)]
 fn bits_of(letters: [u8; 4], wrong: &mut u8) -> u32 {
-    letters.into_iter().fold(0, |bits, letter| {
-        let six = SIX_BITS.get(usize::from(letter)).copied().unwrap_or(NO_LETTER);
-        *wrong |= six & !63;
-        (bits << 6) | u32::from(six & 63)
-    })
+    let [first, second, third, fourth] =
+        letters.map(|letter| SIX_BITS.get(usize::from(letter)).copied().unwrap_or(NO_LETTER));
+    *wrong |= first | second | third | fourth;
+    u32::from(first) << 18 | u32::from(second) << 12 | u32::from(third) << 6 | u32::from(fourth)
 }
 
 const NO_LETTER: u8 = 0xFF;
+const SIX_ONES: u8 = 63;
 
 /// The six bits of each letter.
 static SIX_BITS: [u8; 256] = {

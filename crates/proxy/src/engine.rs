@@ -191,13 +191,12 @@ impl Engine {
             return self.on_stranger(&mut turn, flow, bytes);
         }
         let mut index = self.index.take().unwrap_or_default();
-        match (parse(bytes, &mut index), party) {
-            (Parsed::Request(request), Some(party)) => self.on_request(&mut turn, flow, party, &request),
-            (Parsed::Response(response), party) => self.on_response(&mut turn, (flow, party), &response),
-            (Parsed::Answerable(bad), Some(party)) => {
-                self.answer_malformed(&mut turn, flow, party, &bad);
-            }
-            (Parsed::Hopeless(noise), _) => load::on_noise(&mut turn, flow, noise),
+        // A message is large and stays where it was read.
+        match (&parse(bytes, &mut index), party) {
+            (Parsed::Request(request), Some(party)) => self.on_request(&mut turn, flow, party, request),
+            (Parsed::Response(response), party) => self.on_response(&mut turn, (flow, party), response),
+            (Parsed::Answerable(bad), Some(party)) => self.answer_malformed(&mut turn, flow, party, bad),
+            (Parsed::Hopeless(noise), _) => load::on_noise(&mut turn, flow, *noise),
             (_, None) => turn.outbox.event(Event::Dropped(DropReason::Stranger)),
         }
         self.index = Some(index);
@@ -236,7 +235,7 @@ impl Engine {
     /// opened is found by that key.
     fn find(&mut self, now: Time, request: &Request<'_>) -> Option<(Key, Option<u32>)> {
         let via = request.via();
-        let identity = identity_of(request, &via);
+        let identity = identity_of(request, via);
         let key = identity.key(&self.keys, None, 0)?;
         if let Some(slot) = self.table.find(key) {
             return Some((key, Some(slot)));

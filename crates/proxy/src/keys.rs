@@ -1,5 +1,6 @@
 //! The keys behind branches, tags and dialog tokens: a ring, so that a key can be changed with no call lost.
 
+mod folded;
 mod siphash;
 
 use std::fmt;
@@ -34,6 +35,7 @@ struct Derived {
     token: Secret,
     tag: Secret,
     call: Secret,
+    r#loop: [u64; 2],
 }
 
 /// The key of one use.
@@ -78,8 +80,21 @@ impl KeyRing {
 
     /// The same by the key of `id`; `None` when the ring has no such key.
     pub(crate) fn sign_with(&self, id: u8, r#use: Use, parts: &[&[u8]]) -> Option<[u8; 16]> {
-        let key = std::iter::once(&self.active).chain(&self.retired).find(|key| key.id == id)?;
-        Some(mac(key.key(r#use), r#use, parts))
+        Some(mac(self.find(id)?.key(r#use), r#use, parts))
+    }
+
+    /// A hash over `parts`, each with its length, that tells whether a request of ours has come back: by the key of `id`,
+    /// or by the active one. Whoever foresees it can have his own request refused as a loop, and nothing else.
+    pub(crate) fn loop_hash(&self, id: Option<u8>, parts: &[&[u8]]) -> Option<u64> {
+        let key = match id {
+            Some(id) => self.find(id)?,
+            None => &self.active,
+        };
+        Some(folded::hash(key.r#loop, parts))
+    }
+
+    fn find(&self, id: u8) -> Option<&Derived> {
+        std::iter::once(&self.active).chain(&self.retired).find(|key| key.id == id)
     }
 }
 
@@ -91,6 +106,7 @@ impl Derived {
             token: Secret::of("switchyard 2026 dialog token", key),
             tag: Secret::of("switchyard 2026 local tag", key),
             call: Secret::of("switchyard 2026 call", key),
+            r#loop: Secret::of("switchyard 2026 loop", key).short,
         }
     }
 
@@ -176,6 +192,19 @@ mod tests {
         assert_eq!(new.sign_with(1, Use::Token, &[b"a", b"b"]), Some(signed));
         assert_ne!(new.sign(Use::Token, &[b"a", b"b"]), signed);
         assert_eq!(new.sign_with(3, Use::Token, &[b"a", b"b"]), None);
+    }
+
+    #[test]
+    fn what_tells_a_loop_depends_on_its_key_and_its_parts() {
+        let (old, new) = (KeyRing::new(&key(1), &[]), KeyRing::new(&key(2), &[key(1)]));
+        let value = old.loop_hash(None, &[b"a", b"bc"]);
+        assert_eq!(new.loop_hash(Some(1), &[b"a", b"bc"]), value);
+        for other in
+            [new.loop_hash(None, &[b"a", b"bc"]), old.loop_hash(None, &[b"ab", b"c"]), old.loop_hash(None, &[])]
+        {
+            assert!(other.is_some() && other != value);
+        }
+        assert_eq!(new.loop_hash(Some(3), &[b"a"]), None);
     }
 
     #[test]

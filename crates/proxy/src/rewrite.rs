@@ -93,7 +93,7 @@ impl Forward<'_> {
                 Name::Via if !seen_via => {
                     seen_via = true;
                     let into = splice.with(via.span.start, via.span.end);
-                    sip::write_via_with_source(&via, request.bytes(), self.source, into);
+                    sip::write_via_with_source(via, request.bytes(), self.source, into);
                 }
                 Name::MaxForwards => {
                     let left = request.max_forwards().unwrap_or(70).saturating_sub(1);

@@ -35,14 +35,16 @@ pub(crate) fn read<'a>(settings: &Settings, request: &Request<'a>) -> Option<Way
     let bytes = request.bytes();
     let mut way =
         Way { uri: request.target(), token: None, skip_first: 0, skip_last: 0, next: None, next_is_strict: false };
-    let total = request.list(Name::Route).count();
+    let mut routes = request.list(Name::Route);
+    let Some(top) = routes.next() else { return Some(way) };
+    let total = 1 + routes.count();
     let route = |at: usize| {
-        let item = request.list(Name::Route).nth(at)?;
+        let item = if at == 0 { top } else { request.list(Name::Route).nth(at)? };
         let value = item.span.of(bytes);
         let name_addr = NameAddr::parse(value).ok()?;
         Some(name_addr.uri.of(value))
     };
-    if total > 0 && is_our_record(settings, &way.uri) {
+    if is_our_record(settings, &way.uri) {
         way.token = way.uri.user_bytes();
         way.uri = Uri::parse(route(total - 1)?).ok()?;
         way.skip_last = 1;
@@ -76,5 +78,5 @@ pub(crate) fn read<'a>(settings: &Settings, request: &Request<'a>) -> Option<Way
 /// A URI that we put into a Record-Route: our address, with a token as its user, or as the one of a pair that has none.
 fn is_our_record(settings: &Settings, uri: &Uri<'_>) -> bool {
     let is_record = || uri.user_bytes().map_or_else(|| uri.param("lr").is_some(), Token::looks_like_one);
-    uri.scheme == Scheme::Sip && settings.is_us(uri) && is_record()
+    uri.scheme == Scheme::Sip && is_record() && settings.is_us(uri)
 }

@@ -6,6 +6,7 @@ use crate::flow::Time;
 
 const LEVELS: usize = 6;
 const SLOTS: u64 = 64;
+const SLOTS_OF_LEVEL: usize = 64;
 const SLOT_BITS: u32 = 6;
 /// The farthest deadline that the wheel can hold, in ticks: about two years.
 const MAX_TICKS: u64 = 1 << (SLOT_BITS * 6);
@@ -17,36 +18,58 @@ pub(crate) struct TimerId {
     pub(crate) generation: u32,
 }
 
+/// One deadline, in the list of its slot or among the free ones.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     at_tick: u64,
     id: TimerId,
+    next: u32,
+}
+
+/// The entries of one slot, in the order in which they came: the places of the first and of the last.
+#[derive(Clone, Copy, Debug)]
+struct List {
+    first: u32,
+    last: u32,
 }
 
 #[derive(Debug)]
 struct Level {
     occupied: u64,
-    slots: Vec<Vec<Entry>>,
+    slots: [List; SLOTS_OF_LEVEL],
 }
 
-/// The wheel.
+/// The wheel. Its slots share one store of entries: they take the room of as many deadlines as there were at one time.
 #[derive(Debug)]
 pub(crate) struct Timers {
     now_tick: u64,
-    levels: Vec<Level>,
-    scratch: Vec<Entry>,
+    levels: [Level; LEVELS],
+    entries: Vec<Entry>,
+    free: u32,
 }
+
+/// No entry.
+const NONE: u32 = u32::MAX;
 
 impl Timers {
     pub(crate) fn new() -> Timers {
-        let level = || Level { occupied: 0, slots: (0..SLOTS).map(|_| Vec::new()).collect() };
-        Timers { now_tick: 0, levels: (0..LEVELS).map(|_| level()).collect(), scratch: Vec::new() }
+        let level = || Level { occupied: 0, slots: [List { first: NONE, last: NONE }; SLOTS_OF_LEVEL] };
+        Timers { now_tick: 0, levels: std::array::from_fn(|_| level()), entries: Vec::new(), free: NONE }
     }
 
     /// Sets a deadline. One that has passed comes due at the next call of [`Timers::expire`].
     pub(crate) fn arm(&mut self, at: Time, id: TimerId) {
         let at_tick = at.0.div_ceil(1_000).max(self.now_tick + 1).min(self.now_tick + MAX_TICKS - 1);
-        self.insert(Entry { at_tick, id });
+        let entry = Entry { at_tick, id, next: NONE };
+        let at = self.free;
+        if let Some(place) = self.entries.get_mut(at as usize) {
+            self.free = place.next;
+            *place = entry;
+            return self.link(at, at_tick);
+        }
+        let at = u32::try_from(self.entries.len()).unwrap_or(NONE);
+        self.entries.push(entry);
+        self.link(at, at_tick);
     }
 
     /// When to call [`Timers::expire`] next. Never later than the earliest deadline; it may be earlier, when entries of
@@ -63,35 +86,42 @@ impl Timers {
                 break;
             }
             self.now_tick = self.now_tick.max(tick);
-            let mut entries = std::mem::take(&mut self.scratch);
-            if let Some(cell) = self.levels.get_mut(level) {
-                cell.occupied &= !(1 << slot);
-                if let Some(list) = cell.slots.get_mut(slot) {
-                    std::mem::swap(list, &mut entries);
-                }
-            }
-            for entry in entries.drain(..) {
-                if entry.at_tick <= self.now_tick {
+            let mut at = self.unlink(level, slot);
+            while let Some(entry) = self.entries.get_mut(at as usize) {
+                let (here, at_tick) = (at, entry.at_tick);
+                at = std::mem::replace(&mut entry.next, NONE);
+                if at_tick <= self.now_tick {
                     due.push(entry.id);
+                    entry.next = std::mem::replace(&mut self.free, here);
                 } else {
-                    self.insert(entry);
+                    self.link(here, at_tick);
                 }
             }
-            self.scratch = entries;
         }
         self.now_tick = self.now_tick.max(target);
     }
 
-    fn insert(&mut self, entry: Entry) {
-        let differing = (self.now_tick ^ entry.at_tick) | (SLOTS - 1);
+    /// Puts an entry behind the others of the slot that its tick belongs to now.
+    fn link(&mut self, at: u32, at_tick: u64) {
+        let differing = (self.now_tick ^ at_tick) | (SLOTS - 1);
         let level = ((63 - differing.leading_zeros()) / SLOT_BITS).min(5);
-        let slot = (entry.at_tick >> (level * SLOT_BITS)) % SLOTS;
-        if let Some(cell) = self.levels.get_mut(level as usize) {
-            cell.occupied |= 1 << slot;
-            if let Some(list) = cell.slots.get_mut(usize::try_from(slot).unwrap_or(0)) {
-                list.push(entry);
-            }
+        let slot = (at_tick >> (level * SLOT_BITS)) % SLOTS;
+        let Some(level) = self.levels.get_mut(level as usize) else { return };
+        level.occupied |= 1 << slot;
+        let Some(list) = level.slots.get_mut(usize::try_from(slot).unwrap_or(0)) else { return };
+        match self.entries.get_mut(list.last as usize) {
+            Some(last) => last.next = at,
+            None => list.first = at,
         }
+        list.last = at;
+    }
+
+    /// Empties a slot, and gives the first of its entries.
+    fn unlink(&mut self, level: usize, slot: usize) -> u32 {
+        let Some(level) = self.levels.get_mut(level) else { return NONE };
+        level.occupied &= !(1 << slot);
+        let empty = List { first: NONE, last: NONE };
+        level.slots.get_mut(slot).map_or(NONE, |list| std::mem::replace(list, empty).first)
     }
 
     /// The occupied slot that comes first: level, slot, and the tick at which it opens.
@@ -145,6 +175,20 @@ mod tests {
         timers.expire(Time::from_millis(1_000), &mut Vec::new());
         timers.arm(Time::from_millis(10), id(1));
         assert_eq!(run(&mut timers, Time::from_millis(1_001)), [(1_001, 1)]);
+    }
+
+    /// However long it turns, it has room for the deadlines of one time.
+    #[test]
+    fn it_takes_the_room_of_the_deadlines_that_there_are() {
+        let mut timers = Timers::new();
+        for second in 0..1_000 {
+            for slot in 0..100 {
+                timers.arm(Time::from_millis(second * 1_000 + 32_000), id(slot));
+            }
+            let due = run(&mut timers, Time::from_millis(second * 1_000));
+            assert_eq!(due.len(), if second < 32 { 0 } else { 100 }, "{second}");
+        }
+        assert_eq!(timers.entries.len(), 33 * 100);
     }
 
     proptest! {

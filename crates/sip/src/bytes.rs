@@ -44,6 +44,7 @@ pub(crate) fn is_lws(byte: u8) -> bool {
 
 /// The end of the bare value that begins at `at`, of a parameter or of an address: more than the grammar's tokens and
 /// hosts pass, but nothing that ends a parameter.
+#[inline(always)]
 pub(crate) fn value_end(bytes: &[u8], at: usize) -> usize {
     let ends = |lanes: Lanes| {
         let quoting = lanes.are(b'"').or(lanes.are(b'<')).or(lanes.are(b'>'));
@@ -141,17 +142,59 @@ pub(crate) fn find(byte: u8, bytes: &[u8], at: usize) -> Option<usize> {
     find_by(bytes, at, |lanes| lanes.are(byte))
 }
 
-/// Where the first byte up to CR stands, which NUL, TAB and LF are among, from `at` on.
-#[inline]
-pub(crate) fn find_up_to_cr(bytes: &[u8], at: usize) -> Option<usize> {
-    find_by(bytes, at, |lanes| lanes.up_to(b'\r'))
+/// Bytes that one mark stands for.
+pub(crate) const MARKED_BYTES: u32 = 64;
+const MARKED: usize = MARKED_BYTES as usize;
+
+/// Which of up to sixty-four bytes are of each kind, a bit for each byte, the first one's lowest; `None` for more bytes.
+#[inline(always)]
+pub(crate) fn marks<const KINDS: usize>(bytes: &[u8], kinds: impl Fn(Lanes) -> [Lanes; KINDS]) -> Option<[u64; KINDS]> {
+    if bytes.len() > MARKED {
+        return None;
+    }
+    visited(bytes.len());
+    let mut marks = [0; KINDS];
+    let mut add = |chunk: &[u8; 16], at: usize| {
+        for (mark, lanes) in marks.iter_mut().zip(kinds(Lanes::of(chunk))) {
+            *mark |= u64::from(lanes.bits()) << (at % MARKED);
+        }
+    };
+    let (chunks, rest) = bytes.as_chunks::<16>();
+    for (number, chunk) in chunks.iter().enumerate() {
+        add(chunk, 16 * number);
+    }
+    match bytes.last_chunk::<16>() {
+        Some(chunk) if !rest.is_empty() => add(chunk, bytes.len() - chunk.len()),
+        Some(_) => {}
+        None => {
+            let mut chunk = [0; 16];
+            chunk.iter_mut().zip(rest).for_each(|(place, byte)| *place = *byte);
+            add(&chunk, 0);
+            marks.iter_mut().for_each(|mark| *mark &= (1 << rest.len()) - 1);
+        }
+    }
+    Some(marks)
 }
 
-/// Where `byte` stands first among sixteen.
+/// Which of the sixty-four bytes from `at` on are up to CR, a bit for each, the first one's lowest; `None` at the end.
 #[inline(always)]
-pub(crate) fn find_in_16(byte: u8, chunk: &[u8; 16]) -> Option<usize> {
-    let found = Lanes::of(chunk).are(byte).bits();
-    (found != 0).then_some(found.trailing_zeros() as usize)
+pub(crate) fn marks_up_to_cr(bytes: &[u8], at: usize) -> Option<u64> {
+    let rest = bytes.get(at..)?;
+    if let Some(whole) = rest.first_chunk::<MARKED>()
+        && let ([first, second, third, fourth], []) = whole.as_chunks::<16>()
+    {
+        visited(MARKED);
+        let bits = |chunk| u64::from(Lanes::of(chunk).up_to(b'\r').bits());
+        return Some(bits(first) | bits(second) << 16 | bits(third) << 32 | bits(fourth) << 48);
+    }
+    marks_of_the_last(rest)
+}
+
+/// The same for fewer bytes, which are the last ones.
+#[inline(never)]
+fn marks_of_the_last(rest: &[u8]) -> Option<u64> {
+    let [marks] = marks(rest, |lanes| [lanes.up_to(b'\r')])?;
+    (!rest.is_empty()).then_some(marks)
 }
 
 /// Where one of three bytes stands first, from `at` on.
@@ -254,12 +297,35 @@ mod tests {
                 }
                 let first = |wanted: &dyn Fn(u8) -> bool| bytes.iter().position(|&byte| wanted(byte));
                 assert_eq!(find(byte, &bytes, 0), first(&|found| found == byte), "{byte} at {at}");
-                assert_eq!(find_up_to_cr(&bytes, 0), first(&|found| found <= b'\r'), "{byte} at {at}");
+                let (head, tail) = (marks_up_to_cr(&bytes, 0).unwrap(), marks_up_to_cr(&bytes, at).unwrap());
+                assert_eq!(
+                    head.checked_ilog2().map(|_| head.trailing_zeros() as usize),
+                    first(&|found| found <= b'\r')
+                );
+                assert_eq!(head >> at, tail, "{byte} at {at}");
                 assert_eq!(find(byte, &bytes, at), Some(at));
             }
             bytes = [0x80; 40];
         }
-        assert_eq!((find(b'a', b"a", 1), find(b'a', b"a", 2), find_up_to_cr(b"", 0)), (None, None, None));
+        assert_eq!((find(b'a', b"a", 1), find(b'a', b"a", 2)), (None, None));
+    }
+
+    #[test]
+    fn marks_say_which_bytes_are_of_a_kind() {
+        for len in 0..=MARKED {
+            for at in 0..len {
+                let mut bytes = vec![b'x'; len];
+                bytes[at] = b';';
+                let wanted =
+                    [1 << at, u64::MAX.checked_shr(64 - u32::try_from(len).unwrap()).unwrap_or(0) & !(1 << at)];
+                assert_eq!(marks(&bytes, |lanes| [lanes.are(b';'), lanes.are(b'x')]), Some(wanted), "{at} of {len}");
+            }
+            assert_eq!(marks(&vec![0; len], |lanes| [lanes.are(b';')]), Some([0]));
+        }
+        assert_eq!(marks(&[0; MARKED + 1], |lanes| [lanes.are(0)]), None);
+        let text = [b"a".repeat(MARKED), b"\r\n".to_vec()].concat();
+        assert_eq!((marks_up_to_cr(&text, 0), marks_up_to_cr(&text, MARKED)), (Some(0), Some(3)));
+        assert_eq!((marks_up_to_cr(&text, text.len()), marks_up_to_cr(&text, text.len() + 1)), (None, None));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Header names (IANA: SIP Header Fields), long and compact, in any case, and where a header stands.
 
-use crate::bytes::find_in_16;
+use crate::limits;
 use crate::span::Span;
 
 /// One header: its lines, folds included.
@@ -82,17 +82,21 @@ impl Name {
 
     /// Reads a long name of up to fifteen bytes with its colon right behind it, all at once; the length is the name's.
     /// `None` says that [`Name::from_bytes`] must look closer.
-    #[inline]
-    pub(crate) fn at_start(line: &[u8; 16]) -> Option<(Name, usize)> {
-        /// What letters have, and neither digits nor `-` nor control characters.
-        const LETTER: u128 = u128::from_le_bytes([0x40; 16]);
-        let chunk = u128::from_le_bytes(*line);
-        let len = find_in_16(b':', line)?;
-        let lower = chunk | (chunk & LETTER) >> 1;
-        let [first, _, third, ..] = lower.to_le_bytes();
-        let name = candidate(len, first, third);
-        let key = KEYS.get(name as usize).copied()?;
-        (lower & !(u128::MAX << (8 * len)) == key).then_some((name, len))
+    #[inline(always)]
+    pub(crate) fn at_start(line: &[u8; 16]) -> Option<(Name, u32)> {
+        /// What letters have, and neither digits nor `-`, `:` and control characters.
+        const LETTER: u64 = u64::from_le_bytes([0x40; 8]);
+        let lower = |word: u64| word | (word & LETTER) >> 1;
+        let whole = u128::from_le_bytes(*line);
+        let (low, high) = (lower(low_half(whole)), lower(low_half(whole >> 64)));
+        let mut next = usize::from(FIRST.get(place(low)).copied()?);
+        loop {
+            let key = KEYS.get(next)?;
+            if (low ^ key.low) & key.low_mask | (high ^ key.high) & key.high_mask == 0 {
+                return Some((key.name, key.len));
+            }
+            next = usize::from(key.next);
+        }
     }
 
     const fn from_compact(letter: u8) -> Name {
@@ -163,6 +167,50 @@ impl Name {
     /// One bit of a set of names.
     pub(crate) const fn bit(self) -> u64 {
         1 << self as u8
+    }
+}
+
+/// Which names occur in a message, and where among its headers those up to [`Name::ContentLength`] stand first and last.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Places {
+    /// The set of the names, a [`Name::bit`] each.
+    present: u64,
+    first: [u8; PLACED],
+    last: [u8; PLACED],
+}
+
+const PLACED: usize = Name::ContentLength as usize + 1;
+/// Every place among the headers of a message fits.
+const _: () = assert!(limits::HEADERS == 1 << u8::BITS);
+
+impl Places {
+    /// Adds the header at a place; true when one of its name stands before it.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, name: Name, place: usize) -> bool {
+        let [place, ..] = place.to_le_bytes();
+        let is_repeated = self.present & name.bit() != 0;
+        if let Some(last) = self.last.get_mut(name as usize) {
+            *last = place;
+        }
+        if !is_repeated {
+            self.present |= name.bit();
+            if let Some(first) = self.first.get_mut(name as usize) {
+                *first = place;
+            }
+        }
+        is_repeated
+    }
+
+    /// The headers from the first to the last of a name, others among them; none when none has it.
+    #[inline(always)]
+    pub(crate) fn of<'h>(&self, name: Name, headers: &'h [Header]) -> &'h [Header] {
+        if self.present & name.bit() == 0 {
+            return &[];
+        }
+        match (self.first.get(name as usize), self.last.get(name as usize)) {
+            (Some(first), Some(last)) => headers.get(usize::from(*first)..=usize::from(*last)).unwrap_or_default(),
+            _ => headers,
+        }
     }
 }
 
@@ -252,29 +300,89 @@ const fn name_in(at: usize) -> Name {
     Name::Other
 }
 
-/// For each name its bytes in lower case, the first one lowest. Those of sixteen bytes and more have none.
-static KEYS: [u128; ALL.len()] = {
-    let mut keys = [u128::MAX; ALL.len()];
-    let mut rest: &mut [u128] = &mut keys;
+/// A name as it stands at the beginning of a line: its bytes in lower case, its colon last, the first one lowest.
+struct Key {
+    low: u64,
+    high: u64,
+    /// The bytes that count.
+    low_mask: u64,
+    high_mask: u64,
+    len: u32,
+    name: Name,
+    /// The next one with the same beginning, a place in [`KEYS`]; [`NO_KEY`] after the last.
+    next: u8,
+}
+
+const NO_KEY: u8 = u8::MAX;
+/// Places that names are told apart by at first.
+const PLACES: usize = 128;
+
+/// The place of a line's first three bytes in lower case: every name has as many, its colon included.
+#[inline(always)]
+const fn place(low: u64) -> usize {
+    let [_, _, _, mixed, ..] = (low & 0xff_ffff).wrapping_mul(0x9e37_79b1).to_le_bytes();
+    mixed as usize % PLACES
+}
+
+/// The first name of each place.
+static FIRST: [u8; PLACES] = {
+    let mut firsts = [NO_KEY; PLACES];
+    let mut rest: &mut [u8] = &mut firsts;
+    let mut at = 0;
+    while let Some((first, others)) = rest.split_first_mut() {
+        *first = next_at(at, &ALL, 0);
+        at += 1;
+        rest = others;
+    }
+    firsts
+};
+
+/// Each name of up to fifteen bytes; longer ones stand in no chain.
+static KEYS: [Key; ALL.len()] = {
+    let mut keys = [const { key(Name::Other) }; ALL.len()];
+    let mut rest: &mut [Key] = &mut keys;
     let mut names: &[Name] = &ALL;
+    let mut at = 0;
     while let (Some((first, others)), [name, more @ ..]) = (rest.split_first_mut(), names) {
-        if name.as_str().len() < 16 {
-            *first = key(name.as_str());
-        }
+        at += 1;
+        *first = key(*name);
+        first.next = next_at(place(first.low), more, at);
         rest = others;
         names = more;
     }
     keys
 };
 
-const fn key(name: &str) -> u128 {
-    let mut rest = name.as_bytes();
-    let mut key = 0;
+/// The first of these names that belongs into a place; `at` is where they begin among [`ALL`].
+const fn next_at(wanted: usize, mut names: &[Name], mut at: u8) -> u8 {
+    while let [name, more @ ..] = names {
+        if name.as_str().len() < 16 && place(key(*name).low) == wanted {
+            return at;
+        }
+        at += 1;
+        names = more;
+    }
+    NO_KEY
+}
+
+const fn key(name: Name) -> Key {
+    let (mut bytes, mut mask) = (b':' as u128, u8::MAX as u128);
+    let mut len = 0;
+    let mut rest = name.as_str().as_bytes();
     while let [others @ .., last] = rest {
-        key = key << 8 | last.to_ascii_lowercase() as u128;
+        bytes = bytes << 8 | last.to_ascii_lowercase() as u128;
+        mask = mask << 8 | u8::MAX as u128;
+        len += 1;
         rest = others;
     }
-    key
+    let (low, high) = (low_half(bytes), low_half(bytes >> 64));
+    let (low_mask, high_mask) = (low_half(mask), low_half(mask >> 64));
+    Key { low, high, low_mask, high_mask, len, name, next: NO_KEY }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the other half is not wanted")]
+const fn low_half(value: u128) -> u64 {
+    value as u64
 }
 
 #[cfg(test)]
@@ -309,7 +417,7 @@ mod tests {
             let long = name.as_str();
             for spelling in [long.to_owned(), long.to_lowercase(), long.to_uppercase()] {
                 let start = |text: String| Name::at_start(format!("{text:<16}").as_bytes().first_chunk().unwrap());
-                let expected = (long.len() < 16).then_some((name, long.len()));
+                let expected = (long.len() < 16).then_some((name, u32::try_from(long.len()).unwrap()));
                 assert_eq!(start(format!("{spelling}: x")), expected, "{spelling}");
                 assert_eq!(start(format!("{spelling}::")), expected, "{spelling}");
                 assert_eq!(start(format!("{spelling} : x")), None);

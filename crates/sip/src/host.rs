@@ -1,6 +1,6 @@
 //! `host [":" port]`, as it stands in a Via and in a URI.
 
-use crate::bytes::{digits, is_host_name, run_end};
+use crate::bytes::{digits, is_host_name, run_end, visited};
 
 /// The end of the host that begins at `at`: a name, an IPv4 address, or an IPv6 reference with its brackets. `None`
 /// when there is none. Names are not checked beyond their bytes; RFC 5118's extra colon passes.
@@ -16,6 +16,25 @@ pub(crate) fn host_end(bytes: &[u8], at: usize) -> Option<usize> {
 /// A port of 1 to 65,535; leading zeros pass, as they do in the grammar.
 pub(crate) fn port(bytes: &[u8]) -> Option<u16> {
     digits(bytes).and_then(|value| u16::try_from(value).ok()).filter(|port| *port != 0)
+}
+
+/// The port of up to five digits that `bytes` begin with, and their count; `None` where there is none, or more of it.
+#[inline(always)]
+pub(crate) fn short_port(bytes: &[u8]) -> Option<(u16, usize)> {
+    const LONGEST: usize = 5;
+    let (mut port, mut len) = (0_u32, 0_usize);
+    for byte in bytes.iter().take(LONGEST) {
+        let digit = u32::from(byte.wrapping_sub(b'0'));
+        if digit > 9 {
+            break;
+        }
+        port = port.wrapping_mul(10).wrapping_add(digit);
+        len = len.wrapping_add(1);
+    }
+    visited(len);
+    let is_whole = len < LONGEST || !bytes.get(LONGEST).is_some_and(u8::is_ascii_digit);
+    let port = u16::try_from(port).ok().filter(|port| *port != 0 && is_whole)?;
+    Some((port, len))
 }
 
 #[cfg(test)]
@@ -43,6 +62,13 @@ mod tests {
     #[test]
     fn ports_have_bounds() {
         assert_eq!((port(b"1"), port(b"65535"), port(b"05060")), (Some(1), Some(65_535), Some(5060)));
+        assert_eq!(
+            (short_port(b"5060;x"), short_port(b"65535"), short_port(b"00001")),
+            (Some((5060, 4)), Some((65_535, 5)), Some((1, 5)))
+        );
+        for bytes in ["0", "65536", "", "a", "123456", "00000"] {
+            assert_eq!(short_port(bytes.as_bytes()), None, "{bytes}");
+        }
         assert_eq!((port(b"0"), port(b"65536"), port(b""), port(b"5060a")), (None, None, None, None));
     }
 }

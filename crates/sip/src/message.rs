@@ -2,7 +2,7 @@
 
 use crate::cseq::CSeq;
 use crate::error::{Fault, Hopeless};
-use crate::header::{Header, Name};
+use crate::header::{Header, Name, Places};
 use crate::limits;
 use crate::list::{Item, List};
 use crate::method::Method;
@@ -59,8 +59,7 @@ pub struct Answerable<'a> {
 pub struct Message<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) headers: &'a [Header],
-    /// The set of the names that occur, a [`Name::bit`] each.
-    pub(crate) present: u64,
+    pub(crate) places: Places,
     pub(crate) headers_start: u32,
     pub(crate) via: Via<'a>,
     pub(crate) from: Span,
@@ -115,8 +114,8 @@ impl<'a> Message<'a> {
     }
 
     /// The first Via entry.
-    pub const fn via(&self) -> Via<'a> {
-        self.via
+    pub const fn via(&self) -> &Via<'a> {
+        &self.via
     }
 
     /// The Via entry after the first, in the same header or in another one.
@@ -159,9 +158,9 @@ impl<'a> Message<'a> {
         self.body
     }
 
-    /// All headers, or none when none has that name.
+    /// Headers that all of that name are among; none when none has it.
     fn headers_for(&self, name: Name) -> &'a [Header] {
-        if self.present & name.bit() == 0 { &[] } else { self.headers }
+        self.places.of(name, self.headers)
     }
 }
 

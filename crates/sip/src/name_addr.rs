@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::Span;
-use crate::bytes::{find, find_by, find_of_3, is_lws, is_named, quoted_end, run_end, skip_lws, trim};
+use crate::bytes::{are_outside_uri, find, find_by, find_of_3, is_lws, is_named, quoted_end, run_end, skip_lws, trim};
 use crate::lanes::Lanes;
 use crate::param::{Next, Parameter, Parameters};
 
@@ -137,6 +137,9 @@ impl std::error::Error for NameAddrFault {}
 
 /// Offset of the `<` that opens the URI; `None` for a bare URI.
 fn opening(bytes: &[u8], start: usize) -> Result<Option<usize>, NameAddrFault> {
+    if bytes.get(start) == Some(&b'<') {
+        return Ok(Some(start));
+    }
     if bytes.get(start) == Some(&b'"') {
         let bracket = skip_lws(bytes, quoted_end(bytes, start).ok_or(NameAddrFault::OpenQuote)?);
         return match bytes.get(bracket) {
@@ -155,17 +158,13 @@ fn opening(bytes: &[u8], start: usize) -> Result<Option<usize>, NameAddrFault> {
 }
 
 fn bracketed(bytes: &[u8], start: usize, bracket: usize) -> Result<NameAddr<'_>, NameAddrFault> {
-    let close = find(b'>', bytes, bracket).ok_or(NameAddrFault::OpenBracket)?;
+    let close = match find_by(bytes, bracket + 1, are_outside_uri) {
+        Some(stop) if bytes.get(stop) == Some(&b'>') => stop,
+        _ => closing(bytes, bracket)?,
+    };
     let uri = Span::new(bracket + 1, close);
     if uri.is_empty() {
         return Err(NameAddrFault::NoUri);
-    }
-    let are_stray = |lanes: Lanes| {
-        let line_ends = lanes.are(b'\r').or(lanes.are(b'\n'));
-        lanes.are(b' ').or(lanes.are(b'\t')).or(line_ends).or(lanes.are(b'<')).or(lanes.are(b'"'))
-    };
-    if find_by(uri.of(bytes), 0, are_stray).is_some() {
-        return Err(NameAddrFault::BadUri);
     }
     let (display_start, display_end) = trim(bytes, start, bracket);
     let display = Span::new(display_start, display_end);
@@ -178,6 +177,17 @@ fn bracketed(bytes: &[u8], start: usize, bracket: usize) -> Result<NameAddr<'_>,
         params: params_from(bytes, close + 1),
         tag: None,
     })
+}
+
+/// Offset of the `>` that closes a bracket, where something stands before it that is in no URI.
+fn closing(bytes: &[u8], bracket: usize) -> Result<usize, NameAddrFault> {
+    let close = find(b'>', bytes, bracket).ok_or(NameAddrFault::OpenBracket)?;
+    let are_stray = |lanes: Lanes| {
+        let line_ends = lanes.are(b'\r').or(lanes.are(b'\n'));
+        lanes.are(b' ').or(lanes.are(b'\t')).or(line_ends).or(lanes.are(b'<')).or(lanes.are(b'"'))
+    };
+    let uri = bytes.get(bracket + 1..close).unwrap_or_default();
+    if find_by(uri, 0, are_stray).is_some() { Err(NameAddrFault::BadUri) } else { Ok(close) }
 }
 
 fn bare(bytes: &[u8], start: usize) -> Result<NameAddr<'_>, NameAddrFault> {
@@ -198,7 +208,10 @@ fn params_from(bytes: &[u8], addr_end: usize) -> Span {
 fn sole_tag(found: &NameAddr<'_>) -> Result<Option<Span>, NameAddrFault> {
     let bytes = found.bytes;
     let mut parameters = Parameters::new(bytes, found.params.range().start);
-    let mut tag = None;
+    let mut tag = parameters.usual(b";tag=");
+    if parameters.at() == bytes.len() {
+        return Ok(tag);
+    }
     loop {
         match parameters.next() {
             Next::Found(parameter) if is_named(parameter.name.of(bytes), b"tag") => {

@@ -39,10 +39,10 @@ fn read<'a>(bytes: &'a [u8], index: &'a mut Index, carrier: Carrier) -> Parsed<'
     let is_too_large = bytes.len() > limits::MESSAGE_BYTES;
     let bytes = bytes.get(..limits::MESSAGE_BYTES).unwrap_or(bytes);
     let mut scan = Scan::new(bytes, &mut index.headers);
-    let Some(headers_start) = scan.line_end(0) else {
+    let Some(headers_start) = scan.start_line_end() else {
         return Parsed::Hopeless(Hopeless::NotSip);
     };
-    let start = match Start::read(bytes.get(..headers_start - 2).unwrap_or_default()) {
+    let start = match Start::read(bytes.get(..headers_start as usize - 2).unwrap_or_default()) {
         Ok(start) => start,
         Err(hopeless) => return Parsed::Hopeless(hopeless),
     };
@@ -52,7 +52,7 @@ fn read<'a>(bytes: &'a [u8], index: &'a mut Index, carrier: Carrier) -> Parsed<'
     if let Start::Request(RequestLine { target: Err(fault), .. }) = start {
         scan.note(fault);
     }
-    let body_start = scan.headers(headers_start);
+    let body_start = scan.headers(headers_start) as usize;
     let found = scan.found();
     let reading = Reading { bytes, headers: &index.headers, headers_start, body_start, carrier, found };
     match start {
@@ -71,20 +71,22 @@ fn without_leading_line_ends(mut bytes: &[u8]) -> &[u8] {
 
 /// True for nothing at all, and for the line ends, blanks and NULs that keep a NAT's mapping.
 fn is_keepalive(bytes: &[u8]) -> bool {
-    run_end(bytes, 0, |byte| byte == 0 || is_lws(byte)) == bytes.len()
+    bytes.first().is_none_or(|first| *first <= b' ')
+        && run_end(bytes, 0, |byte| byte == 0 || is_lws(byte)) == bytes.len()
 }
 
 /// A message whose headers were found, and whose values are being read.
 struct Reading<'a> {
     bytes: &'a [u8],
     headers: &'a [Header],
-    headers_start: usize,
+    headers_start: u32,
     body_start: usize,
     carrier: Carrier,
     found: Found,
 }
 
 impl<'a> Reading<'a> {
+    #[inline(always)]
     fn request(mut self, line: RequestLine<'a>) -> Parsed<'a> {
         let method_bytes = line.method_span.of(self.bytes);
         let Some(mut message) = self.message(CSeq { number: 0, method: line.method, method_bytes }) else {
@@ -108,6 +110,7 @@ impl<'a> Reading<'a> {
         }
     }
 
+    #[inline(always)]
     fn response(mut self, line: StatusLine) -> Parsed<'a> {
         let unread = CSeq { number: 0, method: Method::Other, method_bytes: &[] };
         let Some(mut message) = self.message(unread) else {
@@ -125,18 +128,19 @@ impl<'a> Reading<'a> {
 
     /// Reads what requests and responses have in common, all but the body; `cseq` stands in for one that cannot be
     /// read. `None` without a Via that shows a way back.
+    #[inline(always)]
     fn message(&mut self, cseq: CSeq<'a>) -> Option<Message<'a>> {
-        let read = Via::read(self.bytes, self.found.via?)?;
+        let read = Via::read(self.bytes, self.value(Name::Via)?)?;
         if !read.is_sound {
             self.found.note(Fault::Malformed(Name::Via));
         }
-        let (to, to_tag) = self.address(self.found.to, Name::To);
-        let (from, from_tag) = self.address(self.found.from, Name::From);
+        let (to, to_tag) = self.address(self.value(Name::To), Name::To);
+        let (from, from_tag) = self.address(self.value(Name::From), Name::From);
         Some(Message {
             bytes: self.bytes,
             headers: self.headers,
-            present: self.found.present,
-            headers_start: Span::new(self.headers_start, self.headers_start).start,
+            places: self.found.places,
+            headers_start: self.headers_start,
             via: read.via,
             from,
             to,
@@ -146,6 +150,12 @@ impl<'a> Reading<'a> {
             cseq: self.cseq().unwrap_or(cseq),
             body: Span::default(),
         })
+    }
+
+    /// The value of the first header of that name.
+    #[inline(always)]
+    fn value(&self, name: Name) -> Option<Span> {
+        self.found.places.of(name, self.headers).first().map(|header| header.value)
     }
 
     /// The value of a header that must be there; an empty one when it is not.
@@ -167,7 +177,7 @@ impl<'a> Reading<'a> {
     }
 
     fn call_id(&mut self) -> Span {
-        let value = self.required(self.found.call_id, Name::CallId);
+        let value = self.required(self.value(Name::CallId), Name::CallId);
         let bytes = value.of(self.bytes);
         if bytes.is_empty() || find_of_3(*b" \t\r", bytes, 0).is_some() {
             self.found.note(Fault::Malformed(Name::CallId));
@@ -176,12 +186,12 @@ impl<'a> Reading<'a> {
     }
 
     fn cseq(&mut self) -> Option<CSeq<'a>> {
-        let value = self.required(self.found.cseq, Name::CSeq);
+        let value = self.required(self.value(Name::CSeq), Name::CSeq);
         CSeq::parse(value.of(self.bytes)).map_err(|fault| self.found.note(fault)).ok()
     }
 
     fn max_forwards(&mut self) -> Option<u32> {
-        let hops = digits(self.found.max_forwards?.of(self.bytes)).filter(|hops| *hops <= limits::MAX_FORWARDS);
+        let hops = digits(self.value(Name::MaxForwards)?.of(self.bytes)).filter(|hops| *hops <= limits::MAX_FORWARDS);
         if hops.is_none() {
             self.found.note(Fault::Malformed(Name::MaxForwards));
         }
@@ -191,7 +201,7 @@ impl<'a> Reading<'a> {
     /// The body (RFC 3261 18.3). With any fault there is none: it may not be where it seems to be.
     fn body(&mut self) -> Span {
         let here = self.bytes.len() - self.body_start;
-        let announced = self.found.content_length.map(|value| digits(value.of(self.bytes)));
+        let announced = self.value(Name::ContentLength).map(|value| digits(value.of(self.bytes)));
         let len = match (announced, self.carrier) {
             (Some(Some(len)), _) if len as usize <= here => len as usize,
             (Some(len), _) => {

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::bytes::find_by;
 use crate::uri::host_ip;
 use crate::written::{write_ip, write_number};
 use crate::{Message, Name, Rport, Span, Via};
@@ -145,16 +146,16 @@ fn write_header(name: &str, value: &[u8], out: &mut Vec<u8>) {
 /// Ends the header whose value begins at `start` of `out`. A bare CR or LF in it, which a malformed request may hold,
 /// becomes a space: nothing in a value ends its header.
 fn end_header(start: usize, out: &mut Vec<u8>) {
-    let mut rest = out.get_mut(start..).unwrap_or_default();
-    while let Some(at) = memchr::memchr2(b'\r', b'\n', rest) {
-        let len = match rest.get(at..) {
-            Some([b'\r', b'\n', b' ' | b'\t', ..]) => 2,
-            _ => 1,
-        };
-        if let ([line_end], 1) = (rest.get_mut(at..=at).unwrap_or_default(), len) {
-            *line_end = b' ';
+    let mut at = start;
+    while let Some(line_end) = find_by(out, at, |lanes| lanes.are(b'\r').or(lanes.are(b'\n'))) {
+        match out.get_mut(line_end..) {
+            Some([b'\r', b'\n', b' ' | b'\t', ..]) => at = line_end + 2,
+            Some([stray, ..]) => {
+                *stray = b' ';
+                at = line_end + 1;
+            }
+            _ => break,
         }
-        rest = rest.get_mut(at + len..).unwrap_or_default();
     }
     out.extend_from_slice(b"\r\n");
 }

@@ -1,8 +1,8 @@
 //! One pass over a message: its lines, and of each header what routing needs.
 
-use crate::bytes::{find, find_up_to_cr, token_end, trim, visited};
+use crate::bytes::{MARKED_BYTES, find, marks_up_to_cr, token_end, trim, visited};
 use crate::error::Fault;
-use crate::header::{Header, Name};
+use crate::header::{Header, Name, Places};
 use crate::limits;
 use crate::list;
 use crate::span::Span;
@@ -12,26 +12,26 @@ pub(crate) struct Scan<'a, 'i> {
     bytes: &'a [u8],
     headers: &'i mut Vec<Header>,
     found: Found,
+    stops: Stops,
     vias: usize,
     routes: usize,
     record_routes: usize,
 }
 
-/// What a pass found: values, not yet read.
+/// The names that may occur once, of those that routing needs.
+const ONCE: u64 = Name::From.bit()
+    | Name::To.bit()
+    | Name::CallId.bit()
+    | Name::CSeq.bit()
+    | Name::MaxForwards.bit()
+    | Name::ContentLength.bit();
+
+/// What a pass found beside the headers.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Found {
     /// The first fault.
     pub(crate) fault: Option<Fault>,
-    /// The set of the names that occur, a [`Name::bit`] each.
-    pub(crate) present: u64,
-    /// The value of the first Via header.
-    pub(crate) via: Option<Span>,
-    pub(crate) from: Option<Span>,
-    pub(crate) to: Option<Span>,
-    pub(crate) call_id: Option<Span>,
-    pub(crate) cseq: Option<Span>,
-    pub(crate) max_forwards: Option<Span>,
-    pub(crate) content_length: Option<Span>,
+    pub(crate) places: Places,
 }
 
 impl Found {
@@ -41,15 +41,54 @@ impl Found {
     }
 }
 
+/// Where bytes up to CR stand, which NUL, TAB and LF are among, one after the other. They are looked for many at a time.
+#[derive(Clone, Copy)]
+struct Stops {
+    /// Where the bytes begin that the marks stand for.
+    block: u32,
+    /// Those that were not given yet.
+    marks: u64,
+}
+
+impl Stops {
+    #[inline(always)]
+    fn next(&mut self, bytes: &[u8]) -> Option<u32> {
+        while self.marks == 0 {
+            self.block = self.block.wrapping_add(MARKED_BYTES);
+            self.marks = marks_up_to_cr(bytes, self.block as usize)?;
+        }
+        let at = self.block.wrapping_add(self.marks.trailing_zeros());
+        self.marks &= self.marks.wrapping_sub(1);
+        Some(at)
+    }
+
+    /// Passes over the next one, a LF.
+    #[inline(always)]
+    fn skip(self, bytes: &[u8]) -> Stops {
+        match self.marks {
+            0 => self.skip_far(bytes),
+            marks => Stops { marks: marks & marks.wrapping_sub(1), ..self },
+        }
+    }
+
+    #[cold]
+    fn skip_far(mut self, bytes: &[u8]) -> Stops {
+        let _line_feed = self.next(bytes);
+        self
+    }
+}
+
 impl<'a, 'i> Scan<'a, 'i> {
     /// A pass over `bytes`, which begin with the start line. The headers go into the table, which is emptied first.
+    #[inline(always)]
     pub(crate) fn new(bytes: &'a [u8], headers: &'i mut Vec<Header>) -> Scan<'a, 'i> {
         headers.clear();
-        Scan { bytes, headers, found: Found::default(), vias: 0, routes: 0, record_routes: 0 }
+        let stops = Stops { block: 0, marks: marks_up_to_cr(bytes, 0).unwrap_or_default() };
+        Scan { bytes, headers, found: Found::default(), stops, vias: 0, routes: 0, record_routes: 0 }
     }
 
     /// Ends the pass.
-    pub(crate) const fn found(self) -> Found {
+    pub(crate) const fn found(&self) -> Found {
         self.found
     }
 
@@ -58,42 +97,64 @@ impl<'a, 'i> Scan<'a, 'i> {
         self.found.note(fault);
     }
 
-    /// Where the line that begins at `at` ends, just after its CRLF. Nothing else ends a line.
+    /// Where the start line ends, just after its CRLF.
     #[inline(always)]
-    pub(crate) fn line_end(&mut self, at: usize) -> Option<usize> {
-        let stop = find_up_to_cr(self.bytes, at)?;
-        if self.bytes.get(stop..stop + 2) == Some(b"\r\n") { Some(stop + 2) } else { self.odd_line_end(stop) }
+    pub(crate) fn start_line_end(&mut self) -> Option<u32> {
+        let (end, stops) = self.line_end(self.stops)?;
+        self.stops = stops;
+        Some(end)
+    }
+
+    /// Where the next line ends, just after its CRLF, and what stops after it. Nothing else ends a line.
+    #[inline(always)]
+    fn line_end(&mut self, mut stops: Stops) -> Option<(u32, Stops)> {
+        let stop = stops.next(self.bytes)?;
+        if self.bytes.get(stop as usize..)?.first_chunk() != Some(b"\r\n") {
+            return self.odd_line_end(stop, stops);
+        }
+        Some((stop.wrapping_add(2), stops.skip(self.bytes)))
     }
 
     /// Goes on from a byte at `at` that is no CRLF. A CR or an LF of its own is a fault, and so is a NUL that no `\`
     /// escapes; other control characters are none.
     #[cold]
-    fn odd_line_end(&mut self, mut at: usize) -> Option<usize> {
+    fn odd_line_end(&mut self, mut at: u32, mut stops: Stops) -> Option<(u32, Stops)> {
         loop {
-            match (self.bytes.get(at), self.bytes.get(at + 1)) {
-                (Some(b'\r'), Some(b'\n')) => return Some(at + 2),
-                (Some(b'\r'), None) => return None,
-                (Some(b'\r' | b'\n'), _) => self.note(Fault::LineEnd),
-                (Some(0), _) if !is_escaped(self.bytes, at) => self.note(Fault::LineEnd),
+            match self.bytes.get(at as usize..).unwrap_or_default() {
+                [b'\r', b'\n', ..] => {
+                    return Some((at.wrapping_add(2), stops.skip(self.bytes)));
+                }
+                [b'\r'] => return None,
+                [b'\r' | b'\n', ..] => self.note(Fault::LineEnd),
+                [0, ..] if !is_escaped(self.bytes, at as usize) => self.note(Fault::LineEnd),
                 _ => {}
             }
-            at = find_up_to_cr(self.bytes, at + 1)?;
+            at = stops.next(self.bytes)?;
         }
     }
 
-    /// Scans the headers that begin at `at`; returns where the body begins. Where the headers do not end, or are too
-    /// many, that is a fault, and the place is where scanning stopped.
+    /// Scans the headers that begin at `at`, where the start line ends; returns where the body begins. Where the headers
+    /// do not end, or are too many, that is a fault, and the place is where scanning stopped.
     #[inline(never)]
-    pub(crate) fn headers(&mut self, mut at: usize) -> usize {
+    pub(crate) fn headers(&mut self, mut at: u32) -> u32 {
+        let mut stops = self.stops;
         loop {
-            if self.bytes.get(at..at + 2) == Some(b"\r\n") {
-                return at + 2;
-            }
-            let Some(end) = self.header_end(at) else {
+            let Some((mut end, mut after)) = self.line_end(stops) else {
                 self.note(Fault::HeadersUnended);
                 return at;
             };
-            if end - at > limits::LINE_BYTES {
+            if end == at.wrapping_add(2) {
+                return end;
+            }
+            // A line that begins with a blank goes on with the header (RFC 3261 7.3.1).
+            while self.bytes.get(end as usize).is_some_and(|byte| *byte <= b' ' && matches!(byte, b' ' | b'\t')) {
+                let Some(further) = self.line_end(after) else {
+                    self.note(Fault::HeadersUnended);
+                    return at;
+                };
+                (end, after) = further;
+            }
+            if end.wrapping_sub(at) as usize > limits::LINE_BYTES {
                 self.note(Fault::HeaderTooLong);
             } else if self.headers.len() == limits::HEADERS {
                 self.note(Fault::TooManyHeaders);
@@ -101,63 +162,33 @@ impl<'a, 'i> Scan<'a, 'i> {
             } else {
                 self.header(at, end);
             }
-            at = end;
-        }
-    }
-
-    /// Where the header that begins at `at` ends, past its folds (RFC 3261 7.3.1).
-    #[inline]
-    fn header_end(&mut self, at: usize) -> Option<usize> {
-        let mut end = at;
-        loop {
-            end = self.line_end(end)?;
-            if !matches!(self.bytes.get(end), Some(b' ' | b'\t')) {
-                return Some(end);
-            }
+            (at, stops) = (end, after);
         }
     }
 
     /// Takes in the header that stands at `at..end`, where `end` is just after its CRLF.
-    fn header(&mut self, at: usize, end: usize) {
-        let line = self.bytes.get(..end - 2).unwrap_or_default();
-        let Some((name, name_end, colon)) = name(self.bytes, line, at) else {
+    #[inline(always)]
+    fn header(&mut self, at: u32, end: u32) {
+        let stop = end.wrapping_sub(2);
+        let Some((name, name_end, colon)) = name(self.bytes, at, stop) else {
             return self.note(Fault::HeaderName);
         };
-        let (value_start, value_end) = value(line, colon + 1);
-        let value = Span::new(value_start, value_end);
-        let name_span = Span::new(at, name_end);
-        self.found.present |= name.bit();
+        let value = value(self.bytes, colon, stop);
         let is_single = match name {
             Name::Via | Name::Route | Name::RecordRoute => self.count_entries(name, value) == Some(1),
             _ => false,
         };
-        self.headers.push(Header { name, name_span, value, line: Span::new(at, end), is_single });
-        self.look_into(name, value);
-    }
-
-    /// Keeps the values that routing needs.
-    fn look_into(&mut self, name: Name, value: Span) {
-        let slot = match name {
-            Name::From => &mut self.found.from,
-            Name::To => &mut self.found.to,
-            Name::CallId => &mut self.found.call_id,
-            Name::CSeq => &mut self.found.cseq,
-            Name::MaxForwards => &mut self.found.max_forwards,
-            Name::ContentLength => &mut self.found.content_length,
-            _ => return,
-        };
-        if slot.is_some() {
-            return self.note(Fault::Repeated(name));
+        let place = self.headers.len();
+        let (name_span, line) = (Span { start: at, end: name_end }, Span { start: at, end });
+        self.headers.push(Header { name, name_span, value, line, is_single });
+        if self.found.places.add(name, place) && ONCE & name.bit() != 0 {
+            self.note(Fault::Repeated(name));
         }
-        *slot = Some(value);
     }
 
     /// The count of entries, empty ones included; `None` where it cannot be told, which is a fault.
     fn count_entries(&mut self, name: Name, value: Span) -> Option<usize> {
         let entries = list::count(self.bytes, value);
-        if name == Name::Via {
-            self.found.via.get_or_insert(value);
-        }
         let Some(entries) = entries else {
             self.note(Fault::Malformed(name));
             return None;
@@ -175,31 +206,50 @@ impl<'a, 'i> Scan<'a, 'i> {
     }
 }
 
-/// The name of the header that begins at `at` of `line`, which the message begins with; where the name ends, and where its
+/// The name of the header that begins at `at` of the message, whose line ends at `stop`; where the name ends, and where its
 /// colon stands.
-#[inline]
-fn name(message: &[u8], line: &[u8], at: usize) -> Option<(Name, usize, usize)> {
-    if let Some((name, len)) = message.get(at..)?.first_chunk().and_then(Name::at_start) {
-        visited(len);
-        return Some((name, at + len, at + len));
+#[inline(always)]
+fn name(message: &[u8], at: u32, stop: u32) -> Option<(Name, u32, u32)> {
+    if let Some((name, len)) = message.get(at as usize..)?.first_chunk().and_then(Name::at_start) {
+        visited(len as usize);
+        let end = at.wrapping_add(len);
+        return Some((name, end, end));
     }
-    let colon = find(b':', line, at)?;
-    let end = without_blanks(line, at, colon);
-    let name = Name::from_bytes(line.get(at..end)?);
-    (name != Name::Other || (end > at && token_end(line, at) >= end)).then_some((name, end, colon))
+    odd_name(message.get(..stop as usize)?, at)
 }
 
-/// Where the value of a header line that goes on at `start` begins and ends. As a rule one blank stands before it, and
-/// nothing behind it.
-#[inline]
-fn value(line: &[u8], start: usize) -> (usize, usize) {
-    match line.get(start..) {
-        Some([b' ', first, .., last]) if *first > b' ' && *last > b' ' => {
-            visited(3);
-            (start + 1, line.len())
-        }
-        _ => trim(line, start, line.len()),
+/// The same for a name that is not known, or not spelled as it is as a rule.
+#[inline(never)]
+fn odd_name(line: &[u8], at: u32) -> Option<(Name, u32, u32)> {
+    let start = at as usize;
+    let colon = find(b':', line, start)?;
+    let end = without_blanks(line, start, colon);
+    let name = Name::from_bytes(line.get(start..end)?);
+    let is_name = name != Name::Other || (end > start && token_end(line, start) >= end);
+    let Span { start: end, end: colon } = Span::new(end, colon);
+    is_name.then_some((name, end, colon))
+}
+
+/// Where the value of a header stands, whose colon is at `colon` and whose line ends at `stop`. As a rule one blank stands
+/// before it, and nothing behind it.
+#[inline(always)]
+fn value(message: &[u8], colon: u32, stop: u32) -> Span {
+    let line = message.get(colon as usize..stop as usize).unwrap_or_default();
+    if let ([_, b' ', first, ..], [.., last]) = (line, line)
+        && *first > b' '
+        && *last > b' '
+    {
+        visited(3);
+        return Span { start: colon.wrapping_add(2), end: stop };
     }
+    odd_value(message, colon, stop)
+}
+
+/// The same for a value with other blanks around it, or with none.
+#[inline(never)]
+fn odd_value(message: &[u8], colon: u32, stop: u32) -> Span {
+    let (start, end) = trim(message, (colon as usize).saturating_add(1), stop as usize);
+    Span::new(start, end)
 }
 
 /// The end of `start..end` without the blanks before it.

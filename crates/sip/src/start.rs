@@ -1,6 +1,6 @@
 //! The start line (RFC 3261 7.1, 7.2).
 
-use crate::bytes::{digits, find, token_end};
+use crate::bytes::{digits, find, token_end, visited};
 use crate::error::{Fault, Hopeless};
 use crate::limits;
 use crate::method::Method;
@@ -32,9 +32,53 @@ pub(crate) struct StatusLine {
     pub(crate) reason: Span,
 }
 
+/// Bytes of the longest method that is known.
+const LONGEST_METHOD: usize = "SUBSCRIBE".len();
+
 impl<'a> Start<'a> {
     /// Reads the start line, which stands at the beginning of `line` and ends where it ends, without its CRLF.
+    #[inline(always)]
     pub(crate) fn read(line: &'a [u8]) -> Result<Start<'a>, Hopeless> {
+        if let Some(start) = Start::usual(line) {
+            return Ok(start);
+        }
+        Start::odd(line)
+    }
+
+    /// A sound line of a known method, or of a response, spelled as it is as a rule; `None` leaves it to [`Start::odd`].
+    #[inline(always)]
+    fn usual(line: &'a [u8]) -> Option<Start<'a>> {
+        if line.len() + 2 > limits::LINE_BYTES {
+            return None;
+        }
+        visited(8);
+        if let Some(rest) = line.strip_prefix(b"SIP/2.0 ") {
+            let ([hundreds @ b'1'..=b'6', tens @ b'0'..=b'9', ones @ b'0'..=b'9', b' '], _) =
+                rest.split_first_chunk()?
+            else {
+                return None;
+            };
+            let digit = |byte: &u8| u16::from(byte & 15);
+            let status = digit(hundreds) * 100 + digit(tens) * 10 + digit(ones);
+            let reason = Span::new(12, line.len());
+            return Some(Start::Status(StatusLine { status, status_span: Span { start: 8, end: 11 }, reason }));
+        }
+        let method_end = line.iter().take(LONGEST_METHOD + 1).position(|byte| *byte == b' ')?;
+        visited(method_end);
+        let method = Method::from_bytes(line.get(..method_end)?);
+        let uri_end = line.strip_suffix(b" SIP/2.0")?.len();
+        let uri = line.get(method_end + 1..uri_end)?;
+        if method == Method::Other {
+            return None;
+        }
+        // A URI with a space in it is none: it makes the whole line a fault.
+        let target = Ok(Uri::parse(uri).ok()?);
+        let (method_span, uri) = (Span::new(0, method_end), Span::new(method_end + 1, uri_end));
+        Some(Start::Request(RequestLine { method, method_span, uri, target }))
+    }
+
+    #[inline(never)]
+    fn odd(line: &'a [u8]) -> Result<Start<'a>, Hopeless> {
         if line.get(..4).is_some_and(|version| version.eq_ignore_ascii_case(b"SIP/")) {
             return StatusLine::read(line).map(Start::Status).ok_or(Hopeless::MalformedResponse);
         }
@@ -127,6 +171,39 @@ mod tests {
             ("INVITE sip:user@example.com SIP/", Fault::Version),
         ] {
             assert_eq!(fault(line), Some(expected), "{line}");
+        }
+    }
+
+    /// Both ways of reading a line say the same.
+    #[test]
+    fn what_is_usual_is_read_as_what_is_odd() {
+        let methods = ["INVITE", "ACK", "SUBSCRIBE", "invite", "NEW", "MUCHLONGERTHANANY", ""];
+        let uris = [
+            "sip:a@10.10.10.1:5060;lr",
+            "tel:+918065978002",
+            "sips:b@example.com",
+            "sip:a b@c",
+            "",
+            "sip:",
+            " sip:a@b",
+        ];
+        let ends = [" SIP/2.0", " sip/2.0", " SIP/7.0", "  SIP/2.0", " SIP/2.0 ", "SIP/2.0", ""];
+        let statuses = ["100 Trying", "699 ", "200", "099 x", "700 x", "1a0 x", "200\tOK", "1000 x", ""];
+        let mut lines: Vec<String> = Vec::new();
+        for method in methods {
+            for uri in uris {
+                lines.extend(ends.map(|end| format!("{method} {uri}{end}")));
+            }
+        }
+        for status in statuses {
+            lines.extend(["SIP/2.0", "sip/2.0"].map(|version| format!("{version} {status}")));
+        }
+        for line in lines {
+            let odd = Start::odd(line.as_bytes());
+            if let Some(usual) = Start::usual(line.as_bytes()) {
+                assert_eq!(Ok(usual), odd, "{line}");
+            }
+            assert_eq!(Start::read(line.as_bytes()), odd, "{line}");
         }
     }
 

@@ -4,9 +4,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::Span;
-use crate::bytes::{are_outside_uri, find_by, is_host_name};
+use crate::bytes::{are_outside_uri, find_by, is_host_name, marks};
 use crate::escape::Unescaped;
-use crate::host::port;
+use crate::host::{port, short_port};
 use crate::lanes::Lanes;
 
 /// The schemes we tell apart, compared without regard to case.
@@ -63,6 +63,11 @@ impl<'a> Uri<'a> {
     ///
     /// Bytes beyond ASCII pass in the user part and in parameters, where they are opaque.
     pub fn parse(bytes: &'a [u8]) -> Result<Uri<'a>, UriFault> {
+        usual(bytes).map_or_else(|| Uri::odd(bytes), Ok)
+    }
+
+    #[inline(never)]
+    fn odd(bytes: &'a [u8]) -> Result<Uri<'a>, UriFault> {
         if u32::try_from(bytes.len()).is_err() {
             return Err(UriFault::TooLong);
         }
@@ -178,6 +183,71 @@ fn scheme(bytes: &[u8]) -> Result<Scheme, UriFault> {
     })
 }
 
+/// A sound `sip:` URI of up to sixty-four bytes behind its scheme, with no password and no IPv6 address; `None` leaves it to
+/// [`Uri::odd`].
+#[inline(always)]
+fn usual(bytes: &[u8]) -> Option<Uri<'_>> {
+    const START: u32 = 4;
+    let rest = bytes.strip_prefix(b"sip:")?;
+    let kinds = |lanes: Lanes| {
+        let is_end = lanes.are(b';').or(lanes.are(b'?'));
+        [are_outside_uri(lanes), lanes.are(b'@'), lanes.are(b':'), is_end]
+    };
+    // Places count from behind the scheme, up to where the URI is put together.
+    let [outside, ats, colons, ends] = marks(rest, kinds)?;
+    let len = u32::try_from(rest.len()).ok()?;
+    let (user_end, host_start) = match ats.trailing_zeros() {
+        u64::BITS => (None, 0),
+        at => (Some(at), at.wrapping_add(1)),
+    };
+    if outside != 0 || host_start >= len || user_end.is_some_and(|end| end == 0 || colons.trailing_zeros() < end) {
+        return None;
+    }
+    let from_host = u64::MAX.wrapping_shl(host_start);
+    let params_start = (ends & from_host).trailing_zeros().min(len).wrapping_add(START);
+    let host_end = (colons & from_host).trailing_zeros().wrapping_add(START).min(params_start);
+    let (host_start, len) = (host_start.wrapping_add(START), len.wrapping_add(START));
+    let user = user_end.map(|end| Span { start: START, end: end.wrapping_add(START) });
+    let host = Span { start: host_start, end: host_end };
+    if host.is_empty() || !host.of(bytes).iter().copied().all(is_host_name) {
+        return None;
+    }
+    let digits = (host_end < params_start).then(|| Span { start: host_end.wrapping_add(1), end: params_start });
+    let port = match digits {
+        Some(digits) => Some(whole_port(digits.of(bytes))?),
+        None => None,
+    };
+    let from_params = bytes.get(params_start as usize..).unwrap_or_default();
+    let headers_start = match from_params {
+        [] => len,
+        _ => Span::new(0, find(bytes, params_start as usize, |lanes| lanes.are(b'?'))).end,
+    };
+    let params = Span { start: params_start, end: headers_start };
+    let headers = (headers_start < len).then(|| Span { start: headers_start.wrapping_add(1), end: len });
+    let hostport = Span { start: host_start, end: params_start };
+    Some(Uri {
+        scheme: Scheme::Sip,
+        bytes,
+        user,
+        password: None,
+        host,
+        port,
+        port_span: digits,
+        hostport,
+        params,
+        headers,
+    })
+}
+
+/// A port that is all of `bytes`.
+#[inline(always)]
+fn whole_port(bytes: &[u8]) -> Option<u16> {
+    match short_port(bytes) {
+        Some((port, len)) if len == bytes.len() => Some(port),
+        _ => port(bytes),
+    }
+}
+
 /// A URI whose parts are all empty and stand at `end`.
 fn opaque(scheme: Scheme, bytes: &[u8], end: usize) -> Uri<'_> {
     let nothing = Span::new(end, end);
@@ -278,30 +348,30 @@ pub fn host_ip(host: &[u8]) -> Option<IpAddr> {
 
 /// An IPv4 address, as the standard library reads one: four numbers up to 255 without leading zeros.
 pub(crate) fn ipv4(host: &[u8]) -> Option<Ipv4Addr> {
-    const LONGEST: usize = "255.255.255.255".len();
-    /// An octet of which no digit was read.
-    const FRESH: u32 = u32::MAX;
-    if host.len() > LONGEST {
+    let (first, rest) = octet(host)?;
+    let (second, rest) = octet(rest.strip_prefix(b".")?)?;
+    let (third, rest) = octet(rest.strip_prefix(b".")?)?;
+    let (fourth, rest) = octet(rest.strip_prefix(b".")?)?;
+    rest.is_empty().then(|| Ipv4Addr::new(first, second, third, fourth))
+}
+
+/// The number up to 255 that `bytes` begin with, without leading zeros, and what follows its digits.
+#[inline(always)]
+fn octet(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let digit = |byte: &u8| byte.wrapping_sub(b'0');
+    let (first, rest) = bytes.split_first().filter(|(first, _)| digit(first) < 10)?;
+    let Some((second, others)) = rest.split_first().filter(|(second, _)| digit(second) < 10) else {
+        return Some((digit(first), rest));
+    };
+    let two = digit(first).wrapping_mul(10).wrapping_add(digit(second));
+    if two < 10 {
         return None;
     }
-    let (mut bits, mut dots, mut octet) = (0_u32, 0_u32, FRESH);
-    for byte in host {
-        let digit = u32::from(byte.wrapping_sub(b'0'));
-        if digit < 10 {
-            octet = match octet {
-                FRESH => digit,
-                1..=25 => octet.wrapping_mul(10).wrapping_add(digit),
-                _ => return None,
-            };
-        } else if *byte == b'.' && octet < 256 && dots < 3 {
-            bits = bits << 8 | octet;
-            dots = dots.wrapping_add(1);
-            octet = FRESH;
-        } else {
-            return None;
-        }
-    }
-    (dots == 3 && octet < 256).then(|| Ipv4Addr::from_bits(bits << 8 | octet))
+    let Some((third, others)) = others.split_first().filter(|(third, _)| digit(third) < 10) else {
+        return Some((two, others));
+    };
+    let value = u8::try_from(u32::from(two) * 10 + u32::from(digit(third))).ok()?;
+    Some((value, others))
 }
 
 /// An IPv6 address. The grammar of RFC 3261 puts a third colon in front of an IPv4 part that follows `::`; it is read as

@@ -1,9 +1,9 @@
 //! Via (RFC 3261 20.42, RFC 3581): which way an answer goes back.
 
-use crate::bytes::{is_named, skip_lws, token_end};
+use crate::bytes::{is_host_name, is_named, run_end, skip_lws, token_end, value_end, visited};
 use crate::error::Fault;
 use crate::header::Name;
-use crate::host::{host_end, port};
+use crate::host::{host_end, port, short_port};
 use crate::list::element_end;
 use crate::param::{Next, Parameter, Parameters};
 use crate::span::Span;
@@ -68,7 +68,10 @@ pub(crate) struct ReadVia<'a> {
 impl<'a> Via<'a> {
     /// Reads one entry of a Via list; `element` is where it stands in `message`.
     pub fn parse(message: &'a [u8], element: Span) -> Result<Via<'a>, Fault> {
-        Via::read(message, element).filter(|read| read.is_sound).map(|read| read.via).ok_or(Fault::Malformed(Name::Via))
+        if let Some(via) = Via::usual(message, element) {
+            return Ok(via);
+        }
+        Via::odd(message, element).filter(|read| read.is_sound).map(|read| read.via).ok_or(Fault::Malformed(Name::Via))
     }
 
     /// True when the branch begins with the cookie of RFC 3261 (8.1.1.7) and goes on after it.
@@ -79,7 +82,67 @@ impl<'a> Via<'a> {
     }
 
     /// Reads the first entry in `list`, however much of it can be read. `None` when the sent-by cannot.
+    #[inline(always)]
     pub(crate) fn read(message: &'a [u8], list: Span) -> Option<ReadVia<'a>> {
+        match Via::usual(message, list) {
+            Some(via) => Some(ReadVia { via, is_sound: true }),
+            None => Via::odd(message, list),
+        }
+    }
+
+    /// Reads a sound list of one entry, spelled as it is as a rule; `None` leaves it to [`Via::odd`].
+    #[inline]
+    fn usual(message: &'a [u8], list: Span) -> Option<Via<'a>> {
+        let bytes = message.get(..list.end as usize)?;
+        let (protocol, after) = bytes.get(list.start as usize..)?.split_first_chunk::<{ USUAL.len() + 4 }>()?;
+        if protocol != b"SIP/2.0/UDP " && protocol != b"SIP/2.0/TCP " {
+            return None;
+        }
+        let host_start = bytes.len() - after.len();
+        let host_len = run_end(after, 0, is_host_name);
+        visited(protocol.len());
+        let host = after.get(..host_len).filter(|host| !host.is_empty())?;
+        let mut at = host_start + host_len;
+        let mut port = None;
+        if let Some(digits) = bytes.get(at..)?.strip_prefix(b":") {
+            let (number, len) = short_port(digits)?;
+            port = Some(number);
+            at += 1 + len;
+        }
+        let sent_by = Span::new(host_start, at);
+        let (before, at) = usual_rport(bytes, at)?;
+        let (branch_span, at) = usual_value(bytes, at, b";branch=")?;
+        let (behind, at) = usual_rport(bytes, at)?;
+        let (received, at) = usual_value(bytes, at, b";received=")?;
+        let rport = match (before, behind) {
+            (rport, Rport::Absent) | (Rport::Absent, rport) => rport,
+            _ => return None,
+        };
+        if at != bytes.len() {
+            return None;
+        }
+        let branch = branch_span.map(|branch| branch.of(bytes));
+        let received_ip = received.and_then(|received| ip(received.of(bytes)));
+        let transport = protocol.get(USUAL.len()..USUAL.len() + 3)?;
+        let (maddr, ttl) = (None, None);
+        Some(Via {
+            span: list,
+            transport,
+            host,
+            port,
+            sent_by,
+            branch,
+            branch_span,
+            rport,
+            received,
+            received_ip,
+            maddr,
+            ttl,
+        })
+    }
+
+    #[inline(never)]
+    fn odd(message: &'a [u8], list: Span) -> Option<ReadVia<'a>> {
         let bytes = message.get(..list.range().end)?;
         let (transport, sent_by) = protocol(bytes, list.range().start)?;
         let host_stop = host_end(bytes, sent_by)?;
@@ -169,6 +232,33 @@ impl<'a> Via<'a> {
     }
 }
 
+/// The value of the parameter that is `spelled` so, if it stands at `at`, and where it ends; `None` says to look closer.
+#[inline(always)]
+fn usual_value<const LEN: usize>(bytes: &[u8], at: usize, spelled: &[u8; LEN]) -> Option<(Option<Span>, usize)> {
+    if !bytes.get(at..)?.starts_with(spelled) {
+        return Some((None, at));
+    }
+    let start = at + LEN;
+    let end = value_end(bytes, start);
+    (end > start).then_some((Some(Span::new(start, end)), end))
+}
+
+/// The same for `rport`.
+#[inline(always)]
+fn usual_rport(bytes: &[u8], at: usize) -> Option<(Rport, usize)> {
+    let Some(rest) = bytes.get(at..)?.strip_prefix(b";rport") else { return Some((Rport::Absent, at)) };
+    let name_end = at + b";rport".len();
+    match rest {
+        [] | [b';', ..] => Some((Rport::Requested(Span::new(at + 1, name_end)), name_end)),
+        [b'=', digits @ ..] => {
+            let (port, len) = short_port(digits)?;
+            let value = Span::new(name_end + 1, name_end + 1 + len);
+            Some((Rport::Filled { port, value }, name_end + 1 + len))
+        }
+        _ => None,
+    }
+}
+
 /// A parameter that may stand there once.
 fn once<T: Copy>(before: Option<T>, value: T) -> Option<Option<T>> {
     before.is_none().then_some(Some(value))
@@ -253,6 +343,50 @@ mod tests {
         assert_eq!(parse(text).unwrap().received_ip, "192.0.2.5".parse().ok());
         let via = parse("SIP/2.0/UDP pbx;received=elsewhere.example.com").unwrap();
         assert!(via.received.is_some() && via.received_ip.is_none());
+    }
+
+    /// Both ways of reading one say the same.
+    #[test]
+    fn what_is_usual_is_read_as_what_is_odd() {
+        let protocols = ["SIP/2.0/UDP ", "SIP/2.0/TCP ", "SIP/2.0/TLS ", "SIP / 2.0 / UDP  ", "SIP/2.0/UDP"];
+        let hosts = ["10.10.10.2", "pbx", "[::1]", "", "a_b!"];
+        let ports = ["", ":5060", ":0", ":65536", ":005060", ": 5060", ":", ":50a"];
+        let parameters = [
+            "",
+            ";branch=z9hG4bK1",
+            ";branch=",
+            ";branch=\"a\"",
+            ";rport",
+            ";rport=5060",
+            ";rport=0",
+            ";rport=5a",
+            ";rports",
+            ";received=10.10.10.2",
+            ";received=[::1]",
+            ";received=",
+            ";RPORT",
+            ";ttl=1",
+            ";maddr=h",
+            ";x",
+            " ;x=1",
+            ",SIP/2.0/UDP far",
+        ];
+        let mut usual = 0;
+        for start in protocols.iter().flat_map(|protocol| hosts.map(|host| format!("{protocol}{host}"))) {
+            for start in ports.map(|port| format!("{start}{port}")) {
+                for first in parameters {
+                    for text in parameters.map(|second| format!("{start}{first}{second}")) {
+                        let span = Span::new(0, text.len());
+                        let odd = Via::odd(text.as_bytes(), span).map(|read| (read.via, read.is_sound));
+                        if let Some(via) = Via::usual(text.as_bytes(), span) {
+                            assert_eq!(Some((via, true)), odd, "{text}");
+                            usual += 1;
+                        }
+                    }
+                }
+            }
+        }
+        assert!(usual > 80, "{usual}");
     }
 
     #[test]

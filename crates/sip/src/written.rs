@@ -4,7 +4,21 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Appends a number in decimal digits.
-pub fn write_number(mut value: u32, out: &mut Vec<u8>) {
+pub fn write_number(value: u32, out: &mut Vec<u8>) {
+    if value < 10_000 {
+        let pair = |value: u32| PAIRS.get(value as usize).copied().unwrap_or_default();
+        let ([thousands, hundreds], [tens, ones]) = (pair(value / 100), pair(value % 100));
+        return match value {
+            0..10 => out.push(ones),
+            10..100 => out.extend_from_slice(&[tens, ones]),
+            100..1_000 => out.extend_from_slice(&[hundreds, tens, ones]),
+            _ => out.extend_from_slice(&[thousands, hundreds, tens, ones]),
+        };
+    }
+    write_large(value, out);
+}
+
+fn write_large(mut value: u32, out: &mut Vec<u8>) {
     let mut digits = [b'0'; 10];
     let mut first = digits.len();
     for digit in digits.iter_mut().rev() {
@@ -82,6 +96,19 @@ impl Short {
     }
 }
 
+/// Two digits of each number below a hundred.
+static PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut rest: &mut [[u8; 2]] = &mut pairs;
+    let mut value = 0_u8;
+    while let Some((first, others)) = rest.split_first_mut() {
+        *first = [b'0' + value / 10, b'0' + value % 10];
+        value += 1;
+        rest = others;
+    }
+    pairs
+};
+
 /// Each octet in decimal, and how many digits it has.
 static OCTETS: [([u8; 3], u8); 256] = {
     let mut octets = [([0; 3], 0); 256];
@@ -122,7 +149,7 @@ mod tests {
 
     #[test]
     fn bounds_are_written() {
-        for value in [0, 9, 10, 65_535, u32::MAX] {
+        for value in [0, 9, 10, 99, 100, 999, 1_000, 9_999, 10_000, 65_535, u32::MAX] {
             assert_eq!(written(|out| write_number(value, out)), format!("before {value}"));
         }
     }

@@ -15,10 +15,11 @@ mod standing;
 pub(crate) use entry::checksum;
 pub use entry::{Answered, Began, Entry, FORM};
 pub use live::LiveCalls;
+use live::Moved;
 pub use standing::{CallTimes, Day, Line, Standing};
 
 use proxy::calls::RestoredCall;
-use proxy::{CallKey, PartyId, Role, Settings};
+use proxy::{PartyId, Role, Settings};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -28,6 +29,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
+use telemetry::calls::Word;
 use telemetry::{Counters, Fact, Paced};
 
 /// The file's name in the state folder.
@@ -150,7 +152,7 @@ impl Found {
         };
         let ago = |then_ms: u64| Duration::from_millis(now_ms.saturating_sub(then_ms));
         let calls = self.standing.calls.iter().filter_map(|(key, line)| {
-            let Began { from, toward, .. } = &line.began;
+            let Began { from, toward, .. } = &*line.began;
             Some(RestoredCall {
                 key: *key,
                 direction: line.began.direction(),
@@ -218,16 +220,20 @@ impl Writer {
         }
     }
 
-    /// Takes an entry, and all that wait behind it.
+    /// Takes an entry, and all that wait behind it: what is taken at once has one time.
     fn append(&mut self, first: Entry, arriving: &Receiver<Entry>) {
-        self.take(first);
-        let mut written = Ok(());
+        let mut at_ms = unix_ms();
+        self.take(first, at_ms);
+        let (mut written, mut taken) = (Ok(()), 1);
         while let Ok(next) = arriving.try_recv() {
             if self.text.len() >= WRITE_BYTES {
                 written = written.and(self.write());
+                at_ms = unix_ms();
             }
-            self.take(next);
+            self.take(next, at_ms);
+            taken += 1;
         }
+        self.waiting.fetch_sub(taken, Ordering::Relaxed);
         let written = written.and(self.write());
         // Without a file there is nothing to tell: the failure has been told, and the next try says how it is then.
         if self.file.is_some() {
@@ -253,36 +259,15 @@ impl Writer {
     }
 
     /// Books an entry, and appends its line.
-    fn take(&mut self, entry: Entry) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    fn take(&mut self, entry: Entry, at_ms: u64) {
         if matches!(&entry, Entry::Known(key, _) if !self.standing.calls.contains_key(key)) {
             // It was over before its record was told.
             return;
         }
-        let at_ms = unix_ms();
         entry.write(at_ms, &mut self.text);
         self.lines += 1;
-        let moving = entry.key().filter(|_| self.is_moved_by(&entry));
-        let before = self.place(moving);
-        entry.book(at_ms, &mut self.standing);
-        self.shown.book(before, self.place(moving));
-    }
-
-    /// Whether a call counts elsewhere after this entry, or may.
-    fn is_moved_by(&self, entry: &Entry) -> bool {
-        match entry {
-            Entry::Began(..) | Entry::Ended(_) => true,
-            Entry::Answered(key, Answered { by, .. }) => {
-                let began = self.standing.calls.get(key).map(|line| &line.began);
-                began.is_some_and(|began| !began.outbound && began.toward != *by)
-            }
-            Entry::Known(..) | Entry::Refreshed(..) | Entry::Day(..) => false,
-        }
-    }
-
-    /// Where a call counts for those who are shown it.
-    fn place(&self, key: Option<CallKey>) -> Option<live::Place> {
-        live::Place::of(self.standing.calls.get(&key?)?)
+        let Moved { before, after } = entry.book(at_ms, &mut self.standing);
+        self.shown.book(before, after);
     }
 
     /// Writes a file with nothing but what stands, beside the old one, and puts it in its place.
@@ -337,7 +322,9 @@ fn read(path: &Path) -> io::Result<Found> {
     let mut found = Found { form: 1, ..Found::default() };
     for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         match (Entry::read(line), entry::form_of(line)) {
-            (Some((entry, at_ms)), _) => entry.book(at_ms, &mut found.standing),
+            (Some((entry, at_ms)), _) => {
+                entry.book(at_ms, &mut found.standing);
+            }
             (None, Some(form)) => found.form = form,
             (None, None) => found.damaged += 1,
         }
@@ -352,8 +339,8 @@ fn unix_ms() -> u64 {
 }
 
 /// The name of a party, as it stands in the journal.
-pub(crate) fn party_name(settings: &Settings, id: PartyId) -> Box<str> {
-    settings.party(id).map(|party| party.name.clone()).unwrap_or_default()
+pub(crate) fn party_name(settings: &Settings, id: PartyId) -> Word {
+    settings.party(id).map(|party| Word::new(&party.name)).unwrap_or_default()
 }
 
 /// The environment of a call, by its PBX's side.

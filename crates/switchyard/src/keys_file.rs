@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -115,7 +115,11 @@ fn change(path: &Path, changed: impl FnOnce(&Ring) -> Result<Ring, KeysFault>) -
     };
     let written = lock.and_then(|()| read(path)).and_then(|ring| changed(&ring)).and_then(|ring| {
         let place = File::options().write(true).open(&aside);
-        let written = place.and_then(|mut file| file.write_all(ring.text().as_bytes()).and_then(|()| file.sync_all()));
+        let written = place.and_then(|mut file| {
+            file.write_all(ring.text().as_bytes())?;
+            owned_as(path, &file)?;
+            file.sync_all()
+        });
         written.and_then(|()| fs::rename(&aside, path)).map_err(|error| KeysFault::io(path, error))?;
         Ok(ring.states())
     });
@@ -268,6 +272,12 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.set_permissions(Permissions::from_mode(0o600))?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+/// Gives `file` the owner of the one that it is to replace: root changes a ring that the service's own user has to read.
+fn owned_as(path: &Path, file: &File) -> io::Result<()> {
+    let (old, new) = (fs::metadata(path)?, file.metadata()?);
+    if old.uid() == new.uid() { Ok(()) } else { fchown(file, Some(old.uid()), Some(old.gid())) }
 }
 
 fn unless_exists(error: io::Error) -> io::Result<()> {
@@ -426,6 +436,23 @@ mod tests {
         for (text, fault) in cases {
             assert_eq!(expected(&text), fault, "{text:?}");
         }
+    }
+
+    /// Root rotates by `sudo switchyard keys rotate`, and the service starts again as its own user.
+    #[test]
+    fn a_changed_ring_belongs_to_whom_it_belonged() {
+        let folder = tempfile::tempdir().unwrap();
+        open(folder.path()).unwrap();
+        let path = folder.path().join(FILE_NAME);
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::chown(&path, Some(65_534), Some(65_534)).unwrap();
+        }
+        let owner = || fs::metadata(&path).map(|of| (of.uid(), of.gid(), of.mode() & 0o7777)).unwrap();
+        let before = owner();
+        rotate(folder.path()).unwrap();
+        assert_eq!(owner(), before);
+        forget(folder.path(), 1).unwrap();
+        assert_eq!(owner(), before);
     }
 
     /// Limit KEYS.

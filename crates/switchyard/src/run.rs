@@ -94,10 +94,15 @@ async fn serve(path: &Path, configuration: Configuration) -> ExitCode {
 
 /// Tells the supervisor that we are alive, if the worker answers: a process whose worker hangs is better restarted.
 async fn vouch(supervisor: &Supervisor, service: &Service) {
-    match tokio::time::timeout(WORKER_ANSWERS_WITHIN, service.is_alive()).await {
-        Ok(true) => supervisor.alive(),
-        _ => tracing::error!("the worker does not answer: the supervisor is not told that we are alive"),
+    match is_answered(service.is_alive()).await {
+        true => supervisor.alive(),
+        false => tracing::error!("the worker does not answer: the supervisor is not told that we are alive"),
     }
+}
+
+/// Whether a sign of life comes in time.
+async fn is_answered(sign: impl Future<Output = bool>) -> bool {
+    tokio::time::timeout(WORKER_ANSWERS_WITHIN, sign).await.unwrap_or(false)
 }
 
 /// No new calls; the open transactions finish, within a limit and until a second signal.
@@ -210,4 +215,24 @@ fn log_panics() {
         let backtrace = std::backtrace::Backtrace::force_capture();
         tracing::error!("{panic}\n{backtrace}");
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The clock is the test's: it goes on when nothing else can.
+    #[tokio::test(start_paused = true)]
+    async fn a_sign_of_life_counts_when_it_comes_in_time() {
+        let after = |wait: Duration, sign| async move {
+            tokio::time::sleep(wait).await;
+            sign
+        };
+        assert!(is_answered(after(Duration::ZERO, true)).await);
+        assert!(is_answered(after(WORKER_ANSWERS_WITHIN - Duration::from_millis(1), true)).await);
+        assert!(!is_answered(after(WORKER_ANSWERS_WITHIN + Duration::from_millis(1), true)).await);
+        assert!(!is_answered(std::future::pending()).await);
+        // A worker that has ended says so.
+        assert!(!is_answered(after(Duration::ZERO, false)).await);
+    }
 }

@@ -450,10 +450,32 @@ fn doctor_names_what_is_bad_and_what_to_do() {
     assert!(verdict("database").1.contains("changes are found by compare"), "{report:#}");
     assert!(verdict("own tables").1.contains("switchyard_leases: not found"), "{report:#}");
     assert_eq!((verdict("process").0.as_str(), verdict("token keys").0.as_str()), ("warning", "good"));
+    assert_eq!((verdict("configuration").0.as_str(), verdict("columns").0.as_str()), ("good", "good"));
+    assert!(verdict("rights").0 == "good" && verdict("rights").1.contains("may read the four tables, and no more"));
+    assert_eq!(verdict("snapshot").0, "warning", "none was ever written");
     drop(free);
     let output = doctor(&[]);
     assert_eq!(code(&output), 0, "{}", stdout(&output));
     assert!(stdout(&output).contains(&format!("good  listener       udp:{taken} is free")), "{}", stdout(&output));
+    // A file that everybody may write, columns that are not there: what the directory does without, then what it needs.
+    let database = folder.path().join("directory.db");
+    let harmed = |script: &'static str| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(sync::schema::run(&database, &[script])).unwrap();
+        let output = doctor(&[]);
+        (code(&output), stdout(&output))
+    };
+    fs::set_permissions(&database, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    let (code_of, text) = harmed("ALTER TABLE did_numbers DROP COLUMN is_default");
+    assert_eq!(code_of, 0, "{text}");
+    assert!(text.contains("LOOK  rights") && text.contains("everybody on this machine may write"), "{text}");
+    assert!(
+        text.contains("LOOK  columns        did_numbers.is_default is not there: no organisation has a default"),
+        "{text}"
+    );
+    let (code_of, text) = harmed("ALTER TABLE users RENAME COLUMN extension TO ext");
+    assert_eq!(code_of, 2, "{text}");
+    assert!(text.contains("BAD   database") && text.contains("table users: column extension not found"), "{text}");
     // Keys that others can read, and a database that is gone.
     let keys = folder.path().join("token.keys");
     fs::write(&keys, format!("1 {} active\n", "5a".repeat(32))).unwrap();
@@ -463,6 +485,11 @@ fn doctor_names_what_is_bad_and_what_to_do() {
     let text = stdout(&output);
     assert_eq!(code(&output), 2, "{text}");
     assert!(text.contains("BAD   database") && text.contains("BAD   token keys"), "{text}");
+    // What cannot be read is told as `check` tells it, and nothing is looked at.
+    fs::write(&config, "bogus = 1\n").unwrap();
+    let output = doctor(&["-o", "json"]);
+    assert_eq!((code(&output), stdout(&output).as_str()), (1, ""));
+    assert!(stderr(&output).contains("switchyard.toml:1: bogus: found an unknown key"), "{}", stderr(&output));
 }
 
 #[test]

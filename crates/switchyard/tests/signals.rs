@@ -6,6 +6,7 @@
     reason = "the lint's leave for tests does not reach the functions they share"
 )]
 
+use lab::hung::Hung;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read};
@@ -162,6 +163,36 @@ fn a_supervisor_hears_of_start_life_reload_and_end() {
     hears("READY=1");
     running.signal(Signal::SIGTERM);
     hears("STOPPING=1");
+    let (status, rest) = running.ended();
+    assert_eq!(status.code(), Some(0), "{rest}");
+}
+
+/// A worker that hangs, in a process that is well otherwise: the supervisor hears no more of it, and ends it in its time.
+#[test]
+fn a_supervisor_does_not_hear_of_a_process_whose_worker_hangs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let ear = UnixDatagram::bind(&path).unwrap();
+    ear.set_read_timeout(Some(PATIENCE)).unwrap();
+    let hears = || {
+        let mut slot = [0; 512];
+        ear.recv(&mut slot).map(|len| String::from_utf8_lossy(&slot[..len]).into_owned())
+    };
+    let path = path.display().to_string();
+    let mut running = Running::start_under("1s", &[("NOTIFY_SOCKET", &path), ("WATCHDOG_USEC", "300000")]);
+    while hears().unwrap() != "WATCHDOG=1\n" {}
+    let hung = Hung::thread(Pid::from_raw(i32::try_from(running.child.id()).unwrap()), "worker");
+    running.said("the worker does not answer: the supervisor is not told that we are alive");
+    // What was said before it hung is heard; then there is silence, several times longer than the supervisor waits.
+    ear.set_nonblocking(true).unwrap();
+    while hears().is_ok() {}
+    running.said("the worker does not answer");
+    assert_eq!(hears().map_err(|fault| fault.kind()), Err(std::io::ErrorKind::WouldBlock));
+    // It hangs no more: the process is well, and says so.
+    drop(hung);
+    ear.set_nonblocking(false).unwrap();
+    assert_eq!(hears().unwrap(), "WATCHDOG=1\n");
+    running.signal(Signal::SIGTERM);
     let (status, rest) = running.ended();
     assert_eq!(status.code(), Some(0), "{rest}");
 }

@@ -31,6 +31,16 @@ pub enum SyncFault {
         /// What the engine says.
         detail: String,
     },
+    /// The text of a database file is not encoded as we read it.
+    #[error(
+        "{}: found text encoded as {found}, expected UTF-8: make the file anew with `PRAGMA encoding = 'UTF-8'` and load what `.dump` says of the old one", path.display()
+    )]
+    Encoding {
+        /// The file.
+        path: PathBuf,
+        /// What it says of itself.
+        found: String,
+    },
     /// A table is not there.
     #[error("table {table}: not found, expected a table with the columns of the reference schema")]
     TableMissing {

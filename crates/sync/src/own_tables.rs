@@ -72,6 +72,18 @@ impl OwnTable {
         }
     }
 
+    /// What fails where the account lacks these rights.
+    pub(crate) const fn purpose(self) -> &'static str {
+        match self {
+            OwnTable::Leases => "no lease can be made",
+            OwnTable::Testers => "no tester's calls can be sent elsewhere",
+            OwnTable::Panic => "panic cannot be declared",
+            OwnTable::Calls => "no record of a call reaches the database",
+            OwnTable::Audit => "nothing can be changed, as every change is noted there",
+            OwnTable::Changes => "the change log is not read, or never cut",
+        }
+    }
+
     /// The statement that makes it where it is not there.
     ///
     /// `active_key` is what may be there once at a time, while it is in effect: the unique key makes the second of two

@@ -10,6 +10,7 @@ mod images;
 mod mariadb;
 mod mirror;
 mod overlay_rows;
+mod pages;
 mod postgres;
 mod progress;
 mod record;
@@ -28,6 +29,8 @@ pub(crate) use dialect::Dialect;
 pub(crate) use engine::{Connected, Engine};
 pub(crate) use mariadb::options as mariadb_options;
 pub(crate) use postgres::{CHANNEL, options as postgres_options};
+pub(crate) use record::Record;
+pub(crate) use sqlite::options as sqlite_options;
 
 use crate::clock::now_ms;
 use crate::fault::SyncFault;
@@ -37,10 +40,9 @@ use crate::own_tables::{self, OwnTable};
 use crate::settings::{Detection, Settings};
 pub(crate) use change_log::LOG_ENTRIES_READ_MAX;
 use change_log::{Entry, Position, Wanted};
-use images::{Images, append};
-use mirror::Mirror;
+use images::{Images, Sweep, append};
+use mirror::{Compare, Mirror, Unfit};
 use overlay_rows::OverlayRows;
-use record::Record;
 use tables::read_table;
 
 /// Rows asked for by their ids in one statement.
@@ -59,6 +61,8 @@ pub(crate) struct Source {
     images: Images,
     /// What stands in for the images where SQLite itself can compare.
     mirror: Option<Mirror>,
+    /// Why there was no mirror when one was last tried.
+    unfit: Option<Unfit>,
     /// How far the change log was read; `None` where there is none, or before the first reading of a connection.
     position: Option<Position>,
     /// Which of our own tables the database has.
@@ -110,6 +114,7 @@ impl Source {
             bell,
             images: Images::default(),
             mirror: None,
+            unfit: None,
             position: None,
             own: HashSet::new(),
             mark: None,
@@ -142,7 +147,11 @@ impl Source {
         }
         match self.mirror.take() {
             _ if self.logs() => Ok(Found::Everything),
-            Some(mirror) => self.compare_in_engine(mirror, mark, policy).await,
+            Some(mirror) => {
+                // The pages are trusted between two full comparisons, as a change log is.
+                let compare = if is_due { Compare::All } else { Compare::Suspected };
+                self.compare_in_engine(mirror, compare, mark, policy).await
+            }
             None if self.images.are_whole() => self.compare(mark, policy).await,
             None => Ok(Found::Everything),
         }
@@ -156,10 +165,13 @@ impl Source {
         self.survey().await?;
         let logs = self.logs();
         self.mirror = None;
-        let mirror = match self.engine.dialect() {
-            Dialect::Sqlite if !logs => Mirror::fill(&mut self.engine, &self.mapping).await?,
-            _ => None,
-        };
+        let can_compare = self.engine.dialect() == Dialect::Sqlite && !logs;
+        // What ids do not tell apart now they did not when this was tried last: images cost less to see it mended.
+        let is_hopeful = !matches!(self.unfit, Some(Unfit::IdsNotUnique { .. }));
+        let mut mirror = None;
+        if can_compare && is_hopeful {
+            mirror = Mirror::fill(&mut self.engine, &self.mapping, &mut self.unfit).await?;
+        }
         let has_images = !logs && mirror.is_none();
         if !has_images {
             self.images.clear();
@@ -173,6 +185,11 @@ impl Source {
                 }
             })
             .await?;
+        }
+        if can_compare && !is_hopeful && sweep.as_ref().is_some_and(Sweep::tells_apart) {
+            sweep = None;
+            self.images.clear();
+            mirror = Mirror::fill(&mut self.engine, &self.mapping, &mut self.unfit).await?;
         }
         let overlays = read_overlays(&mut self.engine, &self.own, policy).await?;
         let position = if logs { Some(read_position(&mut self.engine).await?) } else { None };
@@ -314,12 +331,13 @@ impl Source {
     /// The same in the engine, with a mirror of the last reading.
     async fn compare_in_engine(
         &mut self,
-        mirror: Mirror,
+        mut mirror: Mirror,
+        compare: Compare,
         mark: Option<Vec<u8>>,
         policy: &Policy,
     ) -> Result<Found, SyncFault> {
         self.engine.execute(self.engine.dialect().begin()).await?;
-        let changes = mirror.changes(&mut self.engine, &self.mapping).await?;
+        let changes = mirror.changes(&mut self.engine, &self.mapping, compare).await?;
         let overlays = read_overlays(&mut self.engine, &self.own, policy).await?;
         self.engine.execute("COMMIT").await?;
         let Some(changes) = changes else { return Ok(Found::Everything) };

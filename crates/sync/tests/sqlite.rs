@@ -490,6 +490,70 @@ async fn a_file_that_is_no_database_keeps_the_last_good_table() {
     assert_eq!(bench.directory().did_count(), 55);
 }
 
+/// Row D9: several writers at once, in a file of many pages; what each look found adds up to what is there, and no full
+/// reading or comparison helps.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d9_a_stream_of_commits_to_a_file_loses_nothing() {
+    const MANY: &str = "WITH RECURSIVE turns (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM turns WHERE n < 2999) \
+        INSERT INTO did_numbers (id, org_id, number, status, pool_status, routing_environment) \
+        SELECT 'made-up-' || n, '0000000a-0000-4000-8000-a1b2c3d40000', 918065100000 + n, 'active', 'assigned', 'prod' \
+        FROM turns";
+    for mode in ["DELETE", "WAL"] {
+        let never = |settings: &mut Settings| settings.reconcile_interval = Duration::from_secs(3_600);
+        let bench = Bench::start_with(&[schema::SQLITE_TABLES, schema::ROWS, MANY], never).await;
+        let pragma = sqlx::AssertSqlSafe(format!("PRAGMA journal_mode = {mode}"));
+        let mut writer = sqlx_connection(&bench.path()).await;
+        let _: String = sqlx::query_scalar(pragma).fetch_one(&mut writer).await.unwrap();
+        let writers = (0..2_u64).map(|writer| {
+            let path = bench.path();
+            tokio::spawn(async move {
+                let mut connection = sqlx_connection(&path).await;
+                for turn in 0..100_u64 {
+                    let at = (writer * 7 + turn * 2_654_435_761) % 3_000;
+                    let word = ["oss", "staging", "prod"][usize::try_from(turn % 3).unwrap()];
+                    let script = format!(
+                        "UPDATE did_numbers SET routing_environment = '{word}' WHERE rowid BETWEEN {at} AND {at} + {turn}; \
+                         DELETE FROM did_numbers WHERE id = 'made-up-{at}' AND {turn} % 4 = 0; \
+                         INSERT INTO did_numbers (id, number) SELECT 'late-{writer}-' || {turn}, 918065200000 + {at} \
+                         WHERE NOT EXISTS (SELECT 1 FROM did_numbers WHERE number = 918065200000 + {at})"
+                    );
+                    let begun = format!("BEGIN IMMEDIATE; {script}; COMMIT");
+                    sqlx::raw_sql(sqlx::AssertSqlSafe(begun)).execute(&mut connection).await.unwrap();
+                }
+            })
+        });
+        let writers: Vec<_> = writers.collect();
+        for writer in writers {
+            timeout(PATIENCE, writer).await.expect("the writers never ended").unwrap();
+        }
+        bench.watcher.refresh().await.unwrap();
+        let directory = bench.directory();
+        assert!(directory.generation() > Generation(2), "{mode}: {}", directory.generation().0);
+        assert_eq!(bench.watcher.status().detection, "compare");
+        assert!(afresh(&bench).await.says_the_same(&directory), "{mode}");
+    }
+}
+
+/// SQLite itself cannot read such a file beside our own memory, and says so in words that name nothing.
+#[tokio::test]
+async fn a_file_in_another_encoding_is_named_with_what_was_found_and_expected() {
+    let bench = Bench::start(&[]).await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(bench.path()).create_if_missing(true);
+    let mut other = sqlx::ConnectOptions::connect(&options.pragma("encoding", "'UTF-16le'")).await.unwrap();
+    sqlx::raw_sql(schema::SQLITE_TABLES).execute(&mut other).await.unwrap();
+    let missing = SyncFault::FileMissing { path: bench.path() };
+    let wait = async {
+        while bench.fault().await == missing {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, wait).await.expect("the file was not looked at");
+    let fault = bench.fault().await;
+    assert_eq!(fault, SyncFault::Encoding { path: bench.path(), found: "UTF-16le".to_owned() });
+    let text = fault.to_string();
+    assert!(text.contains("directory.db: found text encoded as UTF-16le, expected UTF-8"), "{text}");
+}
+
 /// Row D4 on SQLite: a lock that is held for long costs nothing but age, and everyone who asked gets an answer.
 #[tokio::test]
 async fn d4_a_locked_database_changes_nothing() {

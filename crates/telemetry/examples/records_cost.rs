@@ -148,6 +148,7 @@ impl Stage {
         self.engine.handle_datagram(now, flow, text.as_bytes(), &self.directory, &mut self.outbox);
         if let Some(tap) = &mut self.tap {
             self.outbox.events().iter().for_each(|event| tap.fact(now, event, &self.outbox));
+            tap.called(self.outbox.transmits().size_hint().0);
             self.outbox.transmits().for_each(|(flow, bytes)| tap.left(now, flow, bytes));
             tap.end_turn(now);
         }

@@ -21,7 +21,7 @@ mod webhook;
 pub use detail::{CallDetail, MessageSummary};
 pub use files::{CURRENT, FileSettings, Files};
 pub use filter::CallFilter;
-pub use journal::{CallNumber, Journal, JournalBounds, KeptCall, KeptMessage, ToldRule};
+pub use journal::{BuildAsItIs, CallNumber, Journal, JournalBounds, KeptCall, KeptMessage, ToldRule};
 pub use ladder::{Ladder, Step};
 pub use queue::{Held, Queue, Sink, SinkCounts};
 pub use record::{AttemptRecord, CallRecord, StrayMedia, Word};

@@ -76,6 +76,7 @@ impl Stage {
 
     fn end_turn(&mut self, now: Time) -> Vec<String> {
         self.outbox.events().iter().for_each(|event| self.tap.fact(now, event, &self.outbox));
+        self.tap.called(self.outbox.transmits().count());
         self.outbox.transmits().for_each(|(flow, bytes)| self.tap.left(now, flow, bytes));
         self.tap.hand_over();
         let left = self.outbox.transmits().map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned()).collect();
@@ -240,7 +241,7 @@ fn stray_media_is_named_in_the_record() {
     let calls = stage.recorder.calls().clone();
     stage.recorder.end();
     let detail = calls.journal(|journal| journal.newest().next().map(|(number, call)| CallDetail::of(number, call)));
-    let stray = StrayMedia { from: "prod".to_owned(), address: "192.168.1.5".to_owned() };
+    let stray = StrayMedia { from: "prod".into(), address: "192.168.1.5".into() };
     assert_eq!(detail.unwrap().record.stray_media, [stray]);
 }
 
@@ -314,7 +315,7 @@ fn every_field_of_a_record_is_in_the_reference() {
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/call-records.md")).unwrap();
     let described: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     let word = || Some("word".into());
-    let text = || Some("text".to_owned());
+    let text = || Some("text".into());
     let attempt = telemetry::calls::AttemptRecord { failure: word(), ..Default::default() };
     let full = CallRecord {
         ringing_at_ms: Some(1),

@@ -4,8 +4,9 @@
 #
 #   deploy/github/scripts/ship.sh FOLDER HOST
 #
-# HOST is a name of the runner's ~/.ssh/config, which says the account and the key. SHIP_SSH is the command, ssh unless given;
-# SHIP_ROOT is where versions are kept on the machine.
+# HOST is a name of the runner's ~/.ssh/config, which says the account and the key. SHIP_KEY is a private key in place of
+# that one, as the platform hands it to a run that was approved. SHIP_SSH is the command, ssh unless given; SHIP_ROOT is
+# where versions are kept on the machine.
 # Exit code: that of release.sh, or 1 when the machine was not reached.
 set -euo pipefail
 
@@ -17,6 +18,14 @@ scripts=$(dirname "${BASH_SOURCE[0]}")
 
 # Nobody is there to answer a question: an unknown host or a key with a password is a failure.
 ssh="${SHIP_SSH:-ssh} -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=15"
+if [[ -n ${SHIP_KEY:-} ]]; then
+    # It is a file for as long as this runs, and in nobody else's environment.
+    key=$(mktemp)
+    trap 'rm -f "$key"' EXIT
+    printf '%s\n' "$SHIP_KEY" >"$key"
+    unset SHIP_KEY
+    ssh+=" -i $key -o IdentitiesOnly=yes"
+fi
 read -r -a remote <<<"$ssh"
 
 if [[ ! $revision =~ ^[0-9A-Za-z._-]+$ ]]; then

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use super::notices;
 use crate::tool;
 
 /// Files and folders of the checkout that go in, each under the name beside it.
@@ -32,6 +33,8 @@ pub(super) fn made(binary: &Path, target: &str, version: &str, staged: &Path, fo
     for made in ["man", "completions"] {
         copied(&staged.join(made), &root.join(made))?;
     }
+    // What is linked in goes by the target.
+    notices::write(target, &root)?;
     let program = root.join("switchyard");
     fs::copy(binary, &program).with_context(|| format!("cannot copy {}", binary.display()))?;
     if !tool::succeeds(tool::program("strip", &["--strip-debug"]).arg(&program))? {

@@ -14,7 +14,7 @@ struct Package {
 }
 
 /// The Debian packages; only those that are missing are installed, without what they recommend.
-const PACKAGES: [Package; 25] = [
+const PACKAGES: [Package; 29] = [
     Package {
         name: "prometheus",
         purpose: "Prometheus and promtool: they read what we measure and test the alert rules",
@@ -41,6 +41,10 @@ const PACKAGES: [Package; 25] = [
     Package { name: "openssh-server", purpose: "the machine in the lab that the pipeline ships to" },
     Package { name: "shellcheck", purpose: "reads the scripts of the pipeline" },
     Package { name: "iproute2", purpose: "addresses and interfaces inside network namespaces" },
+    Package { name: "git", purpose: "the repositories of the pipeline's tests, and the date of a package" },
+    Package { name: "rsync", purpose: "ships versions in the pipeline's tests" },
+    Package { name: "curl", purpose: "asks the API in the documents' words" },
+    Package { name: "jq", purpose: "reads the answers in the documents' words" },
     Package { name: "debootstrap", purpose: "a clean Debian machine, on which our package is installed" },
     Package { name: "lintian", purpose: "holds our package to Debian's policy" },
 ];

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::counts::{Counts, Reader};
 use super::install;
 use super::{Options, Outcome};
-use crate::{book, gate, lint, tool};
+use crate::{book, gate, lint, package, tool};
 
 pub(crate) struct Step {
     pub(crate) name: &'static str,
@@ -16,7 +16,7 @@ pub(crate) struct Step {
     pub(crate) run: fn(&Options) -> Result<(Outcome, Counts)>,
 }
 
-pub(crate) const STEPS: [Step; 10] = [
+pub(crate) const STEPS: [Step; 11] = [
     Step { name: "format", run: |_| plain(&mut tool::cargo(&["fmt", "--all", "--check"])) },
     Step { name: "lint", run: |_| Ok((Outcome::of(lint::run()?), Counts::default())) },
     Step { name: "book", run: |_| Ok((Outcome::of(book::run()?), Counts::default())) },
@@ -24,6 +24,7 @@ pub(crate) const STEPS: [Step; 10] = [
     Step { name: "advisories", run: |_| advisories() },
     Step { name: "clippy", run: |_| clippy() },
     Step { name: "docs", run: |_| docs() },
+    Step { name: "release", run: release },
     Step { name: "tests", run: tests },
     Step { name: "gate", run: instructions },
     Step { name: "demo", run: |_| plain(&mut tool::cargo(&["run", "--release", "--", "demo", "--once"])) },
@@ -66,18 +67,27 @@ fn advisories() -> Result<(Outcome, Counts)> {
     plain(&mut install::CARGO_DENY.program(&["check", "--disable-fetch", "advisories"])?)
 }
 
+/// The program with optimisation: the one that is packaged, installed and demonstrated. The full set has the static one too.
+fn release(options: &Options) -> Result<(Outcome, Counts)> {
+    let mut is_built = tool::succeeds(&mut tool::cargo(&["build", "--release", "--bin", "switchyard"]))?;
+    if options.full {
+        is_built &= package::built_static()?.is_some();
+    }
+    Ok((Outcome::of(is_built), Counts::default()))
+}
+
 /// Unit, integration and doc tests; the call fixtures, the corpus, SIPp and the other elements are among them.
 fn tests(options: &Options) -> Result<(Outcome, Counts)> {
     let mut command = tool::cargo(&["test", "--workspace", "--no-fail-fast", "--", "--show-output"]);
+    for variable in ["SWITCHYARD_FULL", "SWITCHYARD_RELEASE", "SWITCHYARD_STATIC"] {
+        command.env_remove(variable);
+    }
+    let program = tool::target_dir().join("release/switchyard");
+    command.env("SWITCHYARD_PACKAGED", &program);
     if options.full {
         // What is promised at a rate is shown at that rate: not every machine carries it without optimisation.
-        if !tool::succeeds(&mut tool::cargo(&["build", "--release", "--bin", "switchyard"]))? {
-            return Ok((Outcome::Failed, Counts::default()));
-        }
-        let program = tool::target_dir().join("release/switchyard");
         command.arg("--include-ignored").env("SWITCHYARD_FULL", "1").env("SWITCHYARD_RELEASE", program);
-    } else {
-        command.env_remove("SWITCHYARD_FULL").env_remove("SWITCHYARD_RELEASE");
+        command.env("SWITCHYARD_STATIC", package::static_program());
     }
     let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo test")?;
     let mut reader = Reader::default();

@@ -1,7 +1,7 @@
 # Boots a Debian machine from a root file system that stays as it is: boot.sh BASE FOLDER NAME ADDRESS...
 #
-# Runs in namespaces of its own for mounts, processes, the network, names and IPC, as the first process of them. What the
-# machine writes is kept in memory, and goes with it.
+# Runs in namespaces of its own for mounts, processes, names and IPC, as the first process of them, in the network that it
+# finds; these are addresses of its loopback. What the machine writes is kept in memory, and goes with it.
 set -eu
 base=$1 folder=$2 name=$3
 shift 3
@@ -33,7 +33,9 @@ for device in "null 1 3" "zero 1 5" "full 1 7" "random 1 8" "urandom 1 9" "tty 5
     shift 3
 done
 ln -s /proc/self/fd dev/fd
-mkdir dev/pts dev/shm
+mkdir dev/net dev/pts dev/shm
+# For tunnels of programs, wireguard-go's.
+mknod -m 0600 dev/net/tun c 10 200
 mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts dev/pts
 ln -s pts/ptmx dev/ptmx
 mount -t tmpfs tmpfs dev/shm

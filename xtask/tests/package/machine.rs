@@ -3,14 +3,31 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use lab::process::{PATIENCE, Place, Process, until};
+use lab::{Lab, Node};
 use nix::unistd::Pid;
 
 /// What the smallest system lacks to be a machine.
 const PACKAGES: &str = "dbus,systemd-sysv";
+
+/// What a machine is made of.
+pub(crate) struct System<'a> {
+    /// Of Debian.
+    pub(crate) release: &'a str,
+    /// What is installed on it, beside the smallest system; their names separated by spaces.
+    pub(crate) packages: &'a str,
+}
+
+/// What a machine is connected to.
+enum Network<'a> {
+    /// Nothing; these are addresses of its loopback.
+    Own(&'a [&'a str]),
+    /// What this namespace of a lab is.
+    Of(&'a str),
+}
 
 /// A running machine. It goes, with all it wrote, when this is dropped.
 pub(crate) struct Machine {
@@ -22,16 +39,36 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Boots it; these are addresses of its loopback.
+    /// Boots one of this machine's own release; these are addresses of its loopback.
     pub(crate) fn boot(name: &str, addresses: &[&str]) -> Machine {
+        let system = System { release: &codename(), packages: "" };
+        Machine::booted(&system, name, &Network::Own(addresses))
+    }
+
+    /// Boots one as a node of a lab, whose network it has: it has to go before the lab does.
+    pub(crate) fn boot_on(system: &System<'_>, lab: &Lab, node: Node) -> Machine {
+        Machine::booted(system, node.name(), &Network::Of(&lab.namespace(node)))
+    }
+
+    fn booted(system: &System<'_>, name: &str, network: &Network<'_>) -> Machine {
         let folder = tempfile::tempdir().unwrap();
         let name = format!("{name}-{}", std::process::id());
         let place = folder.path().join("machine");
         fs::create_dir(&place).unwrap();
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--uts", "--ipc", "--net", "--pid", "--fork", "--kill-child", "sh"]);
-        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/package/boot.sh"));
-        command.arg(base()).arg(&place).arg(&name).args(addresses);
+        let (mut command, addresses) = match *network {
+            Network::Own(addresses) => (Command::new("unshare"), addresses),
+            Network::Of(namespace) => {
+                let mut command = Command::new("nsenter");
+                command.args([&format!("--net=/run/netns/{namespace}"), "unshare"]);
+                (command, [].as_slice())
+            }
+        };
+        command.args(["--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child"]);
+        if matches!(network, Network::Own(_)) {
+            command.arg("--net");
+        }
+        command.arg("sh").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/package/boot.sh"));
+        command.arg(base(system)).arg(&place).arg(&name).args(addresses);
         let process = Process::start(&mut command, &folder.path().join("console"), "util-linux");
         let init = first_child(process.id());
         let machine = Machine { init, _process: process, folder, name };
@@ -59,12 +96,31 @@ impl Machine {
 
     /// The same with the network of this machine in place of its own, to fetch what Debian's mirror has.
     pub(crate) fn online(&self, line: &str) -> String {
-        said(line, &self.entered(line, false).output().unwrap())
+        said(line, &self.run_online(line))
+    }
+
+    /// The same, whatever becomes of it.
+    pub(crate) fn run_online(&self, line: &str) -> Output {
+        self.entered(line, false).output().unwrap()
     }
 
     /// One of its files.
     pub(crate) fn file(&self, path: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{path}", self.init))
+    }
+
+    /// One of its processes, as this machine numbers it.
+    pub(crate) fn process(&self, inner: &str) -> Pid {
+        let space = |id: &str| fs::read_link(format!("/proc/{id}/ns/pid")).ok();
+        let own = space(&self.init.to_string());
+        let numbers = |id: &str| {
+            let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+            status.lines().find_map(|line| Some(line.strip_prefix("NSpid:")?.split_whitespace().last()?.to_owned()))
+        };
+        let entries = fs::read_dir("/proc").unwrap().flatten();
+        let mut all = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let found = all.find(|id| space(id) == own && numbers(id).as_deref() == Some(inner));
+        Pid::from_raw(found.and_then(|id| id.parse().ok()).unwrap_or_else(|| panic!("there is no process {inner}")))
     }
 
     /// Its network, for parties of calls.
@@ -111,7 +167,8 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn first_child(parent: Pid) -> Pid {
+/// The process that another has started.
+pub(crate) fn first_child(parent: Pid) -> Pid {
     let path = format!("/proc/{parent}/task/{parent}/children");
     let mut child = None;
     until(
@@ -126,38 +183,53 @@ fn first_child(parent: Pid) -> Pid {
     Pid::from_raw(child.unwrap())
 }
 
-/// The root file system, made once for all runs of this checkout: `target/tools/debian-CODENAME`.
-fn base() -> &'static Path {
-    static BASE: OnceLock<PathBuf> = OnceLock::new();
-    BASE.get_or_init(|| {
-        let codename = codename();
-        let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools");
-        let base = tools.join(format!("debian-{codename}"));
-        if !base.exists() {
-            let draft = tools.join(format!("debian-{codename}.{}", std::process::id()));
-            fs::create_dir_all(&tools).unwrap();
-            let mut command = Command::new("debootstrap");
-            command.args(["--variant=minbase", &format!("--include={PACKAGES}"), &codename]);
-            command.arg(&draft).arg(mirror(&codename));
-            let log = tools.join("debootstrap.log");
-            let mut made = Process::start(&mut command, &log, "debootstrap");
-            let status = made.ended();
-            assert!(status.success(), "debootstrap: {}", lab::process::text_of(&log));
-            fs::rename(&draft, &base).unwrap();
+/// The root file system, made once for all runs of this checkout: `target/tools/debian-RELEASE`.
+fn base(system: &System<'_>) -> PathBuf {
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let System { release, packages } = system;
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools");
+    let name = [*release]
+        .into_iter()
+        .chain(packages.split_whitespace())
+        .fold("debian".to_owned(), |all, part| all + "-" + part);
+    let base = tools.join(&name);
+    if !base.exists() {
+        let draft = tools.join(format!("{name}.{}", std::process::id()));
+        fs::create_dir_all(&tools).unwrap();
+        let mirror = mirror();
+        // What is installed starts with the machine: there is no systemd to ask as yet. An unstable release is dated, and its
+        // mirror may be late.
+        let script = "debootstrap --variant=minbase --include=\"$1\" \"$2\" \"$0\" \"$3\" && { [ -z \"$4\" ] || \
+                      { chroot \"$0\" apt-get --quiet --option Acquire::Check-Valid-Until=false update && \
+                      DEBIAN_FRONTEND=noninteractive chroot \"$0\" apt-get --quiet install --yes --no-install-recommends $4 && \
+                      chroot \"$0\" apt-get clean; }; }";
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).arg(&draft).args([PACKAGES, release, &mirror, packages]);
+        let log = tools.join("debootstrap.log");
+        let mut made = Process::start(&mut command, &log, "debootstrap");
+        // As long as the mirror takes.
+        until(|| format!("debootstrap\n{}", lab::process::text_of(&log)), 30 * PATIENCE, || made.has_ended());
+        let status = made.ended();
+        if !status.success() {
+            let _removed = fs::remove_dir_all(&draft);
+            panic!("Debian {release} could not be had from {mirror}: {status}\n{}", lab::process::text_of(&log));
         }
-        base.canonicalize().unwrap()
-    })
+        fs::rename(&draft, &base).unwrap();
+    }
+    base.canonicalize().unwrap()
 }
 
 /// The release of Debian that this machine has, and for which the program was built.
-fn codename() -> String {
+pub(crate) fn codename() -> String {
     let release = fs::read_to_string("/etc/os-release").unwrap();
     let line = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
     line.expect("/etc/os-release names no release").trim_matches('"').to_owned()
 }
 
-/// Where this machine has Debian's packages from.
-fn mirror(codename: &str) -> String {
+/// Where this machine has Debian's packages from: every release is there.
+fn mirror() -> String {
+    let codename = codename();
     let mut command = Command::new("apt-get");
     command.args(["indextargets", "--format", "$(ORIGIN) $(CODENAME) $(REPO_URI)", "Created-By: Packages"]);
     let listed = text(&command.output().unwrap().stdout);

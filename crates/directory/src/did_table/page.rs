@@ -1,314 +1,228 @@
-//! A page of the table: up to [`PAGE_RECORDS`] rows in order of their numbers, each column in the fewest bytes or bits
-//! that tell its values apart within the page.
+//! A page of the table: rows in order of their numbers, each column in the fewest bits that tell its values apart within
+//! the page.
 //!
-//! The bytes are two parts. The lookup part has one entry for each row, its number's distance from the first and then
-//! its fields in as many bits as they need; a lookup touches one or two cache lines of it. The identity part says which
-//! row of the database each is; only changes, reports and snapshots read it.
+//! The head says where each line of rows begins and how rows are written, in two cache lines; each row is in one line, so
+//! that is all that a lookup touches. Which row of the database each is stands apart.
 
-use std::hint::select_unpredictable;
 use std::sync::Arc;
 
-use super::record::{DidFields, DidRecord, Marks};
-use crate::row_key::RowKey;
+use super::identity::Identity;
+use super::layout::{Kind, LINE_BYTES, Layout, Line, PAGE_RECORDS};
+use super::record::{DidFields, DidRecord};
+use super::units::{UNITS_BYTES, Unit};
 
-/// The most rows in a page.
-pub(crate) const PAGE_RECORDS: usize = 256;
+/// A page of so few rows is not cut to make lookups faster.
+const CUT_RECORDS: usize = 64;
+/// A run of consecutive numbers from which on it gets a page of its own.
+const RUN_RECORDS: usize = 64;
 
-/// Rows in a segment of a page: those that a lookup searches.
-const SEGMENT_RECORDS: usize = 16;
-/// Segments of a page but for the first.
-const LATER_SEGMENTS: usize = PAGE_RECORDS / SEGMENT_RECORDS - 1;
-/// Zeros behind the last entry, so that every field can be read with one load of 16 bytes.
-const PADDING: usize = 16;
-
-/// Bytes of the counts of holders that stand before shared bytes.
-const COUNTS: usize = 2 * size_of::<usize>();
-
-/// Rows of neighbouring numbers. Its first number is kept by whoever has the page.
+/// Rows of neighbouring numbers.
 #[derive(Clone)]
+#[repr(align(64))]
 pub(crate) struct Page {
-    /// Distance from the first number to the last.
-    span: u64,
-    len: u16,
-    /// Bytes of a distance; 0 when the numbers have no gap.
-    distance_bytes: u8,
-    /// Bytes of the fields of one row.
-    fields_bytes: u8,
-    marks: Field,
-    provider: Field,
-    call_limit: Field,
-    organisation: Field,
-    /// The distance with which each later segment begins; a segment that is not there begins behind all numbers.
-    segments: [i32; LATER_SEGMENTS],
-    lookup: Arc<[u8]>,
-    identity: Arc<[u8]>,
+    /// The unit in which each line begins, where numbers have gaps; a line that is not there begins behind all units.
+    starts: [[u8; UNITS_BYTES]; 2],
+    first: u64,
+    lines: Arc<[Line]>,
+    identity: Identity,
+    layout: Layout,
 }
 
-/// How a value is written: its distance from `base`, in `bits`.
+/// A larger head would take a third cache line for each page, and a lookup may have to wait for each.
+const _: () = assert!(size_of::<Page>() == 2 * LINE_BYTES);
+
+/// Where a row is within its page.
 #[derive(Clone, Copy)]
-struct Field {
-    base: u32,
-    /// As many ones as there are bits.
-    mask: u32,
-    bits: u8,
+pub(crate) struct Slot {
+    line: usize,
+    row: usize,
+}
+
+/// The layout of the first of these rows, as many as are to be one page, at least one.
+///
+/// Where a page would begin with a long run of consecutive numbers and go on with others, it ends with the run, as a
+/// page without gaps keeps no numbers. Where lines would begin so close to each other, compared with the whole, that a
+/// lookup could not tell them apart, it ends before its widest gap.
+pub(super) fn first_page(rows: &[(u64, DidRecord)]) -> Layout {
+    let rows = rows.get(..PAGE_RECORDS).unwrap_or(rows);
+    let run = rows.chunk_by(|a, b| a.0 + 1 == b.0).next().unwrap_or_default();
+    if run.len() >= RUN_RECORDS { Layout::of(run) } else { first_mixed_page(rows) }
+}
+
+/// The same, whether the rows begin with a run or not.
+pub(super) fn first_mixed_page(rows: &[(u64, DidRecord)]) -> Layout {
+    let mut rows = rows.get(..PAGE_RECORDS).unwrap_or(rows);
+    loop {
+        let layout = Layout::of(rows);
+        let fitting = layout.fitting();
+        if fitting < rows.len() {
+            rows = rows.get(..fitting).unwrap_or(rows);
+        } else if rows.len() <= CUT_RECORDS || !layout.has_gaps || are_told_apart(rows, &layout) {
+            return layout;
+        } else {
+            rows = rows.get(..widest_gap(rows)).unwrap_or(rows);
+        }
+    }
+}
+
+/// Whether no two lines of these rows begin in one unit.
+fn are_told_apart(rows: &[(u64, DidRecord)], layout: &Layout) -> bool {
+    let first = rows.first().map_or(0, |row| row.0);
+    let starts = rows.iter().step_by(layout.line_rows()).map(|row| Unit::of(row.0 - first, layout.unit_bits));
+    starts.is_sorted_by(|a, b| a < b)
+}
+
+/// How many rows are before the widest gap.
+fn widest_gap(rows: &[(u64, DidRecord)]) -> usize {
+    let gaps = rows.iter().zip(rows.iter().skip(1)).map(|(row, next)| next.0 - row.0);
+    (1..).zip(gaps).max_by_key(|(_, gap)| *gap).map_or(rows.len(), |(len, _)| len)
 }
 
 impl Page {
-    /// A page of these rows: at least one, at most [`PAGE_RECORDS`], by number, strictly ascending. Which row each of
-    /// them is, [`Page::identify`] says.
-    pub(crate) fn new(rows: &[(u64, DidRecord)]) -> Page {
+    /// A page of these rows, by number, strictly ascending, as [`first_mixed_page`] lays them out. Which row each of them
+    /// is, [`Page::identify`] says.
+    pub(super) fn new(rows: &[(u64, DidRecord)], layout: Layout) -> Page {
         let first = rows.first().map_or(0, |row| row.0);
-        let span = rows.last().map_or(0, |row| row.0).saturating_sub(first);
-        let len = u16::try_from(rows.len()).unwrap_or(u16::MAX);
-        let has_gaps = span + 1 != u64::from(len);
-        let fields = |field: fn(&DidFields) -> u32| Field::of(rows.iter().map(|row| field(&row.1.fields)));
-        let mut page = Page {
-            span,
-            len,
-            distance_bytes: if has_gaps { bytes_of(u128::from(span)) } else { 0 },
-            fields_bytes: 0,
-            marks: fields(|fields| u32::from(fields.marks.0)),
-            provider: fields(|fields| u32::from(fields.provider)),
-            call_limit: fields(|fields| fields.call_limit),
-            organisation: fields(|fields| fields.organisation),
-            segments: [i32::MAX; LATER_SEGMENTS],
-            lookup: Arc::default(),
-            identity: Arc::default(),
-        };
-        let later_rows = rows.iter().step_by(SEGMENT_RECORDS).skip(1);
-        for (segment, row) in page.segments.iter_mut().zip(later_rows) {
-            *segment = i32::try_from(row.0 - first).unwrap_or(i32::MAX);
+        let mut starts = [[0; UNITS_BYTES]; 2];
+        starts.as_flattened_mut().as_chunks_mut().0.fill(Unit::ABSENT.to_bytes());
+        let mut lines = Vec::with_capacity(rows.len().div_ceil(layout.line_rows()));
+        for (at, rows) in rows.chunks(layout.line_rows()).enumerate() {
+            let mut line = Line::new(layout.has_gaps);
+            let start = Unit::of(rows.first().map_or(0, |row| row.0 - first), layout.unit_bits);
+            if let Some(slot) = starts.as_flattened_mut().as_chunks_mut().0.get_mut(at) {
+                *slot = start.to_bytes();
+            }
+            let begin = first + start.begin(layout.unit_bits);
+            for (row, (number, record)) in rows.iter().enumerate() {
+                layout.write(&mut line, row, number.saturating_sub(begin), &record.fields);
+            }
+            lines.push(line);
         }
-        let bits = page.marks.bits + page.provider.bits + page.call_limit.bits + page.organisation.bits;
-        page.fields_bytes = bits.div_ceil(8);
-        let mut lookup = Vec::with_capacity(rows.len() * page.stride() + PADDING);
-        for (number, record) in rows {
-            append(&mut lookup, u128::from(number - first), page.distance_bytes);
-            append(&mut lookup, page.packed(&record.fields), page.fields_bytes);
-        }
-        if has_gaps {
-            // The last segment is as long as the others; what is not there is as far away as can be told.
-            let missing = rows.len().next_multiple_of(SEGMENT_RECORDS) - rows.len();
-            lookup.resize(lookup.len() + missing * page.stride(), u8::MAX);
-        }
-        lookup.extend_from_slice(&[0; PADDING]);
-        page.lookup = lookup.into();
-        page
+        Page { starts, first, lines: lines.into(), identity: Identity::default(), layout }
     }
 
     /// The same page with the identities of its rows.
     pub(crate) fn identify(&mut self, rows: &[(u64, DidRecord)]) {
-        self.identity = identity_of(rows);
+        self.identity = Identity::of(rows);
+    }
+
+    /// Its first number.
+    pub(crate) fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// Its last number.
+    pub(crate) fn last(&self) -> u64 {
+        self.len().checked_sub(1).map_or(self.first, |place| self.number(self.slot(place)))
     }
 
     pub(crate) fn len(&self) -> usize {
-        usize::from(self.len)
+        self.layout.len()
     }
 
-    /// Bytes of the lookup part and of the identity part, each with the two counts before it.
+    /// Bytes of the lines and of the identities, each with the counts of holders before it.
     pub(crate) fn bytes(&self) -> (usize, usize) {
-        (self.lookup.len() + COUNTS, self.identity.len() + COUNTS)
+        // Lines begin at a multiple of their size, and the counts take one before.
+        ((self.lines.len() + 1) * LINE_BYTES, self.identity.bytes())
     }
 
     /// Whether both are one page in memory.
     pub(crate) fn is_same(&self, other: &Page) -> bool {
-        Arc::ptr_eq(&self.lookup, &other.lookup) && Arc::ptr_eq(&self.identity, &other.identity)
+        Arc::ptr_eq(&self.lines, &other.lines) && self.identity.is_same(&other.identity)
     }
 
     /// Whether a row of this page may name this organisation; the value is a place plus one.
     pub(crate) fn may_name(&self, organisation: u32) -> bool {
-        let above = organisation.checked_sub(self.organisation.base);
-        above.is_some_and(|above| u64::from(above) < 1 << self.organisation.bits)
+        self.layout.may_name(organisation)
     }
 
-    /// The place of the row whose number has this distance from the first.
+    /// What a lookup needs of the row of this number, which is not below the first; `None` also for some rows that
+    /// [`Page::find`] has to look for.
     ///
-    /// No branch depends on how a comparison comes out, so that the processor never guesses wrongly: what a lookup in a
-    /// large table waits for is memory, and mostly once.
-    pub(crate) fn find(&self, distance: u64) -> Option<usize> {
-        if distance > self.span {
-            return None;
+    /// No branch depends on how a comparison of numbers comes out, so that the processor never guesses wrongly.
+    #[inline(always)]
+    pub(crate) fn find_soon(&self, number: u64) -> Option<DidFields> {
+        let distance = number.wrapping_sub(self.first);
+        if self.layout.kind == Kind::Tagged {
+            let unit = Unit::cut(distance, self.layout.unit_bits);
+            let line = unit.last_begun_of_two(&self.starts);
+            let within = distance.wrapping_sub(self.start(line)?.begin(self.layout.unit_bits));
+            self.layout.find_soon(self.lines.get(line)?, within)
+        } else if self.layout.kind == Kind::Consecutive {
+            let slot = self.slot(usize::try_from(distance).ok().filter(|place| *place < self.len())?);
+            Some(self.layout.consecutive(self.lines.get(slot.line)?, slot.row))
+        } else {
+            None
         }
-        if self.distance_bytes == 0 {
-            return usize::try_from(distance).ok();
+    }
+
+    /// Where a line begins.
+    #[inline(always)]
+    fn start(&self, line: usize) -> Option<Unit> {
+        let bytes = self.starts.as_flattened().as_chunks().0.get(line)?;
+        Some(Unit::from_bytes(*bytes))
+    }
+
+    /// Where the row of this number is, which is not below the first.
+    pub(crate) fn find(&self, number: u64) -> Option<Slot> {
+        let distance = number.wrapping_sub(self.first);
+        if !self.layout.has_gaps {
+            let place = usize::try_from(distance).ok().filter(|place| *place < self.len())?;
+            return Some(self.slot(place));
         }
-        let last = usize::from(self.len.checked_sub(1)?);
-        let place = match (i32::try_from(self.span), i32::try_from(distance)) {
-            (Ok(span), Ok(wanted)) if span < i32::MAX => {
-                let earlier = |count: i32, start: &i32| count.wrapping_add(i32::from(*start <= wanted));
-                let segment = usize::try_from(self.segments.iter().fold(0, earlier)).unwrap_or(0);
-                let start = segment.wrapping_mul(SEGMENT_RECORDS);
-                let is_past = |step: usize| usize::from(self.distance(start.wrapping_add(step)) <= distance);
-                // Looked at together, so that all of the segment's memory is waited for at once.
-                let quarter = is_past(4).wrapping_add(is_past(8)).wrapping_add(is_past(12));
-                let halve = |place: usize, step: usize| {
-                    let next = place.wrapping_add(step);
-                    select_unpredictable(self.distance(next) <= distance, next, place)
-                };
-                let place = halve(halve(start.wrapping_add(quarter.wrapping_mul(4)), 2), 1);
-                // What is not there may be told as the greatest distance of all, and be met where that is looked for.
-                place.min(last)
+        let unit = Unit::of(distance, self.layout.unit_bits);
+        let mut line = unit.last_begun_of_two(&self.starts);
+        // Of several lines that begin within one unit any may have it.
+        loop {
+            let start = self.start(line)?;
+            let within = distance.wrapping_sub(start.begin(self.layout.unit_bits));
+            if let Some(row) = self.layout.find(self.lines.get(line)?, within) {
+                return Some(Slot { line, row });
             }
-            _ => self.search(distance),
-        };
-        (self.distance(place) == distance).then_some(place)
-    }
-
-    /// The last place whose number has at most this distance: for pages too wide for [`Page::segments`].
-    fn search(&self, distance: u64) -> usize {
-        let (mut low, mut high) = (0, self.len());
-        while high - low > 1 {
-            let middle = low.midpoint(high);
-            if self.distance(middle) <= distance {
-                low = middle;
-            } else {
-                high = middle;
+            if start != unit {
+                return None;
             }
-        }
-        low
-    }
-
-    /// The distance of the number at `place` from the first.
-    fn distance(&self, place: usize) -> u64 {
-        if self.distance_bytes == 0 {
-            return place as u64;
-        }
-        // Nothing overflows: places are below 256 and strides below 20. Unchecked, as every lookup does this often.
-        let unused_bits = 64_u32.wrapping_sub(u32::from(self.distance_bytes).wrapping_mul(8));
-        load_u64(&self.lookup, place.wrapping_mul(self.stride())) & u64::MAX.wrapping_shr(unused_bits)
-    }
-
-    /// What a lookup needs of the row at `place`.
-    pub(crate) fn fields(&self, place: usize) -> DidFields {
-        let at = place.wrapping_mul(self.stride()).wrapping_add(usize::from(self.distance_bytes));
-        // All but the organisation have at most 56 bits.
-        let mut packed = load_u64(&self.lookup, at);
-        let marks = self.marks.take(&mut packed);
-        let provider = self.provider.take(&mut packed);
-        let call_limit = self.call_limit.take(&mut packed);
-        if self.fields_bytes > 8 {
-            let before = self.marks.bits + self.provider.bits + self.call_limit.bits;
-            let [.., l0, l1, l2, l3, l4, l5, l6, l7] = (load_u128(&self.lookup, at) << (64 - before)).to_le_bytes();
-            packed = u64::from_le_bytes([l0, l1, l2, l3, l4, l5, l6, l7]);
-        }
-        let organisation = self.organisation.take(&mut packed);
-        DidFields {
-            organisation,
-            call_limit,
-            provider: u16::try_from(provider).unwrap_or_default(),
-            marks: Marks(u8::try_from(marks).unwrap_or_default()),
+            line = line.checked_sub(1)?;
         }
     }
 
-    /// The whole row at `place`.
-    pub(crate) fn record(&self, place: usize) -> DidRecord {
-        let (key, updated_at_s) = identity_at(&self.identity, place);
-        DidRecord { key, updated_at_s, fields: self.fields(place) }
+    /// What a lookup needs of a row.
+    #[inline]
+    pub(crate) fn fields(&self, slot: Slot) -> DidFields {
+        self.lines.get(slot.line).map_or_else(DidFields::default, |line| self.layout.fields(line, slot.row))
     }
 
-    /// Every number and row; `first` is the page's first number.
-    pub(crate) fn rows(&self, first: u64) -> impl Iterator<Item = (u64, DidRecord)> + '_ {
-        (0..self.len()).map(move |place| (first + self.distance(place), self.record(place)))
+    /// A whole row.
+    pub(crate) fn record(&self, slot: Slot) -> DidRecord {
+        let (key, updated_at_s) = self.identity.at(slot.line * self.layout.line_rows() + slot.row);
+        DidRecord { key, updated_at_s, fields: self.fields(slot) }
+    }
+
+    /// Every number and row.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (u64, DidRecord)> + '_ {
+        self.slots().map(|slot| (self.number(slot), self.record(slot)))
     }
 
     /// Every number and what a lookup needs of its row.
-    pub(crate) fn fields_of_all(&self, first: u64) -> impl Iterator<Item = (u64, DidFields)> + '_ {
-        (0..self.len()).map(move |place| (first + self.distance(place), self.fields(place)))
+    pub(crate) fn fields_of_all(&self) -> impl Iterator<Item = (u64, DidFields)> + '_ {
+        self.slots().map(|slot| (self.number(slot), self.fields(slot)))
     }
 
-    fn stride(&self) -> usize {
-        usize::from(self.distance_bytes).wrapping_add(usize::from(self.fields_bytes))
+    fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
+        (0..self.len()).map(|place| self.slot(place))
     }
 
-    fn packed(&self, fields: &DidFields) -> u128 {
-        let mut packed = 0;
-        let mut shift = 0;
-        let values = [
-            (self.marks, u32::from(fields.marks.0)),
-            (self.provider, u32::from(fields.provider)),
-            (self.call_limit, fields.call_limit),
-            (self.organisation, fields.organisation),
-        ];
-        for (field, value) in values {
-            packed |= u128::from(value - field.base) << shift;
-            shift += field.bits;
+    #[inline]
+    fn slot(&self, place: usize) -> Slot {
+        let line = place.checked_div(self.layout.line_rows()).unwrap_or(0);
+        Slot { line, row: place.wrapping_sub(line.wrapping_mul(self.layout.line_rows())) }
+    }
+
+    fn number(&self, slot: Slot) -> u64 {
+        if !self.layout.has_gaps {
+            return self.first + (slot.line * self.layout.line_rows() + slot.row) as u64;
         }
-        packed
+        let begin = self.first + self.start(slot.line).map_or(0, |start| start.begin(self.layout.unit_bits));
+        self.lines.get(slot.line).map_or(begin, |line| begin + self.layout.distance(line, slot.row))
     }
-}
-
-impl Field {
-    fn of(values: impl Iterator<Item = u32> + Clone) -> Field {
-        let base = values.clone().min().unwrap_or_default();
-        let most = values.max().unwrap_or_default();
-        let bits = u32::BITS - (most - base).leading_zeros();
-        let mask = u32::MAX.checked_shr(u32::BITS - bits).unwrap_or_default();
-        Field { base, mask, bits: u8::try_from(bits).unwrap_or_default() }
-    }
-
-    /// Takes this field off the low end of `packed`.
-    fn take(self, packed: &mut u64) -> u32 {
-        let [b0, b1, b2, b3, ..] = packed.to_le_bytes();
-        // Unchecked, as every lookup does this four times: no field has more than 32 bits.
-        *packed = packed.wrapping_shr(u32::from(self.bits));
-        self.base.wrapping_add(u32::from_le_bytes([b0, b1, b2, b3]) & self.mask)
-    }
-}
-
-/// Bytes of the head of an identity part: the least key, the earliest time, and the bytes of a distance from either.
-const IDENTITY_HEAD: usize = 16 + 4 + 1 + 1;
-
-fn identity_of(rows: &[(u64, DidRecord)]) -> Arc<[u8]> {
-    let keys = rows.iter().map(|row| row.1.key.bits());
-    let times = rows.iter().map(|row| row.1.updated_at_s);
-    let key_base = keys.clone().min().unwrap_or_default();
-    let time_base = times.clone().min().unwrap_or_default();
-    let key_bytes = bytes_of(keys.clone().max().unwrap_or_default() - key_base);
-    let time_bytes = bytes_of(u128::from(times.clone().max().unwrap_or_default() - time_base));
-    let stride = usize::from(key_bytes) + usize::from(time_bytes);
-    let mut bytes = Vec::with_capacity(IDENTITY_HEAD + rows.len() * stride + PADDING);
-    bytes.extend_from_slice(&key_base.to_le_bytes());
-    bytes.extend_from_slice(&time_base.to_le_bytes());
-    bytes.extend_from_slice(&[key_bytes, time_bytes]);
-    for (key, time) in keys.zip(times) {
-        append(&mut bytes, key - key_base, key_bytes);
-        append(&mut bytes, u128::from(time - time_base), time_bytes);
-    }
-    bytes.extend_from_slice(&[0; PADDING]);
-    bytes.into()
-}
-
-fn identity_at(bytes: &[u8], place: usize) -> (RowKey, u32) {
-    let key_base = load_u128(bytes, 0);
-    let head = load_u64(bytes, 16).to_le_bytes();
-    let [t0, t1, t2, t3, key_bytes, time_bytes, ..] = head;
-    let time_base = u32::from_le_bytes([t0, t1, t2, t3]);
-    let stride = usize::from(key_bytes) + usize::from(time_bytes);
-    let at = IDENTITY_HEAD + place * stride;
-    let key = load_u128(bytes, at) & low_bytes(key_bytes);
-    let time = load_u128(bytes, at + usize::from(key_bytes)) & low_bytes(time_bytes);
-    (RowKey::from_bits(key_base.wrapping_add(key)), time_base.wrapping_add(u32::try_from(time).unwrap_or_default()))
-}
-
-fn low_bytes(bytes: u8) -> u128 {
-    u128::MAX.checked_shr(128 - u32::from(bytes) * 8).unwrap_or_default()
-}
-
-fn bytes_of(value: u128) -> u8 {
-    let bits = u128::BITS - value.leading_zeros();
-    u8::try_from(bits.div_ceil(8)).unwrap_or_default()
-}
-
-fn append(out: &mut Vec<u8>, value: u128, bytes: u8) {
-    out.extend_from_slice(value.to_le_bytes().get(..usize::from(bytes)).unwrap_or_default());
-}
-
-fn load_u64(bytes: &[u8], at: usize) -> u64 {
-    let loaded = bytes.get(at..).and_then(|rest| rest.first_chunk());
-    loaded.map_or(0, |chunk| u64::from_le_bytes(*chunk))
-}
-
-fn load_u128(bytes: &[u8], at: usize) -> u128 {
-    let loaded = bytes.get(at..).and_then(|rest| rest.first_chunk());
-    loaded.map_or(0, |chunk| u128::from_le_bytes(*chunk))
 }

@@ -48,8 +48,20 @@ impl Marks {
         Marks(self.0 | Marks::KEPT_LAST_GOOD)
     }
 
+    #[inline]
     pub(crate) fn environment(self) -> Environment {
-        Environment::from_bits(self.0 & 3).unwrap_or(Environment::Prod)
+        const ENVIRONMENTS: [Environment; 4] =
+            [Environment::Prod, Environment::Staging, Environment::Oss, Environment::Prod];
+        ENVIRONMENTS.get(usize::from(self.0 & 3)).copied().unwrap_or(Environment::Prod)
+    }
+
+    /// How many values [`Marks::service_bits`] has.
+    pub(crate) const SERVICES: usize = 16;
+
+    /// Status and pool status in one number.
+    #[inline]
+    pub(crate) fn service_bits(self) -> u8 {
+        self.0 >> 2 & 15
     }
 
     pub(crate) fn status(self) -> Status {

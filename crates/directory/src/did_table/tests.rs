@@ -137,19 +137,90 @@ proptest! {
     }
 }
 
+/// Rows so far apart, and with fields so far apart, that every kind of page and of line is met.
+fn wide_record(seed: u64) -> DidRecord {
+    let value = |bits: u64| u32::try_from(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - 1 - bits % 32)).unwrap();
+    let fields = DidFields {
+        organisation: value(seed >> 8),
+        call_limit: value(seed >> 16),
+        provider: u16::try_from(value(seed >> 24) & 0xffff).unwrap(),
+        marks: Marks(u8::try_from(value(seed >> 32) & 0xff).unwrap()),
+    };
+    let key = RowKey::from_bits(u128::from(seed) << (seed % 65));
+    DidRecord { key, updated_at_s: value(seed >> 40), fields }
+}
+
+prop_compose! {
+    fn spread_number()(power in 3_u32..15, at in 0_u64..300, stride in proptest::sample::select(vec![1_u64, 2, 97])) -> u64 {
+        10_u64.pow(power) + at * stride
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 48, ..ProptestConfig::default() })]
+
+    /// The same for numbers of all lengths, some in runs and some alone, with fields of every width.
+    #[test]
+    fn a_table_of_any_spread_is_a_map(
+        start in proptest::collection::btree_map(spread_number(), any::<u64>(), 0..1_200),
+        edits in proptest::collection::vec((spread_number(), proptest::option::of(any::<u64>())), 0..200),
+        is_narrow in any::<bool>(),
+    ) {
+        let row = |seed: u64| if is_narrow { record(seed) } else { wide_record(seed) };
+        let mut plain: BTreeMap<u64, DidRecord> = start.into_iter().map(|(digits, seed)| (digits, row(seed))).collect();
+        let mut made = table(plain.iter().map(|(&digits, &row)| (number(digits), row)));
+        for (digits, seed) in edits {
+            match seed.map(row) {
+                Some(row) => plain.insert(digits, row),
+                None => plain.remove(&digits),
+            };
+            made.set(number(digits), seed.map(row));
+            let place = made.find(number(digits));
+            prop_assert_eq!(place, plain.get(&digits).map(|row| row.fields));
+        }
+        prop_assert!(made.rows().map(|(number, row)| (number.digits(), row)).eq(plain.iter().map(|(&k, &v)| (k, v))));
+        for (&digits, row) in &plain {
+            prop_assert_eq!(made.record(number(digits)), Some(*row));
+            prop_assert_eq!(made.find(number(digits)), Some(row.fields));
+            let next = made.record(number(digits + 1));
+            prop_assert_eq!(next, plain.get(&(digits + 1)).copied());
+        }
+    }
+}
+
+/// A lookup that takes the long way is right, but several times as long: hardly any row may need it.
+#[test]
+fn rows_of_likely_spreads_are_found_soon() {
+    let even = (0..50_000).map(|at| 910_000_000_000 + at * 9_973 + at * at % 7_919);
+    let countries = (0..3_000).map(|at| 447_700_900_000 + at * 7).chain((0..3_000).map(|at| 918_065_970_000 + at * 3));
+    let blocks = (0..50_000).map(|at| 910_000_000_000 + at / 1_000 * 7_654_321 + at % 1_000);
+    let spreads: [Vec<u64>; 3] = [even.collect(), countries.collect(), blocks.collect()];
+    for numbers in spreads {
+        let made = table(numbers.iter().map(|&digits| (number(digits), record(digits))));
+        let late = numbers.iter().filter(|digits| made.find_soon(number(**digits)).is_none()).count();
+        assert!(late * 1_000 < numbers.len(), "{late} of {}", numbers.len());
+    }
+}
+
 /// A table that was split and emptied in many places still has pages and branches of sound sizes.
 #[test]
 fn branches_are_split_and_go_away() {
-    let mut made = table((0..66_000).map(|at| (number(10_000 + at * 2), record(at))));
-    for at in 0..66_000 {
-        made.set(number(10_001 + at * 2), Some(record(at)));
+    // Fields of 64 bits, so that few rows fill a page.
+    let row = |at: u64| {
+        let most = if at.is_multiple_of(2) { u32::MAX } else { 0 };
+        DidRecord { fields: DidFields { organisation: most, call_limit: most, ..DidFields::default() }, ..record(at) }
+    };
+    let mut made = table((0..24_000).map(|at| (number(10_000 + at * 6), row(at / 2))));
+    for at in 0..24_000 {
+        made.set(number(10_003 + at * 6), Some(row(at / 3)));
     }
-    assert_eq!(made.len(), 132_000);
-    assert!(made.branches.len() >= 3 && made.branches.iter().all(|branch| branch.pages.len() <= BRANCH_PAGES));
-    for at in 0..132_000 {
-        made.set(number(10_000 + at), None);
+    assert_eq!(made.len(), 48_000);
+    assert!(made.branches.len() >= 2 && made.branches.iter().all(|branch| branch.pages.len() <= BRANCH_PAGES));
+    assert!(made.branches.iter().flat_map(|branch| &branch.pages).all(|page| page.len() >= PAGE_SPARSE));
+    for at in 0..48_000 {
+        made.set(number(10_000 + at * 3), None);
     }
     assert_eq!((made.len(), made.branches.len(), made.rows().count()), (0, 0, 0));
-    made.set(number(5_000), Some(record(1)));
+    made.set(number(5_000), Some(row(1)));
     assert_eq!(made.rows().count(), 1);
 }

@@ -79,13 +79,8 @@ impl Engine {
         let via = message.via();
         let bytes = message.bytes();
         let legacy = [via.span.of(bytes), message.from_tag().unwrap_or_default(), b"".as_slice()];
-        let identity = Identity {
-            via: &via,
-            sent_by: via.sent_by.of(bytes),
-            call_id: message.call_id(),
-            cseq: message.cseq(),
-            legacy,
-        };
+        let identity =
+            Identity { via, sent_by: via.sent_by.of(bytes), call_id: message.call_id(), cseq: message.cseq(), legacy };
         let key = identity.key(&self.keys, None, 0).unwrap_or_default();
         self.answer_without_state(turn, &Asked { flow, party, message, key }, Refusal::Malformed(bad.fault));
     }

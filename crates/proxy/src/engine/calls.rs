@@ -3,6 +3,7 @@
 use super::{Arrival, Engine, Turn};
 use crate::caller_id::{Presented, Shown};
 use crate::calls::{Call, CallKey, EndedBy, Opening, Permit, RestoredCall, between, hash_of, micros};
+use crate::deadline::Deadline;
 use crate::dialog_token::{Side, Verified};
 use crate::dispatch::{self, Decision, Direction, Step};
 use crate::flow::{PartyId, Time};
@@ -63,7 +64,7 @@ impl Engine {
             permit,
             gateway: restored.gateway,
             is_free: true,
-            armed: None,
+            armed: Deadline::NONE,
         });
         self.calls.arm(now, restored.key, &mut self.timers);
     }
@@ -212,7 +213,7 @@ impl Engine {
     /// The wheel looks at a call.
     pub(super) fn on_call_time(&mut self, turn: &mut Turn<'_>, id: TimerId) {
         let Some(call) = self.calls.due(id) else { return };
-        call.armed = None;
+        call.armed = Deadline::NONE;
         let (key, due) = (call.key, call.deadline() <= turn.now);
         let is_expired = call.expires.is_some_and(|expires| expires <= turn.now);
         match (due, call.answered_us) {

@@ -35,10 +35,7 @@ impl Engine {
             return;
         }
         let moved = |id: PartyId| places.get(usize::from(id.0)).copied().unwrap_or(NOBODY);
-        for context in self.table.open_mut() {
-            context.party = moved(context.party);
-            context.toward = moved(context.toward);
-        }
+        self.table.parties_mut().flatten().for_each(|party| *party = moved(*party));
         self.carry_calls_over(moved);
     }
 

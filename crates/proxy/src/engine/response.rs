@@ -28,7 +28,7 @@ impl Engine {
             turn.outbox.event(Event::Response(party, response.status()));
         }
         let via = response.via();
-        if !is_own_via(&self.settings, &via) {
+        if !is_own_via(&self.settings, via) {
             return turn.outbox.event(Event::Dropped(DropReason::NotOurVia));
         }
         if let Some(branch) = via.branch.filter(|branch| branch.starts_with(PROBE_BRANCH.as_bytes())) {

@@ -27,6 +27,8 @@ impl Engine {
         for id in due.drain(..) {
             if id.slot & CALL_TIMER != 0 {
                 self.on_call_time(&mut turn, id);
+            } else if let Some(at) = self.table.rests_until(id, now) {
+                self.timers.arm(at, id);
             } else if let Some(mut context) = self.table.take_due(id) {
                 context.armed = Deadline::NONE;
                 self.on_time(&mut turn, &mut context);

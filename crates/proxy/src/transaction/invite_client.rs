@@ -1,10 +1,9 @@
 //! The INVITE client transaction: RFC 3261 17.1.1 (figure 5) as RFC 6026 (figure 8 there) corrects it, with Timer C of a
 //! proxy (16.6 item 11).
 
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Interval};
 use crate::flow::Time;
 use crate::settings::TimerSettings;
-use std::time::Duration;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum State {
@@ -21,7 +20,7 @@ pub(crate) struct InviteClient {
     reliable: bool,
     /// Timer A.
     again_at: Deadline,
-    interval: Duration,
+    interval: Interval,
     /// Timer B, D or M, by state.
     end_at: Deadline,
     /// Timer C, in Proceeding.
@@ -66,7 +65,7 @@ impl InviteClient {
             state: State::Calling,
             reliable,
             again_at: Deadline::when(!reliable, now + timers.t1),
-            interval: timers.t1,
+            interval: Interval::of(timers.t1),
             end_at: Deadline::at(now + timers.b()),
             c_at: Deadline::at(now + timers.timer_c),
         }
@@ -115,8 +114,8 @@ impl InviteClient {
             return Due::RangTooLong;
         }
         if self.again_at.is_due(now) {
-            self.interval *= 2;
-            self.again_at = Deadline::at(now + self.interval);
+            self.interval = self.interval.doubled();
+            self.again_at = self.interval.after(now);
             return Due::Resend;
         }
         Due::Nothing
@@ -135,7 +134,7 @@ impl InviteClient {
     /// The stream did not take the INVITE: it is sent by datagram now, and so again. Timer B goes on.
     pub(crate) fn turn_to_datagrams(&mut self, now: Time, timers: &TimerSettings) {
         self.reliable = false;
-        self.interval = timers.t1;
+        self.interval = Interval::of(timers.t1);
         self.again_at = Deadline::when(self.state == State::Calling, now + timers.t1);
     }
 

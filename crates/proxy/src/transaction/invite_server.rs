@@ -1,9 +1,8 @@
 //! The INVITE server transaction: RFC 3261 17.2.1 (figure 7) as RFC 6026 (figure 7 there) corrects it.
 
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Interval};
 use crate::flow::Time;
 use crate::settings::TimerSettings;
-use std::time::Duration;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum State {
@@ -20,7 +19,7 @@ pub(crate) struct InviteServer {
     reliable: bool,
     /// Timer G.
     again_at: Deadline,
-    interval: Duration,
+    interval: Interval,
     /// Timer H, I or L, by state.
     end_at: Deadline,
 }
@@ -50,7 +49,7 @@ impl InviteServer {
             state: State::Proceeding,
             reliable,
             again_at: Deadline::NONE,
-            interval: Duration::ZERO,
+            interval: Interval::ZERO,
             end_at: Deadline::NONE,
         }
     }
@@ -85,7 +84,7 @@ impl InviteServer {
     pub(crate) fn on_failure(&mut self, now: Time, timers: &TimerSettings) {
         if self.state == State::Proceeding {
             self.state = State::Completed;
-            self.interval = timers.t1;
+            self.interval = Interval::of(timers.t1);
             self.again_at = Deadline::when(!self.reliable, now + timers.t1);
             self.end_at = Deadline::at(now + timers.b());
         }
@@ -113,8 +112,8 @@ impl InviteServer {
             return Due::Ended;
         }
         if self.again_at.is_due(now) {
-            self.interval = (self.interval * 2).min(timers.t2);
-            self.again_at = Deadline::at(now + self.interval);
+            self.interval = self.interval.doubled().min(Interval::of(timers.t2));
+            self.again_at = self.interval.after(now);
             return Due::Resend;
         }
         Due::Nothing
@@ -128,6 +127,7 @@ impl InviteServer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     const T: TimerSettings = TimerSettings {
         t1: Duration::from_millis(500),

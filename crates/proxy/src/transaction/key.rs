@@ -25,6 +25,12 @@ const FOLDED_BYTES: usize = 128;
 /// Identifies a transaction, or one attempt of it: the MAC itself.
 pub(crate) type Key = u128;
 
+/// The half of a key that an index goes by: any bits of a MAC are as good as any others, and whoever finds something by the half
+/// compares the whole.
+pub(crate) fn half(key: Key) -> u64 {
+    u64::try_from(key & u128::from(u64::MAX)).unwrap_or(0)
+}
+
 /// The hash of a value that is a keyed MAC already: itself.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct AsIs(u64);
@@ -38,8 +44,8 @@ impl Hasher for AsIs {
             self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
         }
     }
-    fn write_u128(&mut self, value: u128) {
-        self.0 = u64::try_from(value & u128::from(u64::MAX)).unwrap_or(0);
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
     }
 }
 
@@ -81,14 +87,13 @@ impl Identity<'_> {
 }
 
 fn fold<'f>(raw: &'f [u8], into: &'f mut [u8; FOLDED_BYTES]) -> &'f [u8] {
-    match into.get_mut(..raw.len()) {
-        Some(space) => {
-            space.copy_from_slice(raw);
-            space.make_ascii_lowercase();
-            space
-        }
-        None => raw,
+    let Some(space) = into.get_mut(..raw.len()) else { return raw };
+    space.copy_from_slice(raw);
+    // Whole chunks at once: what stands behind the branch is no letter.
+    if let Some(chunks) = into.get_mut(..raw.len().next_multiple_of(16)) {
+        chunks.make_ascii_lowercase();
     }
+    into.get(..raw.len()).unwrap_or_default()
 }
 
 /// A branch of ours: which key made it, for which attempt, and what the request looked like when it came (loop check).
@@ -132,7 +137,7 @@ impl Branch {
         let (low, rest) = number::<SIXTY_BITS>(rest, &mut wrong)?;
         let (loop_high, rest) = number::<{ LOOP_CHARS - SIXTY_BITS }>(rest, &mut wrong)?;
         let (loop_low, _) = number::<SIXTY_BITS>(rest, &mut wrong)?;
-        let is_one = wrong == 0 && high < 1 << 8 && loop_high < 1 << 4;
+        let is_one = wrong <= FIVE_ONES && high < 1 << 8 && loop_high < 1 << 4;
         let branch = Branch {
             key_id: u8::try_from(key_id).ok()?,
             attempt: u8::try_from(attempt).ok()?,
@@ -153,33 +158,52 @@ fn put(rest: &mut &mut [u8], bytes: &[u8]) {
 }
 
 /// The lowest bits of a value, five in each letter, the highest first.
+#[inline(always)]
 fn letters<const COUNT: usize>(mut value: u64) -> [u8; COUNT] {
     let mut text = [0; COUNT];
-    for place in text.iter_mut().rev() {
+    let (one, pairs) = text.as_rchunks_mut::<2>();
+    for place in pairs.iter_mut().rev() {
+        *place = PAIRS.get(usize::try_from(value & 1_023).unwrap_or(0)).copied().unwrap_or_default();
+        value >>= 10;
+    }
+    if let [place] = one {
         *place = letter(value.into());
-        value >>= 5;
     }
     text
 }
+
+/// The two letters of each ten bits.
+static PAIRS: [[u8; 2]; 1_024] = {
+    let mut pairs = [[0; 2]; 1_024];
+    let mut rest: &mut [[u8; 2]] = &mut pairs;
+    let (mut highs, mut lows): (&[u8], &[u8]) = (ALPHABET, ALPHABET);
+    while let ([high, more @ ..], [low, others @ ..], Some((first, places))) = (highs, lows, rest.split_first_mut()) {
+        *first = [*high, *low];
+        rest = places;
+        (highs, lows) = if others.is_empty() { (more, ALPHABET.as_slice()) } else { (highs, others) };
+    }
+    pairs
+};
 
 /// The letter of a value's lowest five bits.
 pub(crate) fn letter(value: u128) -> u8 {
     ALPHABET.get(usize::try_from(value & 31).unwrap_or(0)).copied().unwrap_or(b'a')
 }
 
-/// The value of up to twelve letters; sets bits of `wrong` where one is none of ours.
+/// The value of up to twelve letters; makes `wrong` more than [`FIVE_ONES`] where one is none of ours.
 #[inline(always)]
 fn number<'r, const COUNT: usize>(raw: &'r [u8], wrong: &mut u8) -> Option<(u64, &'r [u8])> {
     let (letters, rest) = raw.split_first_chunk::<COUNT>()?;
     let value = letters.iter().fold(0, |value, letter| {
         let five = FIVE_BITS.get(usize::from(*letter)).copied().unwrap_or(NO_LETTER);
-        *wrong |= five & !31;
-        (value << 5) | u64::from(five & 31)
+        *wrong |= five;
+        (value << 5) | u64::from(five)
     });
     Some((value, rest))
 }
 
 const NO_LETTER: u8 = 0xFF;
+const FIVE_ONES: u8 = 31;
 
 /// The five bits of each letter, in either case.
 static FIVE_BITS: [u8; 256] = {

@@ -6,6 +6,7 @@ pub(crate) mod invite_server;
 pub(crate) mod key;
 pub(crate) mod plain_client;
 pub(crate) mod plain_server;
+mod rest;
 pub(crate) mod table;
 
 use crate::calls::CallKey;
@@ -22,8 +23,8 @@ use plain_client::PlainClient;
 use plain_server::PlainServer;
 use sip::{Message, Method};
 
-/// Bytes of a context's slot and of its two keys in the index, with the index's spare room.
-const PLACE_BYTES: usize = 128;
+/// Bytes of a context's slot, of its key in the index and of its entries in the wheel, with the spare room of each.
+const PLACE_BYTES: usize = 96;
 
 /// One request that we carry, from its arrival to the end of its last transaction.
 #[derive(Debug)]
@@ -141,10 +142,7 @@ impl Context {
 
     /// No final response has been sent upstream.
     pub(crate) fn is_open(&self) -> bool {
-        match &self.server {
-            Server::Invite(server) => server.state == invite_server::State::Proceeding,
-            Server::Plain(server) => server.is_open(),
-        }
+        self.server.is_open()
     }
 
     /// Every transaction of it has ended.
@@ -158,11 +156,7 @@ impl Context {
 
     /// The earliest deadline of all its transactions.
     pub(crate) fn deadline(&self) -> Deadline {
-        let server = match &self.server {
-            Server::Invite(server) => server.deadline(),
-            Server::Plain(server) => server.deadline(),
-        };
-        self.attempts.iter().fold(server, |least, attempt| least.min(attempt.deadline()))
+        self.attempts.iter().fold(self.server.deadline(), |least, attempt| attempt.deadline_after(&self.server, least))
     }
 
     /// The request arrived again: there is a response to send again.
@@ -191,6 +185,45 @@ impl Context {
     }
 }
 
+impl Server {
+    fn deadline(&self) -> Deadline {
+        match self {
+            Server::Invite(server) => server.deadline(),
+            Server::Plain(server) => server.deadline(),
+        }
+    }
+
+    /// No final response has been sent upstream.
+    fn is_open(&self) -> bool {
+        match self {
+            Server::Invite(server) => server.state == invite_server::State::Proceeding,
+            Server::Plain(server) => server.is_open(),
+        }
+    }
+
+    /// The earliest deadline of it and of one client transaction.
+    fn deadline_with(&self, client: &Client) -> Deadline {
+        let own = self.deadline();
+        if self.outlasts(client) { own } else { own.min(client.deadline()) }
+    }
+
+    /// True when a client transaction has no end of its own to wait for: it has its final response, and whether it absorbs
+    /// further ones or is over makes no difference while this one lingers.
+    fn outlasts(&self, client: &Client) -> bool {
+        let is_completed = matches!(client, Client::Plain(client) if client.state == plain_client::State::Completed);
+        is_completed && !self.is_open() && self.deadline() != Deadline::NONE
+    }
+}
+
+impl Client {
+    fn deadline(&self) -> Deadline {
+        match self {
+            Client::Invite(client) => client.deadline(),
+            Client::Plain(client) => client.deadline(),
+        }
+    }
+}
+
 impl Attempt {
     pub(crate) fn is_pending(&self) -> bool {
         match &self.client {
@@ -204,6 +237,11 @@ impl Attempt {
             Client::Invite(client) => client.state == invite_client::State::Terminated,
             Client::Plain(client) => client.state == plain_client::State::Terminated,
         }
+    }
+
+    /// It has heard a provisional response to INVITE, and no final.
+    fn is_proceeding(&self) -> bool {
+        matches!(&self.client, Client::Invite(client) if client.is_proceeding())
     }
 
     /// It has heard nothing at all.
@@ -244,15 +282,15 @@ impl Attempt {
         }
     }
 
-    fn deadline(&self) -> Deadline {
-        let client = match &self.client {
-            Client::Invite(client) => client.deadline(),
-            Client::Plain(client) => client.deadline(),
-        };
+    /// Its earliest deadline, or `least` where that is earlier.
+    fn deadline_after(&self, server: &Server, least: Deadline) -> Deadline {
+        if server.outlasts(&self.client) {
+            return least.min(self.hop_at);
+        }
         let cancel = match &self.cancel {
             Cancel::Sent { client, over_at, .. } if self.is_pending() => client.deadline().min(Deadline::at(*over_at)),
             _ => Deadline::NONE,
         };
-        client.min(self.hop_at).min(cancel)
+        self.client.deadline().min(self.hop_at).min(cancel).min(least)
     }
 }

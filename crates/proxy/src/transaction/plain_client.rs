@@ -1,9 +1,8 @@
 //! The non-INVITE client transaction: RFC 3261 17.1.2 (figure 6). CANCEL uses it too.
 
-use crate::deadline::Deadline;
+use crate::deadline::{Deadline, Interval};
 use crate::flow::Time;
 use crate::settings::TimerSettings;
-use std::time::Duration;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum State {
@@ -19,7 +18,7 @@ pub(crate) struct PlainClient {
     reliable: bool,
     /// Timer E.
     again_at: Deadline,
-    interval: Duration,
+    interval: Interval,
     /// Timer F, then K.
     end_at: Deadline,
 }
@@ -51,7 +50,7 @@ impl PlainClient {
             state: State::Trying,
             reliable,
             again_at: Deadline::when(!reliable, now + timers.t1),
-            interval: timers.t1,
+            interval: Interval::of(timers.t1),
             end_at: Deadline::at(now + timers.b()),
         }
     }
@@ -79,8 +78,9 @@ impl PlainClient {
         }
         if self.again_at.is_due(now) {
             let proceeding = self.state == State::Proceeding;
-            self.interval = if proceeding { timers.t2 } else { (self.interval * 2).min(timers.t2) };
-            self.again_at = Deadline::at(now + self.interval);
+            let t2 = Interval::of(timers.t2);
+            self.interval = if proceeding { t2 } else { self.interval.doubled().min(t2) };
+            self.again_at = self.interval.after(now);
             return Due::Resend;
         }
         Due::Nothing
@@ -94,7 +94,7 @@ impl PlainClient {
     /// The stream did not take the request: it is sent by datagram now, and so again. Timer F goes on.
     pub(crate) fn turn_to_datagrams(&mut self, now: Time, timers: &TimerSettings) {
         self.reliable = false;
-        self.interval = timers.t1;
+        self.interval = Interval::of(timers.t1);
         self.again_at = Deadline::when(self.is_pending(), now + timers.t1);
     }
 

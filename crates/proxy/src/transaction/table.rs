@@ -1,14 +1,22 @@
-//! All open transactions: slots, an index by key, and the contexts of ended ones for use again.
+//! All open transactions: slots, an index by key, and the contexts of ended ones for use again. A context that has nothing
+//! to do is kept as its [`Rest`].
 
 use super::Context;
-use super::key::{BuildAsIs, Key};
+use super::key::{BuildAsIs, Key, half};
+use super::rest::Rest;
+use crate::flow::{PartyId, Time};
 use crate::timers::TimerId;
 use std::collections::HashMap;
 
-/// Ended contexts that are kept for use again, with the room of their buffers.
+/// Ended contexts that are kept for use again, and their buffers.
 const POOL: usize = 4_096;
-/// A buffer with more room than this is not kept.
+/// The room of a buffer that is made for messages: a pooled one has as much at least. One with more than this is not kept.
+const BUFFER_BYTES: usize = 1_024;
 const KEPT_BYTES: usize = 4_096;
+/// A context at rest has its bytes in a buffer with no more spare room than this.
+const SPARE_BYTES: usize = 128;
+/// Rests that are kept for use again: the same transaction wakes and rests once more, as a rule.
+const RESTS: usize = 64;
 
 #[derive(Debug)]
 #[expect(
@@ -18,8 +26,10 @@ const KEPT_BYTES: usize = 4_096;
 pub(crate) struct Table {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    index: HashMap<Key, u32, BuildAsIs>,
+    /// By the half of a key. What is found by it has the whole key, or is another's.
+    index: HashMap<u64, u32, BuildAsIs>,
     pool: Vec<Box<Context>>,
+    rests: Vec<Box<Rest>>,
     buffers: Vec<Vec<u8>>,
     /// What the contexts in their slots hold.
     held_bytes: usize,
@@ -28,7 +38,15 @@ pub(crate) struct Table {
 #[derive(Debug)]
 struct Slot {
     generation: u32,
-    context: Option<Box<Context>>,
+    held: Held,
+}
+
+#[derive(Debug)]
+enum Held {
+    /// It is free, or its context has been taken out.
+    Nothing,
+    Context(Box<Context>),
+    Rest(Box<Rest>),
 }
 
 impl Table {
@@ -38,6 +56,7 @@ impl Table {
             free: Vec::new(),
             index: HashMap::default(),
             pool: Vec::new(),
+            rests: Vec::new(),
             buffers: Vec::new(),
             held_bytes: 0,
         }
@@ -55,7 +74,13 @@ impl Table {
 
     /// The slot that a key belongs to: a transaction's own, or one of its attempts'.
     pub(crate) fn find(&self, key: Key) -> Option<u32> {
-        self.index.get(&key).copied()
+        let slot = *self.index.get(&half(key))?;
+        let is_its = match &self.slots.get(slot as usize)?.held {
+            Held::Nothing => false,
+            Held::Context(context) => context.key == key || context.attempts.iter().any(|attempt| attempt.key == key),
+            Held::Rest(rest) => rest.key == key,
+        };
+        is_its.then_some(slot)
     }
 
     pub(crate) fn generation(&self, slot: u32) -> u32 {
@@ -64,9 +89,22 @@ impl Table {
 
     /// Takes a context out to work on it; [`Table::put_back`] or [`Table::remove`] follows in the same call.
     pub(crate) fn take(&mut self, slot: u32) -> Option<Box<Context>> {
-        let context = self.slots.get_mut(slot as usize)?.context.take()?;
-        self.held_bytes = self.held_bytes.saturating_sub(context.held_bytes());
-        Some(context)
+        let place = self.slots.get_mut(slot as usize)?;
+        match std::mem::replace(&mut place.held, Held::Nothing) {
+            Held::Nothing => None,
+            Held::Context(context) => {
+                self.held_bytes = self.held_bytes.saturating_sub(context.held_bytes());
+                Some(context)
+            }
+            Held::Rest(mut rest) => {
+                self.held_bytes = self.held_bytes.saturating_sub(rest.held_bytes());
+                let context = rest.wake(slot, self.pool.pop());
+                if self.rests.len() < RESTS {
+                    self.rests.push(rest);
+                }
+                Some(context)
+            }
+        }
     }
 
     /// The same for an entry of the wheel; `None` when the slot has been given to another since.
@@ -74,10 +112,50 @@ impl Table {
         if self.slots.get(id.slot as usize)?.generation == id.generation { self.take(id.slot) } else { None }
     }
 
+    /// When an entry of the wheel is to come again, because it is of a context that rests and has nothing due at `now`.
+    pub(crate) fn rests_until(&mut self, id: TimerId, now: Time) -> Option<Time> {
+        let place = self.slots.get_mut(id.slot as usize).filter(|place| place.generation == id.generation)?;
+        match &mut place.held {
+            Held::Rest(rest) => rest.rests_until(now),
+            Held::Nothing | Held::Context(_) => None,
+        }
+    }
+
     pub(crate) fn put_back(&mut self, slot: u32, context: Box<Context>) {
+        let held = if Rest::suits(&context) { self.lay_down(context) } else { Held::Context(context) };
+        self.held_bytes += match &held {
+            Held::Nothing => 0,
+            Held::Context(context) => context.held_bytes(),
+            Held::Rest(rest) => rest.held_bytes(),
+        };
         if let Some(place) = self.slots.get_mut(slot as usize) {
-            self.held_bytes += context.held_bytes();
-            place.context = Some(context);
+            place.held = held;
+        }
+    }
+
+    /// A context goes to rest, and what it was in to the pool.
+    fn lay_down(&mut self, mut context: Box<Context>) -> Held {
+        let Some(attempt) = context.attempts.pop() else { return Held::Context(context) };
+        self.fit(&mut context.reply);
+        self.fit(&mut context.sent);
+        let rest = match self.rests.pop() {
+            Some(mut room) => {
+                *room = Rest::of(&mut context, attempt, Some(&mut *room));
+                room
+            }
+            None => Box::new(Rest::of(&mut context, attempt, None)),
+        };
+        self.recycle(context);
+        Held::Rest(rest)
+    }
+
+    /// Bytes that are kept for long take the room that they need.
+    fn fit(&mut self, bytes: &mut Vec<u8>) {
+        if bytes.capacity() > bytes.len() + SPARE_BYTES {
+            let mut large = std::mem::take(bytes);
+            bytes.reserve_exact(large.len());
+            bytes.append(&mut large);
+            self.take_back(&mut large);
         }
     }
 
@@ -91,17 +169,17 @@ impl Table {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
-                self.slots.push(Slot { generation: 0, context: None });
+                self.slots.push(Slot { generation: 0, held: Held::Nothing });
                 u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
             }
         };
-        self.index.insert(key, slot);
+        self.index.insert(half(key), slot);
         slot
     }
 
     /// Indexes a further attempt's key.
     pub(crate) fn add_key(&mut self, key: Key, slot: u32) {
-        self.index.insert(key, slot);
+        self.index.insert(half(key), slot);
     }
 
     /// Ends a context that was taken out.
@@ -112,10 +190,14 @@ impl Table {
         }
         if let Some(place) = self.slots.get_mut(slot as usize) {
             place.generation = place.generation.wrapping_add(1);
-            place.context = None;
+            place.held = Held::Nothing;
             self.free.push(slot);
         }
         self.forget_bytes(&mut context);
+        self.recycle(context);
+    }
+
+    fn recycle(&mut self, mut context: Box<Context>) {
         if self.pool.len() < POOL {
             context.attempts.clear();
             context.untried.clear();
@@ -126,9 +208,9 @@ impl Table {
         }
     }
 
-    /// An empty buffer, with room where there is one to use again.
+    /// An empty buffer with room for a message.
     pub(crate) fn buffer(&mut self) -> Vec<u8> {
-        self.buffers.pop().unwrap_or_default()
+        self.buffers.pop().unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES))
     }
 
     /// Gives back the room of a context's owned copies: nothing can ask for them any more.
@@ -145,20 +227,24 @@ impl Table {
 
     fn take_back(&mut self, buffer: &mut Vec<u8>) {
         let mut taken = std::mem::take(buffer);
-        if taken.capacity() > 0 && taken.capacity() <= KEPT_BYTES && self.buffers.len() < POOL {
+        if (BUFFER_BYTES..=KEPT_BYTES).contains(&taken.capacity()) && self.buffers.len() < POOL {
             taken.clear();
             self.buffers.push(taken);
         }
     }
 
-    /// All open contexts.
-    pub(crate) fn open_mut(&mut self) -> impl Iterator<Item = &mut Context> {
-        self.slots.iter_mut().filter_map(|slot| slot.context.as_deref_mut())
+    /// Who sent each open request, and where it went.
+    pub(crate) fn parties_mut(&mut self) -> impl Iterator<Item = [&mut PartyId; 2]> {
+        self.slots.iter_mut().filter_map(|slot| match &mut slot.held {
+            Held::Nothing => None,
+            Held::Context(context) => Some([&mut context.party, &mut context.toward]),
+            Held::Rest(rest) => Some([&mut rest.party, &mut rest.toward]),
+        })
     }
 
     fn unindex(&mut self, key: Key, slot: u32) {
-        if self.index.get(&key) == Some(&slot) {
-            self.index.remove(&key);
+        if self.index.get(&half(key)) == Some(&slot) {
+            self.index.remove(&half(key));
         }
     }
 }

@@ -97,7 +97,7 @@ fn visit_sound(message: &Message<'_>) {
         visit_address(&address);
     }
     let top = message.list(Name::Via).next().expect("a sound message has a Via");
-    assert_eq!(Via::parse(bytes, top.span), Ok(message.via()));
+    assert_eq!(Via::parse(bytes, top.span), Ok(*message.via()));
     assert_eq!(message.body().range().end, bytes.len());
     assert_eq!(bytes.len() - message.body().len(), head_len(bytes), "the body begins behind the first empty line");
 }
@@ -125,7 +125,7 @@ fn visit_message(message: &Message<'_>) {
     for name in LISTS {
         visit_list(message, name);
     }
-    visit_via(&message.via(), bytes);
+    visit_via(message.via(), bytes);
     if let Ok(Some(via)) = message.second_via() {
         visit_via(&via, bytes);
     }

@@ -177,3 +177,48 @@ fn ipv4_is_read_as_the_standard_library_reads_it() {
     same("255.255.255.255.");
     same(".1.1.1.1");
 }
+
+/// Both ways of reading one say the same.
+#[test]
+fn what_is_usual_is_read_as_what_is_odd() {
+    let schemes = ["sip:", "SIP:", "sips:", "sip", ""];
+    let users = [
+        "",
+        "+918065978002@",
+        "a:b@",
+        "@",
+        ":@",
+        "a;x=1?@",
+        "a:@",
+        "very-long-user-part-that-goes-on-and-on-and-on-for-60@",
+    ];
+    let hosts =
+        ["10.10.10.1", "pbx.example.com", "h", "[2001:db8::1]", "", "a b", "a_b", "a!b", "1.2.3.4\u{7f}", "<a>"];
+    let ports = ["", ":5060", ":0", ":", ":65536", ":50:60", ":5a", ":00005060"];
+    let ends = ["", ";lr", ";lr;x=a:b@c", "?h=v", ";a?b?c;d", ";", "?", ";x=\"y\""];
+    for scheme in schemes {
+        for user in users {
+            for host in hosts {
+                for (port, end) in ports.iter().flat_map(|port| ends.map(|end| (port, end))) {
+                    let text = format!("{scheme}{user}{host}{port}{end}");
+                    let odd = Uri::odd(text.as_bytes());
+                    if let Some(usual) = usual(text.as_bytes()) {
+                        assert_eq!(Ok(usual), odd, "{text}");
+                    }
+                    assert_eq!(Uri::parse(text.as_bytes()), odd, "{text}");
+                }
+            }
+        }
+    }
+    for len in 0..80 {
+        let text = format!("sip:{}", "a".repeat(len));
+        assert_eq!(Uri::parse(text.as_bytes()), Uri::odd(text.as_bytes()), "{len}");
+    }
+}
+
+#[test]
+fn usual_uris_are_read_at_once() {
+    for text in ["sip:+918065978002@10.10.10.1:5060", "sip:10.10.10.1:5060;lr", "sip:ua@pbx.example.com?x=y"] {
+        assert!(usual(text.as_bytes()).is_some(), "{text}");
+    }
+}

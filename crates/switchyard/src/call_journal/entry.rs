@@ -1,5 +1,6 @@
 //! One line of the journal: `CHECKSUM JSON`.
 
+use super::live::{Moved, Place};
 use super::standing::{CallTimes, Day, Line, Standing};
 use super::{environment_of, party_name};
 use proxy::calls::Spent;
@@ -7,10 +8,10 @@ use proxy::dispatch::Direction;
 use proxy::{Call, CallKey, Event, Settings};
 use serde::Deserialize;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use telemetry::calls::json::Object;
+use telemetry::calls::json::{Member, Object, digits, hex, member};
 use telemetry::calls::{CallRecord, Word};
 
 /// The form of a journal that this program writes. 1 had no lines of its form, of records, of refreshed sessions and of days,
@@ -34,14 +35,14 @@ pub enum Entry {
     /// It is over.
     Ended(CallKey),
     /// What an environment has used of its calls for a day.
-    Day(Box<str>, Day),
+    Day(Word, Day),
 }
 
 /// What is known of a call when it is answered.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
 pub struct Answered {
     /// Who answered.
-    pub by: Box<str>,
+    pub by: Word,
     /// The gateway that it goes by: it may be another one than the call began with.
     #[serde(default)]
     pub gateway: Option<SocketAddr>,
@@ -57,23 +58,23 @@ pub struct Answered {
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 pub struct Began {
     /// The Call-ID.
-    pub call_id: String,
+    pub call_id: Word,
     /// True for a call from an environment to a trunk.
     pub outbound: bool,
     /// Who sent its INVITE.
-    pub from: Box<str>,
+    pub from: Word,
     /// Where it went.
-    pub toward: Box<str>,
+    pub toward: Word,
     /// The environment on the PBX's side.
     pub environment: Option<Word>,
     /// The request-URI's user part.
-    pub called: String,
+    pub called: Word,
     /// The user part of From.
-    pub caller: String,
+    pub caller: Word,
     /// Our DID, in E.164 digits.
     pub did: Option<u64>,
     /// The organisation's id; empty when none is known.
-    pub organisation: String,
+    pub organisation: Word,
     /// The gateway that it goes by.
     pub gateway: Option<SocketAddr>,
 }
@@ -97,7 +98,7 @@ enum What {
     Known { record: Box<CallRecord> },
     Refreshed { lasts_ms: Option<u64> },
     Ended,
-    Day { environment: Box<str>, day: u32, calls: u32 },
+    Day { environment: Word, day: u32, calls: u32 },
 }
 
 /// The JSON of the first line.
@@ -130,7 +131,7 @@ impl Entry {
     }
 
     /// Whose entry it is; of no call where it is about a day.
-    pub(super) fn key(&self) -> Option<CallKey> {
+    fn key(&self) -> Option<CallKey> {
         match self {
             Entry::Began(key, _) | Entry::Answered(key, _) | Entry::Known(key, _) => Some(*key),
             Entry::Refreshed(key, _) | Entry::Ended(key) => Some(*key),
@@ -144,25 +145,27 @@ impl Entry {
         write_line(out, |out| {
             let mut object = Object::begin(out);
             if let Some(CallKey(key)) = self.key() {
-                let value = object.member("key");
+                let value = object.member(member!("key"));
                 value.push(b'"');
-                write_hex(value, &key.to_be_bytes());
+                hex(value, &key.to_be_bytes());
                 value.push(b'"');
             }
-            object.number("at_ms", at_ms);
+            object.number(member!("at_ms"), at_ms);
             match self {
-                Entry::Began(_, began) => began.write(object.text("entry", "began")),
-                Entry::Answered(_, answered) => answered.write(object.text("entry", "answered")),
-                Entry::Known(_, record) => record.write_json(object.text("entry", "known").member("record")),
+                Entry::Began(_, began) => began.write(object.text(member!("entry"), "began")),
+                Entry::Answered(_, answered) => answered.write(object.text(member!("entry"), "answered")),
+                Entry::Known(_, record) => {
+                    record.write_json(object.text(member!("entry"), "known").member(member!("record")))
+                }
                 Entry::Refreshed(_, lasts_ms) => {
-                    object.text("entry", "refreshed").number("lasts_ms", *lasts_ms);
+                    object.text(member!("entry"), "refreshed").number(member!("lasts_ms"), *lasts_ms);
                 }
                 Entry::Ended(_) => {
-                    object.text("entry", "ended");
+                    object.text(member!("entry"), "ended");
                 }
                 Entry::Day(environment, Day { day, calls }) => {
-                    object.text("entry", "day").text("environment", environment);
-                    object.number("day", u64::from(*day)).number("calls", u64::from(*calls));
+                    object.text(member!("entry"), "day").text(member!("environment"), environment);
+                    object.number(member!("day"), u64::from(*day)).number(member!("calls"), u64::from(*calls));
                 }
             }
             object.end();
@@ -184,21 +187,32 @@ impl Entry {
         Some((entry, at_ms))
     }
 
-    /// Books the entry among what stands. One of a call that nobody began is without effect.
-    pub(super) fn book(self, at_ms: u64, standing: &mut Standing) {
+    /// Books the entry among what stands, and says where its call counts for those who are shown it, if that is elsewhere
+    /// now. One of a call that nobody began is without effect.
+    pub(super) fn book(self, at_ms: u64, standing: &mut Standing) -> Moved {
+        let mut moved = Moved::default();
         match self {
             Entry::Began(key, began) => {
-                let times = CallTimes { began_ms: at_ms, ..CallTimes::default() };
-                standing.calls.entry(key).or_insert(Line { began: *began, times, known: None });
+                standing.calls.entry(key).or_insert_with(|| {
+                    let times = CallTimes { began_ms: at_ms, ..CallTimes::default() };
+                    let line = Line { began, times, known: None };
+                    moved.after = Place::of(&line);
+                    line
+                });
             }
             Entry::Answered(key, answered) => {
                 let call = standing.calls.get_mut(&key).filter(|line| line.times.answered_ms.is_none());
-                if let Some(Line { began, times, .. }) = call {
+                if let Some(line) = call {
+                    let (before, is_moved) = (Place::of(line), line.began.toward != answered.by);
+                    let Line { began, times, .. } = line;
                     began.gateway = answered.gateway.or(began.gateway);
                     times.answered_ms = Some(at_ms);
                     times.expires_ms = answered.lasts_ms.map(|lasts_ms| at_ms.saturating_add(lasts_ms));
                     times.dialog = answered.dialog;
                     times.toward = Some(answered.by);
+                    if is_moved {
+                        moved = Moved { before, after: Place::of(line) };
+                    }
                 }
             }
             Entry::Known(key, record) => {
@@ -211,9 +225,7 @@ impl Entry {
                     times.expires_ms = lasts_ms.map(|lasts_ms| at_ms.saturating_add(lasts_ms));
                 }
             }
-            Entry::Ended(key) => {
-                standing.calls.remove(&key);
-            }
+            Entry::Ended(key) => moved.before = standing.calls.remove(&key).as_ref().and_then(Place::of),
             Entry::Day(environment, day) => {
                 let known = standing.days.entry(environment).or_default();
                 // Two workers may have handed theirs over in the other order.
@@ -221,6 +233,7 @@ impl Entry {
                 *known = Day { calls, ..day };
             }
         }
+        moved
     }
 }
 
@@ -232,7 +245,7 @@ impl Answered {
             expires.0.saturating_sub(answered_us)
         });
         Answered {
-            by: Box::default(),
+            by: Word::default(),
             gateway: call.gateway(),
             lasts_ms: lasts_us.map(|lasts_us| lasts_us / 1_000),
             dialog: call.dialog(),
@@ -240,13 +253,13 @@ impl Answered {
     }
 
     fn write(&self, object: &mut Object<'_>) {
-        object.text("by", &self.by);
-        write_address(object, "gateway", self.gateway);
-        object.number("lasts_ms", self.lasts_ms).number("dialog", self.dialog);
+        object.text(member!("by"), &self.by);
+        write_address(object, member!("gateway"), self.gateway);
+        object.number(member!("lasts_ms"), self.lasts_ms).number(member!("dialog"), self.dialog);
     }
 
     /// The same, by this party.
-    fn by(self, by: Box<str>) -> Answered {
+    fn by(self, by: Word) -> Answered {
         Answered { by, ..self }
     }
 }
@@ -254,15 +267,14 @@ impl Answered {
 impl Began {
     fn of(call: &Call, settings: &Settings) -> Began {
         // Nearly all is ASCII, and told to be so much faster than it is searched for what to replace.
-        let text = |bytes: &[u8]| {
-            str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes).into_owned(), str::to_owned)
-        };
+        let text =
+            |bytes: &[u8]| str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes).into(), Word::new);
         Began {
             call_id: text(call.call_id()),
             outbound: call.direction() == Direction::Outbound,
             from: party_name(settings, call.from()),
             toward: party_name(settings, call.toward()),
-            environment: environment_of(settings, [call.from(), call.toward()]).map(Word::Borrowed),
+            environment: environment_of(settings, [call.from(), call.toward()]).map(Word::new_static),
             called: text(call.called()),
             caller: text(call.caller()),
             did: call.did().map(sip::Number::digits),
@@ -273,11 +285,17 @@ impl Began {
 
     fn write(&self, object: &mut Object<'_>) {
         let outbound: &[u8] = if self.outbound { b"true" } else { b"false" };
-        object.text("call_id", &self.call_id).member("outbound").extend_from_slice(outbound);
-        object.text("from", &self.from).text("toward", &self.toward).word("environment", self.environment.as_deref());
-        object.text("called", &self.called).text("caller", &self.caller).number("did", self.did);
-        object.text("organisation", &self.organisation);
-        write_address(object, "gateway", self.gateway);
+        object.text(member!("call_id"), &self.call_id).member(member!("outbound")).extend_from_slice(outbound);
+        object
+            .text(member!("from"), &self.from)
+            .text(member!("toward"), &self.toward)
+            .word(member!("environment"), self.environment.as_deref());
+        object
+            .text(member!("called"), &self.called)
+            .text(member!("caller"), &self.caller)
+            .number(member!("did"), self.did);
+        object.text(member!("organisation"), &self.organisation);
+        write_address(object, member!("gateway"), self.gateway);
     }
 
     /// Which way the call was set up.
@@ -290,7 +308,7 @@ impl Began {
 pub(super) fn write_form(out: &mut Vec<u8>) {
     write_line(out, |out| {
         let mut object = Object::begin(out);
-        object.number("form", u64::from(FORM));
+        object.number(member!("form"), u64::from(FORM));
         object.end();
     });
 }
@@ -309,21 +327,32 @@ fn write_line(out: &mut Vec<u8>, write_json: impl FnOnce(&mut Vec<u8>)) {
     out.push(b'\n');
     // Written behind the line, and moved before it.
     let end = out.len();
-    write_hex(out, &sum.to_be_bytes());
+    hex(out, &sum.to_be_bytes());
     out.copy_within(end.., start);
     out.truncate(end);
 }
 
-fn write_hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
-    out.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
-}
-
-fn write_address(object: &mut Object<'_>, name: &'static str, address: Option<SocketAddr>) {
-    if let Some(address) = address {
-        // Memory takes what is written.
-        let _written = write!(object.member(name), "\"{address}\"");
+fn write_address(object: &mut Object<'_>, name: Member, address: Option<SocketAddr>) {
+    let Some(address) = address else { return };
+    let out = object.member(name);
+    out.push(b'"');
+    match address.ip() {
+        IpAddr::V4(ip) => {
+            // Nearly every call has one of these in two of its lines.
+            let mut mark = None;
+            for octet in ip.octets() {
+                out.extend(mark.replace(b'.'));
+                digits(out, octet.into());
+            }
+            out.push(b':');
+            digits(out, address.port().into());
+        }
+        IpAddr::V6(_) => {
+            // Memory takes what is written.
+            let _written = write!(out, "{address}");
+        }
     }
+    out.push(b'"');
 }
 
 /// The JSON of a line, when it is as it was written.

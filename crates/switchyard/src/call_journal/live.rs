@@ -5,19 +5,32 @@ use super::Line;
 use sip::Number;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use telemetry::calls::Word;
 
 /// How many calls of each number are in setup or up, by the environment on the PBX's side. Clones lead to the same.
 #[derive(Clone, Debug, Default)]
-pub struct LiveCalls(pub(super) Arc<Mutex<ByNumber>>);
+pub struct LiveCalls(pub(super) Arc<Mutex<Vec<OfEnvironment>>>);
 
-/// By a number's digits and an environment's name. What has no call is not there.
-type ByNumber = HashMap<u64, BTreeMap<Box<str>, u32>>;
+/// The calls of one environment. There are a handful of these.
+#[derive(Debug)]
+pub(super) struct OfEnvironment {
+    environment: Word,
+    /// By a number's digits. What has no call is not there.
+    pub(super) by_number: HashMap<u64, u32>,
+}
 
 /// Where one call counts.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Place {
     did: u64,
-    environment: Box<str>,
+    environment: Word,
+}
+
+/// A call counted at the one place, and counts at the other now.
+#[derive(Debug, Default)]
+pub(super) struct Moved {
+    pub(super) before: Option<Place>,
+    pub(super) after: Option<Place>,
 }
 
 impl LiveCalls {
@@ -31,8 +44,8 @@ impl LiveCalls {
     /// The calls of a number.
     pub fn of(&self, number: Number) -> BTreeMap<String, u32> {
         let live = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = live.get(&number.digits()).into_iter().flatten();
-        found.map(|(environment, count)| (environment.to_string(), *count)).collect()
+        let of_one = |of: &OfEnvironment| Some((of.environment.to_string(), *of.by_number.get(&number.digits())?));
+        live.iter().filter_map(of_one).collect()
     }
 
     /// A call counted at the one place, and counts at the other now.
@@ -42,18 +55,22 @@ impl LiveCalls {
         }
         let mut live = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Place { did, environment }) = before
-            && let Some(of_did) = live.get_mut(&did)
+            && let Some(of) = live.iter_mut().find(|of| of.environment == environment)
+            && let Some(count) = of.by_number.get_mut(&did)
         {
-            if let Some(count) = of_did.get_mut(&environment) {
-                *count = count.saturating_sub(1);
-            }
-            of_did.retain(|_, count| *count > 0);
-            if of_did.is_empty() {
-                live.remove(&did);
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                of.by_number.remove(&did);
             }
         }
         if let Some(Place { did, environment }) = after {
-            *live.entry(did).or_default().entry(environment).or_default() += 1;
+            let at = live.iter().position(|of| of.environment == environment).unwrap_or_else(|| {
+                live.push(OfEnvironment { environment, by_number: HashMap::new() });
+                live.len() - 1
+            });
+            if let Some(of) = live.get_mut(at) {
+                *of.by_number.entry(did).or_default() += 1;
+            }
         }
     }
 }
@@ -63,8 +80,8 @@ impl Place {
     pub(super) fn of(line: &Line) -> Option<Place> {
         let began = &line.began;
         // Who answered may be another environment than the one that was asked first.
-        let inbound = || line.times.toward.clone().unwrap_or_else(|| began.toward.clone());
-        let environment = if began.outbound { began.from.clone() } else { inbound() };
-        Some(Place { did: began.did?, environment })
+        let inbound = || line.times.toward.as_ref().unwrap_or(&began.toward);
+        let environment = if began.outbound { &began.from } else { inbound() };
+        Some(Place { did: began.did?, environment: environment.clone() })
     }
 }

@@ -3,7 +3,7 @@
 use super::{Began, CallTimes, Found, Line};
 use proxy::dispatch::Direction;
 use proxy::{CallKey, Role, Settings};
-use telemetry::calls::{CallRecord, RestoredRecord};
+use telemetry::calls::{CallRecord, RestoredRecord, Word};
 
 impl Found {
     /// The calls as the records take them back: the same that the core does.
@@ -30,27 +30,27 @@ fn record_of(key: CallKey, line: &Line, settings: &Settings) -> CallRecord {
     if let Some(record) = &line.known {
         return CallRecord { restarted: true, ..(**record).clone() };
     }
-    let (began, CallTimes { began_ms, answered_ms, .. }) = (&line.began, &line.times);
+    let (began, CallTimes { began_ms, answered_ms, .. }) = (&*line.began, &line.times);
     let Began { call_id, from, called, caller, environment, .. } = began;
-    let (from, to) = (from.to_string(), toward(line).to_owned());
-    let is_trunk = |name: &&String| {
-        settings.parties.iter().any(|party| *party.name == ***name && matches!(party.role, Role::Trunk))
-    };
+    let (from, to) = (from.clone(), Word::new(toward(line)));
+    let is_trunk =
+        |name: &&Word| settings.parties.iter().any(|party| *party.name == ***name && matches!(party.role, Role::Trunk));
     let trunk = [&from, &to].into_iter().find(is_trunk).cloned();
-    let e164 = |user: &str| settings.numbering.canonical_user(user.as_bytes()).ok().map(|number| format!("+{number}"));
+    let e164 =
+        |user: &str| settings.numbering.canonical_user(user.as_bytes()).ok().map(|number| format!("+{number}").into());
     let direction = match began.direction() {
         Direction::Inbound => "inbound",
         Direction::Outbound => "outbound",
     };
     CallRecord {
-        id: format!("{key}-{:x}", began_ms.saturating_mul(1_000)),
+        id: format!("{key}-{:x}", began_ms.saturating_mul(1_000)).into(),
         call_id: call_id.clone(),
         began_at_ms: *began_ms,
         answered_at_ms: *answered_ms,
         setup_ms: answered_ms.map(|answered_ms| answered_ms.saturating_sub(*began_ms)),
         direction: direction.into(),
         trunk,
-        environment: environment.as_deref().map(str::to_owned),
+        environment: environment.clone(),
         organisation: Some(began.organisation.clone()).filter(|id| !id.is_empty()),
         called: e164(called),
         caller: e164(caller),

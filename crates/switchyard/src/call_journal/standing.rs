@@ -5,22 +5,22 @@ use proxy::CallKey;
 use proxy::calls::{Counts, Spent, Subject};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use telemetry::calls::CallRecord;
+use telemetry::calls::{BuildAsItIs, CallRecord, Word};
 
 /// What stands after all lines so far.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Standing {
     /// The calls in progress.
-    pub calls: HashMap<CallKey, Line>,
+    pub calls: HashMap<CallKey, Line, BuildAsItIs>,
     /// What each environment has used of its calls for a day.
-    pub days: BTreeMap<Box<str>, Day>,
+    pub days: BTreeMap<Word, Day>,
 }
 
 /// A call in progress.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Line {
     /// What was known when it began.
-    pub began: Began,
+    pub began: Box<Began>,
     /// What came later.
     pub times: CallTimes,
     /// Its record, once it is up.
@@ -39,7 +39,7 @@ pub struct CallTimes {
     /// The dialog that answered it.
     pub dialog: Option<u64>,
     /// Who answered.
-    pub toward: Option<Box<str>>,
+    pub toward: Option<Word>,
 }
 
 /// Calls of one day: its number since 1970-01-01, UTC.
@@ -75,7 +75,7 @@ impl Standing {
 impl Line {
     fn entries(&self, key: CallKey) -> impl Iterator<Item = (Entry, u64)> {
         let times = &self.times;
-        let began = (Entry::Began(key, Box::new(self.began.clone())), times.began_ms);
+        let began = (Entry::Began(key, self.began.clone()), times.began_ms);
         let answered = times.answered_ms.map(|at_ms| {
             let by = times.toward.clone().unwrap_or_else(|| self.began.toward.clone());
             // The last refresh is in it.

@@ -89,13 +89,13 @@ fn row(entry: &CallEntry) -> [String; 8] {
     let record = &entry.record;
     [
         times::shown(record.began_at_ms),
-        record.from.clone(),
-        record.caller_received.clone(),
-        record.called.clone().unwrap_or_else(|| record.called_received.clone()),
-        record.to.clone().unwrap_or_default(),
+        record.from.to_string(),
+        record.caller_received.to_string(),
+        record.called.as_ref().unwrap_or(&record.called_received).to_string(),
+        record.to.as_deref().unwrap_or_default().to_owned(),
         record.outcome.to_string(),
         record.status.map(|status| status.to_string()).unwrap_or_default(),
-        record.call_id.clone(),
+        record.call_id.to_string(),
     ]
 }
 

@@ -1,5 +1,6 @@
 //! `switchyard init`: a configuration with comments, from flags or from answers, checked before it is written.
 
+use super::pages::page;
 use super::{CONFIG_PATH, CONFIG_VARIABLE, print};
 use crate::config;
 use clap::Args;
@@ -170,8 +171,9 @@ fn text(answers: &Answers) -> String {
         }
         false => format!("fallback_did = {:<26} # what is left is shown as this", quoted(fallback_did)),
     };
+    let keys = page("reference/config.md");
     let mut text = format!(
-        "# Every other key has a default: docs/reference/config.md. `switchyard check` holds this file to them.\n\
+        "# Every other key has a default: {keys}. `switchyard check` holds this file to them.\n\
          environment = {environment}                       # what this instance is; ASTRADIAL_ENV overrides\n\
          state_dir = {state_dir}          # keys, snapshot: it must exist and belong to the program's user\n\n\
          [sip]\n\

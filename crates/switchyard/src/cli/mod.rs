@@ -20,6 +20,7 @@ mod keys;
 mod lease;
 pub mod lint;
 mod log;
+mod pages;
 mod panic;
 mod peer;
 mod shown;

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use telemetry::calls::{CallDetail, CallRecord};
 
 pub(super) const HELP: &str = "\
-The caller speaks from --from, which has to be a source of a trunk in the configuration: docs/how-to/pipeline.md.
+The caller speaks from --from, which has to be a source of a trunk in the configuration: the documents'
+page how-to/pipeline.md has one (/usr/share/doc/switchyard/docs with the package).
 
 Exit code: 0 the call went as it should, 8 it did not, 1 no call could be placed or nothing recorded be asked for.
 

@@ -81,14 +81,14 @@ impl Sink for Table {
 
 fn row_of(record: &CallRecord) -> Result<CallRow, String> {
     Ok(CallRow {
-        id: record.id.clone(),
-        call_id: record.call_id.clone(),
+        id: record.id.to_string(),
+        call_id: record.call_id.to_string(),
         began_at_ms: record.began_at_ms,
         ended_at_ms: record.ended_at_ms,
         direction: record.direction.to_string(),
-        called: record.called.clone().unwrap_or_else(|| record.called_received.clone()),
-        caller: record.caller_sent.clone().unwrap_or_else(|| record.caller_received.clone()),
-        organisation: record.organisation.clone(),
+        called: record.called.as_ref().unwrap_or(&record.called_received).to_string(),
+        caller: record.caller_sent.as_ref().unwrap_or(&record.caller_received).to_string(),
+        organisation: record.organisation.as_ref().map(ToString::to_string),
         outcome: record.outcome.to_string(),
         status: record.status,
         record: serde_json::to_string(record).map_err(|error| error.to_string())?,

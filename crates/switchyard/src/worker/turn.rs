@@ -210,6 +210,7 @@ impl Turns {
                 tap.forget();
             }
             facts.iter().for_each(|event| tap.fact(now, event, &self.outbox));
+            tap.called(self.outbox.transmits().size_hint().0);
         }
     }
 

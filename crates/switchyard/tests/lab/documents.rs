@@ -1,134 +1,17 @@
 //! Every command that the documents show is run, on the node `prod` of a lab with the reference topology, against the real
-//! program, a real demonstration and their files. What cannot be run there is named, with why, in
-//! `fixtures/documents/commands.toml`; a command that is neither run nor named fails the test.
+//! program, a real demonstration and their files. What needs a machine of its own is run on one by the tests of the
+//! package, as `fixtures/documents/commands.toml` says; what nobody runs is named there with why. A command that is in
+//! neither list fails the test.
 
 use crate::site::{STAGING_DID, Site, sip};
 use lab::Node;
+use lab::documents::{CALLED, Replace, Shown, Table, commands_of, pages, parts, root, table};
 use lab::process::{PATIENCE, Place, Process, text_of, until};
 use lab::program::CONFIGURATION;
 use lab::sipp::Calls;
-use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
-
-/// What a command needs beside the program.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Table {
-    /// Programs that are run.
-    run: Vec<String>,
-    /// Commands that are not, by what they begin with.
-    left: Vec<Left>,
-    /// What is done before the first command of a page, or before one command.
-    before: Vec<Before>,
-    /// Text that stands for something else here.
-    replace: Vec<Replace>,
-    /// Commands that do not end with 0.
-    ends: Vec<Ends>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Left {
-    command: String,
-    #[allow(dead_code, reason = "it is for who reads the table")]
-    why: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Before {
-    page: String,
-    command: Option<String>,
-    script: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Replace {
-    text: String,
-    by: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Ends {
-    command: String,
-    code: i32,
-    #[allow(dead_code, reason = "it is for who reads the table")]
-    why: String,
-}
-
-/// One command of a page.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Shown {
-    page: String,
-    line: usize,
-    command: String,
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-fn table() -> Table {
-    toml::from_str(&fs::read_to_string(root().join("fixtures/documents/commands.toml")).unwrap()).unwrap()
-}
-
-/// Path and text of the README and of every page of the docs, in the order of their paths.
-fn pages() -> Vec<(String, String)> {
-    let (root, mut open, mut found) = (root(), vec![PathBuf::from("docs")], vec![PathBuf::from("README.md")]);
-    while let Some(folder) = open.pop() {
-        for entry in fs::read_dir(root.join(&folder)).unwrap().map(Result::unwrap) {
-            let path = folder.join(entry.file_name());
-            match entry.file_type().unwrap().is_dir() {
-                true => open.push(path),
-                false if path.extension().is_some_and(|ending| ending == "md") => found.push(path),
-                false => {}
-            }
-        }
-    }
-    found.sort();
-    found.iter().map(|path| (path.display().to_string(), fs::read_to_string(root.join(path)).unwrap())).collect()
-}
-
-/// The commands of a page's fenced blocks: each line of those marked `sh`; in `console` and unmarked ones the lines that begin
-/// with `$ `. A `\` at the end of a line continues it.
-fn commands_of(page: &str, text: &str) -> Vec<Shown> {
-    let (mut found, mut fence): (Vec<Shown>, Option<String>) = (Vec::new(), None);
-    let mut is_continued = false;
-    for (index, line) in text.lines().enumerate() {
-        let plain = line.trim();
-        if let Some(mark) = plain.strip_prefix("```") {
-            fence = if fence.is_some() { None } else { Some(mark.to_owned()) };
-            is_continued = false;
-            continue;
-        }
-        let Some(mark) = &fence else { continue };
-        let command = match mark.as_str() {
-            "sh" => Some(plain).filter(|line| !line.is_empty() && !line.starts_with('#')),
-            "" | "console" => plain.strip_prefix("$ "),
-            _ => None,
-        };
-        if is_continued {
-            let last = found.last_mut().unwrap();
-            last.command = format!("{} {}", last.command.trim_end_matches('\\').trim_end(), plain);
-        } else if let Some(command) = command {
-            found.push(Shown { page: page.to_owned(), line: index + 1, command: command.to_owned() });
-        } else {
-            // Else whoever forgets the mark or the `$` has a command that nobody runs.
-            let is_hidden =
-                mark.is_empty() && ["switchyard ", "cargo ", "sudo "].iter().any(|of| plain.starts_with(of));
-            // The demonstration's own words, and the first line of `status`.
-            let is_output = line.starts_with("  switchyard ") || plain.starts_with("switchyard 0.");
-            assert!(!is_hidden || is_output, "{page}:{}: a command in a block that is not marked sh", index + 1);
-            continue;
-        }
-        is_continued = found.last().unwrap().command.ends_with('\\');
-    }
-    found
-}
+use std::path::PathBuf;
 
 /// The code spans of a page, outside fenced blocks, that begin with our program's name: line and words.
 fn named_in(text: &str) -> Vec<(usize, String)> {
@@ -207,17 +90,9 @@ fn a_command_that_is_not_ours_is_told_from_the_beginning_of_one() {
 }
 
 #[test]
-fn commands_are_read_from_the_blocks_that_hold_them() {
-    let page = "Do:\n```sh\na --b \\\n   c\n# why\nd\n```\n```\n$ e f\noutput\n```\n```toml\n$ g\n```\nand `switchyard\nstatus`.";
-    let found: Vec<String> = commands_of("p", page).into_iter().map(|shown| shown.command).collect();
-    assert_eq!(found, ["a --b c", "d", "e f"]);
-    assert_eq!(named_in(page), [(15, "switchyard status".to_owned())]);
-}
-
-/// The commands of a line: those of a pipe stay together.
-fn parts(line: &str) -> Vec<String> {
-    let plain = line.split(" #").next().unwrap_or(line).split("  #").next().unwrap_or(line);
-    plain.split("&&").flat_map(|part| part.split("; ")).map(|part| part.trim().to_owned()).collect()
+fn commands_are_read_from_the_code_spans_of_prose() {
+    let page = "Do:\n```sh\n`switchyard x`\n```\nand `switchyard\nstatus`.";
+    assert_eq!(named_in(page), [(5, "switchyard status".to_owned())]);
 }
 
 /// The programs of a part, without the variables before them.
@@ -301,11 +176,13 @@ struct Run {
     /// What of the table was of use.
     used: BTreeSet<String>,
     page: String,
+    /// Page and block of what is run on a machine of its own, by the test of the package.
+    on_machine: BTreeSet<(String, usize)>,
 }
 
 impl Run {
     fn take(&mut self, table: &Table, shell: &Shell, shown: &Shown) {
-        let Shown { page, line, command } = shown;
+        let Shown { page, line, command, .. } = shown;
         let is_new = *page != self.page;
         self.page.clone_from(page);
         for before in table.before.iter().filter(|before| before.page == *page) {
@@ -320,11 +197,15 @@ impl Run {
         }
         for part in parts(command) {
             let part = part.trim_start_matches("sudo ");
-            if table.left.iter().any(|left| part.starts_with(&left.command)) {
+            if let Some(left) = table.left.iter().find(|left| part.starts_with(&left.command)) {
+                self.used.insert(format!("left {}", left.command));
                 continue;
             }
             let known = |program: &String| table.run.contains(program);
             if !programs(part).iter().all(known) {
+                if self.on_machine.contains(&(page.clone(), shown.block)) {
+                    continue;
+                }
                 self.faults.push(format!("{page}:{line}: nobody runs {part}, and the table does not say why"));
                 continue;
             }
@@ -356,7 +237,8 @@ impl Run {
         let replace = table.replace.iter().map(|replace| format!("replace {}", replace.text));
         let ends = table.ends.iter().map(|ends| format!("ends {}", ends.command));
         let before = table.before.iter().map(|before| format!("before {} {:?}", before.page, before.command));
-        replace.chain(ends).chain(before).filter(|entry| !self.used.contains(entry)).collect()
+        let left = table.left.iter().map(|left| format!("left {}", left.command));
+        replace.chain(ends).chain(before).chain(left).filter(|entry| !self.used.contains(entry)).collect()
     }
 }
 
@@ -370,13 +252,18 @@ fn every_command_of_the_documents_does_what_it_is_for() {
     // The call that the documents look for.
     let callee = site.callee("call", Node::Staging, 1);
     let named = ["-cid_str", "6a1f0c7d@10.10.10.2"];
-    site.caller("call", Node::Nuc, Calls { number: STAGING_DID, count: 1, per_second: 1, more: &named }).succeeded();
+    assert_eq!(CALLED, STAGING_DID);
+    site.caller("call", Node::Nuc, Calls { number: CALLED, count: 1, per_second: 1, more: &named }).succeeded();
     callee.succeeded();
     assert_eq!(sip(Node::Staging).port(), 5080);
     let _demo = demonstration(&shell);
-    let mut run = Run::default();
-    for (page, text) in pages() {
-        for shown in commands_of(&page, &text) {
+    let pages = pages();
+    let page_text =
+        |page: &str| &pages.iter().find(|(own, _)| own == page).unwrap_or_else(|| panic!("no page {page}")).1;
+    let blocks = table.machine.iter().flat_map(|step| step.commands(page_text(&step.page)));
+    let mut run = Run { on_machine: blocks.map(|shown| (shown.page, shown.block)).collect(), ..Run::default() };
+    for (page, text) in &pages {
+        for shown in commands_of(page, text) {
             run.take(&table, &shell, &shown);
         }
     }

@@ -88,8 +88,13 @@ impl Machine {
 
     /// Runs ship.sh outside, as the runner does; its exit code, and what it told.
     fn ship(&self, folder: &Path) -> (Option<i32>, String) {
+        self.ship_with(folder, |_| {})
+    }
+
+    fn ship_with(&self, folder: &Path, adjust: impl FnOnce(&mut Command)) -> (Option<i32>, String) {
         let mut command = Command::new(format!("{SCRIPTS}/ship.sh"));
         command.arg(folder).arg("machine").env("SHIP_ROOT", self.lab.path("opt"));
+        adjust(&mut command);
         command.env("SHIP_SSH", format!("ssh -F {}", self.lab.path("ssh/config").display()));
         let run = self.lab.inside(None, move || command.output()).unwrap().unwrap();
         (run.status.code(), [run.stdout, run.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat())
@@ -122,7 +127,7 @@ fn sshd(lab: &Lab, programs: &Path, config: &Path) -> Process {
     );
     std::fs::write(folder.join("sshd_config"), server).unwrap();
     let client = format!(
-        "Host machine\n  HostName {address}\n  Port {SSH_PORT}\n  User root\n  IdentityFile {at}/runner\n  IdentitiesOnly yes\n  \
+        "Host machine switchyard-staging switchyard-prod\n  HostName {address}\n  Port {SSH_PORT}\n  User root\n  IdentityFile {at}/runner\n  IdentitiesOnly yes\n  \
          UserKnownHostsFile {at}/known\n  GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n"
     );
     std::fs::write(folder.join("config"), client).unwrap();
@@ -219,4 +224,139 @@ fn a_machine_that_nobody_knows_is_not_shipped_to() {
     let (code, said) = machine.ship(&machine.built("first", RIGHT));
     assert!(code == Some(1) && said.contains("Host key verification failed"), "{code:?} {said}");
     assert_eq!((machine.supervisor.starts(), machine.lab.path("opt/releases").exists()), (0, false));
+}
+
+/// As the platform hands one to a run that was approved: the runner has none of its own.
+#[test]
+fn a_key_that_is_handed_over_ships_and_leaves_nothing_on_the_runner() {
+    let machine = Machine::up(64, "1s");
+    let (config, key) = (machine.lab.path("ssh/config"), machine.lab.path("ssh/runner"));
+    let written = std::fs::read_to_string(&config).unwrap();
+    let without = written.replace(&format!("  IdentityFile {}\n", key.display()), "");
+    assert_ne!(without, written);
+    std::fs::write(&config, without).unwrap();
+    let kept = std::fs::read_to_string(&key).unwrap();
+    std::fs::remove_file(&key).unwrap();
+    let folder = machine.built("first", RIGHT);
+    let passing = machine.lab.path("passing");
+    std::fs::create_dir(&passing).unwrap();
+    let (code, said) = machine.ship(&folder);
+    assert!(code == Some(1) && said.contains("Permission denied"), "{code:?} {said}");
+    let (code, said) = machine.ship_with(&folder, |command| {
+        command.env("SHIP_KEY", kept.trim_end()).env("TMPDIR", &passing);
+    });
+    assert_eq!((code, machine.in_force().as_str()), (Some(0), "first"), "{said}");
+    assert_eq!(std::fs::read_dir(&passing).unwrap().count(), 0, "the key stays on the runner");
+}
+
+const STAGING_WORKFLOW: &str = include_str!("../../../../deploy/github/workflows/staging.yml");
+const PROD_WORKFLOW: &str = include_str!("../../../../deploy/github/workflows/prod.yml");
+
+/// A repository with a remote and the scripts of the pipeline, as a runner has it.
+struct Checkout {
+    folder: PathBuf,
+}
+
+impl Checkout {
+    fn of(machine: &Machine) -> Checkout {
+        let folder = machine.lab.path("checkout");
+        let scripts = folder.join("deploy/github/scripts");
+        std::fs::create_dir_all(&scripts).unwrap();
+        for entry in std::fs::read_dir(SCRIPTS).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), scripts.join(entry.file_name())).unwrap();
+        }
+        let checkout = Checkout { folder };
+        let remote = machine.lab.path("remote.git");
+        checkout.git(&["init", "--quiet", "--initial-branch=main"]);
+        checkout.git(&["init", "--quiet", "--bare", "--initial-branch=main", remote.to_str().unwrap()]);
+        checkout.git(&["remote", "add", "origin", remote.to_str().unwrap()]);
+        checkout.git(&["add", "."]);
+        checkout
+    }
+
+    fn git(&self, arguments: &[&str]) -> String {
+        let names = ["-c", "user.name=Test", "-c", "user.email=test@example.net", "-c", "commit.gpgsign=false"];
+        let run = Command::new("git").args(names).args(arguments).current_dir(&self.folder).output().unwrap();
+        assert!(run.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&run.stderr));
+        String::from_utf8_lossy(&run.stdout).trim().to_owned()
+    }
+
+    /// A commit of a version that does `what`, on both branches; its name as build.sh has it.
+    fn pushed(&self, what: &str) -> String {
+        self.git(&["commit", "--quiet", "--allow-empty", "-m", what]);
+        self.git(&["push", "--quiet", "origin", "main", "main:staging"]);
+        self.git(&["rev-parse", "--short=12", "HEAD"])
+    }
+
+    /// Runs the steps of a workflow that run something, as the platform does, with `built` for what build.sh leaves. Tells the
+    /// script of each step that was run, and whether it went well.
+    fn run(&self, machine: &Machine, workflow: &str, built: &Path) -> Vec<(String, bool)> {
+        let (mut steps, mut is_failing) = (Vec::new(), false);
+        let (mut condition, mut ship) = (None, None);
+        for line in workflow.lines().map(str::trim) {
+            if line.starts_with("- ") {
+                condition = None;
+            }
+            if let Some(told) = line.strip_prefix("if: ") {
+                condition = Some(told);
+            }
+            let Some(words) = line.strip_prefix("run: ") else { continue };
+            let is_due = match condition {
+                None => !is_failing,
+                Some("failure() && steps.ship.outcome == 'failure'") => is_failing && ship == Some(false),
+                Some(other) => panic!("a step has the condition {other}, which this test does not know"),
+            };
+            if !is_due {
+                continue;
+            }
+            let script = words.split([' ', '/']).find(|word| word.ends_with(".sh")).unwrap().to_owned();
+            let went_well = script == "build.sh" || self.step(machine, words, built);
+            if script == "ship.sh" {
+                ship = Some(went_well);
+            }
+            is_failing |= !went_well;
+            steps.push((script, went_well));
+        }
+        steps
+    }
+
+    fn step(&self, machine: &Machine, words: &str, built: &Path) -> bool {
+        let mut command = Command::new("bash");
+        command.args(["-c", words]).current_dir(&self.folder).env("FOLDER", built);
+        command.env("SHIP_ROOT", machine.lab.path("opt"));
+        command.env("SHIP_SSH", format!("ssh -F {}", machine.lab.path("ssh/config").display()));
+        machine.lab.inside(None, move || command.output()).unwrap().unwrap().status.success()
+    }
+}
+
+#[test]
+fn what_was_taken_back_on_staging_is_not_offered_to_prod() {
+    let machine = Machine::up(63, "1s");
+    let checkout = Checkout::of(&machine);
+    let ran = |steps: &[(&str, bool)]| steps.iter().map(|(step, well)| ((*step).to_owned(), *well)).collect::<Vec<_>>();
+    let shipped =
+        ran(&[("came-by-staging.sh", true), ("came-by-staging.sh", true), ("build.sh", true), ("ship.sh", true)]);
+
+    let good = checkout.pushed("a good one");
+    let built = machine.built(&good, RIGHT);
+    let served = [("build.sh", true), ("ship.sh", true), ("staging-served.sh", true)];
+    assert_eq!(checkout.run(&machine, STAGING_WORKFLOW, &built), ran(&served));
+    assert_eq!(checkout.run(&machine, PROD_WORKFLOW, &built), shipped);
+
+    // It reaches the machine, loses a call there and is taken back; it stays on the branch.
+    let bad = checkout.pushed("one that loses calls");
+    let built_bad = machine.built(&bad, LOSES_CALLS);
+    let taken_back = [("build.sh", true), ("ship.sh", false), ("staging-served.sh", true)];
+    assert_eq!(checkout.run(&machine, STAGING_WORKFLOW, &built_bad), ran(&taken_back));
+    assert_eq!(machine.in_force(), good);
+    let starts = machine.supervisor.starts();
+    assert_eq!(checkout.run(&machine, PROD_WORKFLOW, &built_bad), ran(&[("came-by-staging.sh", false)]));
+    assert_eq!((machine.in_force(), machine.supervisor.starts()), (good.clone(), starts));
+
+    // One that went well, and went wrong when it was shipped again.
+    let later = checkout.pushed("one that goes wrong later");
+    assert_eq!(checkout.run(&machine, STAGING_WORKFLOW, &machine.built(&later, RIGHT)), ran(&served));
+    assert_eq!(checkout.run(&machine, STAGING_WORKFLOW, &machine.built(&later, LOSES_CALLS)).len(), 3);
+    assert_eq!(checkout.run(&machine, PROD_WORKFLOW, &built), ran(&[("came-by-staging.sh", false)]));
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use sqlx::sqlite::SqliteOwnedBuf;
 use tokio::sync::Notify;
 
 use super::dialect::Dialect;
@@ -106,6 +107,23 @@ impl Engine {
         Ok(mark)
     }
 
+    /// All that a file has, as of the transaction that is under way, unless it is larger than so many bytes; `None` of a
+    /// server.
+    pub(super) async fn copy(&mut self, bytes_max: u64) -> Result<Option<SqliteOwnedBuf>, SyncFault> {
+        let Engine::Sqlite(sqlite) = self else { return Ok(None) };
+        let mut bytes = 1_u64;
+        for number in [sqlite::PAGES, sqlite::PAGE_BYTES] {
+            let rows = sqlite.rows(number.to_owned(), |record| {
+                bytes = record.text(0).parse().unwrap_or(u64::MAX).saturating_mul(bytes);
+            });
+            rows.await.map_err(|stopped| query_fault(number, stopped))?;
+        }
+        if bytes > bytes_max {
+            return Ok(None);
+        }
+        sqlite.copy().await.map(Some).map_err(|stopped| query_fault("a copy of the file", stopped))
+    }
+
     /// Makes `bell` ring after commits, where the engine can tell of them.
     pub(crate) async fn listen(&mut self, bell: &Arc<Notify>) -> Result<(), SyncFault> {
         match self {
@@ -131,7 +149,7 @@ impl Engine {
             Engine::Postgres(postgres) => postgres.rows(statement, take).await,
             Engine::Sqlite(sqlite) => sqlite.rows(statement, take).await,
         };
-        done.map_err(|stopped| fault(stopped, |detail| SyncFault::Query { what: what.to_owned(), detail }))
+        done.map_err(|stopped| query_fault(what, stopped))
     }
 
     /// Runs a statement that has no rows; returns how many it touched.
@@ -141,8 +159,13 @@ impl Engine {
             Engine::Postgres(postgres) => postgres.execute(statement.to_owned()).await,
             Engine::Sqlite(sqlite) => sqlite.execute(statement.to_owned()).await,
         };
-        done.map_err(|stopped| fault(stopped, |detail| SyncFault::Query { what: statement.to_owned(), detail }))
+        done.map_err(|stopped| query_fault(statement, stopped))
     }
+}
+
+/// The fault of an engine that stopped at a query.
+fn query_fault(what: &str, stopped: Stopped) -> SyncFault {
+    fault(stopped, |detail| SyncFault::Query { what: what.to_owned(), detail })
 }
 
 /// The fault of an engine that stopped; `said` makes it of what the engine says.

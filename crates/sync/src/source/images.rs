@@ -160,6 +160,11 @@ impl Sweep<'_> {
         }
     }
 
+    /// Whether every row so far has an id of its own.
+    pub(crate) fn tells_apart(&self) -> bool {
+        !self.is_beyond
+    }
+
     /// Ends a reading that saw every row. `None` when only a build from all rows will do.
     pub(crate) fn finish(self) -> Option<Changes> {
         let mut changes = Changes::default();

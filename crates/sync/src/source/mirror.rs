@@ -4,14 +4,20 @@
 //! The mirror is a table in memory for each table of the file, in the same connection. A row of it has the file's row
 //! number, by which SQLite walks through both side by side, and the bytes of each cell as they are read. So a row counts
 //! as the same only if all that a reading takes of it is the same.
+//!
+//! Where the file is not much more than these tables, a copy of its pages is kept as well: it tells which rows need not be
+//! compared ([`super::pages`]).
 
 use std::collections::HashSet;
+use std::mem::discriminant;
 
 use directory::{Changes, Table};
+use thiserror::Error;
 
 use super::dialect::Dialect;
 use super::engine::Engine;
 use super::images::{CHANGES_APPLIED_MAX, ROWS_COMPARED_MAX, append};
+use super::pages::Pages;
 use super::record::Record;
 use super::sqlite::ATTACHED;
 use super::tables::{present_columns, selected};
@@ -21,18 +27,62 @@ use crate::mapping::{Mapping, TABLES, TableNames, columns, quoted};
 /// Rows named by their numbers in one statement.
 const ROWS_NAMED_MAX: usize = 500;
 
+/// The largest file whose pages are copied: so much for each row, which is less work than comparing the row, and always
+/// so much.
+const FILE_BYTES_PER_ROW: u64 = 1_024;
+const FILE_BYTES: u64 = 1_048_576;
+
 /// Names of SQLite for the number of a row; one that is the name of a column means the column.
 const ROW_NUMBERS: [&str; 3] = ["rowid", "_rowid_", "oid"];
 
 /// A mirror of all four tables. It holds for one connection, and for what that has read.
 #[derive(Debug)]
-pub(crate) struct Mirror;
+pub(crate) struct Mirror {
+    /// The file's pages as they were then, where they are copied.
+    pages: Option<Pages>,
+    /// How large a file may be for that.
+    file_bytes_max: u64,
+}
+
+/// Why SQLite cannot compare by itself.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub(crate) enum Unfit {
+    /// There are more rows than are compared.
+    #[error("found {0} rows, expected {ROWS_COMPARED_MAX} at most: each change is a reading of everything")]
+    TooManyRows(u64),
+    /// The rows of this table have no numbers.
+    #[error("table {}: its rows have no numbers, as those of a view: each change is a comparison of every row by us", .0.name())]
+    RowsWithoutNumbers(Table),
+    /// Some rows of this table have no id, or that of another.
+    #[error(
+        "table {}: found {apart} of {rows} rows with an id of their own, expected all: each change is a reading of everything until they have one", table.name()
+    )]
+    IdsNotUnique {
+        /// The table.
+        table: Table,
+        /// How many rows it has.
+        rows: u64,
+        /// How many of them an id tells apart.
+        apart: u64,
+    },
+}
+
+/// Which rows are compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Compare {
+    /// Those that may be others, as far as the file's pages tell.
+    Suspected,
+    /// Every row.
+    All,
+}
 
 /// How a table of the file is read.
 struct Original<'n> {
     table: Table,
     /// Its name, with `AS m` behind it.
     name: String,
+    /// Where its tree begins in the file.
+    root: u32,
     /// The number of a row.
     row: &'static str,
     /// The bytes of each cell of a row.
@@ -55,51 +105,90 @@ struct Differing {
 }
 
 impl Mirror {
-    /// Takes up all rows, within the transaction that reads them. `None` where there are too many, where a table's rows
-    /// have no numbers, as those of a view, or where two rows have one id or one has none.
-    pub(crate) async fn fill(engine: &mut Engine, mapping: &Mapping) -> Result<Option<Mirror>, SyncFault> {
-        for table in TABLES {
-            engine.execute(&format!("DROP TABLE IF EXISTS {}", seen(table))).await?;
+    /// Takes up all rows, within the transaction that reads them; `None` where SQLite cannot compare. The reason is told
+    /// when it is another than the `last`.
+    pub(crate) async fn fill(
+        engine: &mut Engine,
+        mapping: &Mapping,
+        last: &mut Option<Unfit>,
+    ) -> Result<Option<Mirror>, SyncFault> {
+        let filled = Mirror::take_up(engine, mapping).await?;
+        let unfit = filled.as_ref().err().cloned();
+        if unfit.as_ref().map(discriminant) != last.as_ref().map(discriminant) {
+            match &unfit {
+                Some(unfit) => tracing::warn!(%unfit, "SQLite cannot compare the file by itself"),
+                None => tracing::info!("SQLite compares the file by itself again"),
+            }
         }
+        *last = unfit;
+        Ok(filled.ok())
+    }
+
+    async fn take_up(engine: &mut Engine, mapping: &Mapping) -> Result<Result<Mirror, Unfit>, SyncFault> {
+        drop_all(engine).await?;
         let (mut originals, mut count) = (Vec::new(), 0);
         for table in TABLES {
-            let Some(original) = Original::find(engine, mapping.of(table)).await? else { return Ok(None) };
+            let Some(original) = Original::find(engine, mapping.of(table)).await? else {
+                return Ok(Err(Unfit::RowsWithoutNumbers(table)));
+            };
             let rows = original.count(engine).await?;
             count += rows;
             originals.push((original, rows));
         }
         if count > ROWS_COMPARED_MAX as u64 {
-            return Ok(None);
+            return Ok(Err(Unfit::TooManyRows(count)));
         }
-        for (original, rows) in originals {
+        for (original, rows) in &originals {
             let place_of_id = id_place(original.table);
             let cells: Vec<String> = (0..original.cells.len())
                 .map(|place| format!("c{place}{}", if place == place_of_id { " NOT NULL UNIQUE" } else { "" }))
                 .collect();
             let (seen, cells) = (seen(original.table), cells.join(", "));
             engine.execute(&format!("CREATE TABLE {seen} (row INTEGER PRIMARY KEY, {cells})")).await?;
-            if engine.execute(&original.take_up("")).await? != rows {
-                return Ok(None);
+            let apart = engine.execute(&original.take_up("")).await?;
+            if apart != *rows {
+                drop_all(engine).await?;
+                return Ok(Err(Unfit::IdsNotUnique { table: original.table, rows: *rows, apart }));
             }
         }
-        Ok(Some(Mirror))
+        let roots: Vec<u32> = originals.iter().map(|(original, _)| original.root).collect();
+        let file_bytes_max = FILE_BYTES.max(count * FILE_BYTES_PER_ROW);
+        Ok(Ok(Mirror { pages: pages(engine, &roots, file_bytes_max).await?, file_bytes_max }))
     }
 
     /// The rows that are others than when they were taken up, within a transaction; they are taken up anew. `None` when
     /// only a build from all rows will do, and a new mirror.
-    pub(crate) async fn changes(&self, engine: &mut Engine, mapping: &Mapping) -> Result<Option<Changes>, SyncFault> {
-        let mut changes = Changes::default();
+    pub(crate) async fn changes(
+        &mut self,
+        engine: &mut Engine,
+        mapping: &Mapping,
+        compare: Compare,
+    ) -> Result<Option<Changes>, SyncFault> {
+        let mut originals = Vec::new();
         for table in TABLES {
             let Some(original) = Original::find(engine, mapping.of(table)).await? else { return Ok(None) };
-            let Some(differing) = original.differing(engine).await? else { return Ok(None) };
+            originals.push(original);
+        }
+        let roots: Vec<u32> = originals.iter().map(|original| original.root).collect();
+        let pages = pages(engine, &roots, self.file_bytes_max).await?;
+        let suspected = match (compare, &pages, &self.pages) {
+            (Compare::Suspected, Some(now), Some(then)) => now.suspected_since(then),
+            _ => None,
+        };
+        let mut changes = Changes::default();
+        for (place, original) in originals.iter().enumerate() {
+            let among = suspected.as_ref().and_then(|rows| rows.get(place));
+            let differing = original.differing(engine, among.map(Vec::as_slice)).await?;
+            let Some(differing) = differing else { return Ok(None) };
             if !original.take_up_anew(engine, &differing).await? {
                 return Ok(None);
             }
-            append(&mut changes, differing.finish(table));
+            append(&mut changes, differing.finish(original.table));
             if changes.len() > CHANGES_APPLIED_MAX {
                 return Ok(None);
             }
         }
+        self.pages = pages;
         Ok(Some(changes))
     }
 }
@@ -109,20 +198,21 @@ impl<'n> Original<'n> {
     async fn find(engine: &mut Engine, names: &'n TableNames) -> Result<Option<Original<'n>>, SyncFault> {
         let present = present_columns(engine, names).await?;
         let is_free = |row: &&str| !present.iter().any(|column| column.eq_ignore_ascii_case(row));
-        let mut has_rows = false;
+        let mut root = None;
         let statement = format!(
-            "SELECT 1 FROM pragma_table_list WHERE schema = '{ATTACHED}' AND name = {} COLLATE NOCASE \
-             AND type = 'table' AND wr = 0",
+            "SELECT rootpage FROM {ATTACHED}.sqlite_schema AS s, pragma_table_list AS l \
+             WHERE s.type = 'table' AND s.name = {} COLLATE NOCASE \
+             AND l.schema = '{ATTACHED}' AND l.name = s.name AND l.type = 'table' AND l.wr = 0",
             Dialect::Sqlite.literal(names.name.as_bytes())
         );
-        engine.rows(names.table.name(), statement, |_| has_rows = true).await?;
-        let row = ROW_NUMBERS.into_iter().find(is_free).filter(|_| has_rows);
+        engine.rows(names.table.name(), statement, |record| root = record.text(0).parse().ok()).await?;
+        let row = ROW_NUMBERS.into_iter().find(is_free);
         let cell = |name: Option<&str>| {
             name.map_or_else(|| "NULL".to_owned(), |name| format!("CAST(m.{} AS BLOB)", quoted(name, '"')))
         };
         let cells = selected(names, &present)?.into_iter().map(cell).collect();
         let name = format!("{} AS m", names.quoted('"'));
-        Ok(row.map(|row| Original { table: names.table, name, row, cells, names }))
+        Ok(row.zip(root).map(|(row, root)| Original { table: names.table, name, root, row, cells, names }))
     }
 
     /// How many rows it has.
@@ -146,19 +236,43 @@ impl<'n> Original<'n> {
         format!("INSERT OR IGNORE INTO {seen} SELECT m.{row}, {cells} FROM {} {condition}", self.name)
     }
 
-    /// The rows that are others than they were; `None` when they are too many.
-    async fn differing(&self, engine: &mut Engine) -> Result<Option<Differing>, SyncFault> {
+    /// The rows that are others than they were, of all or of those of these numbers; `None` when they are too many.
+    async fn differing(&self, engine: &mut Engine, among: Option<&[i64]>) -> Result<Option<Differing>, SyncFault> {
+        let mut differing = Differing::default();
+        let Some(among) = among else {
+            let is_within =
+                self.compare(engine, "", &mut differing).await? && self.miss(engine, &mut differing).await?;
+            return Ok(is_within.then_some(differing));
+        };
+        for rows in among.chunks(ROWS_NAMED_MAX) {
+            let named = format!("IN ({}) AND", list(rows));
+            if !self.compare(engine, &format!("m.{} {named}", self.row), &mut differing).await? {
+                return Ok(None);
+            }
+            self.find_gone(engine, &format!("s.row {named}"), &mut differing).await?;
+        }
+        Ok(Some(differing))
+    }
+
+    /// Finds the rows that are new or others than they were, of those that meet a condition; whether they can be told
+    /// apart, and are not too many.
+    async fn compare(
+        &self,
+        engine: &mut Engine,
+        condition: &str,
+        differing: &mut Differing,
+    ) -> Result<bool, SyncFault> {
         let (seen, row, id) = (seen(self.table), self.row, id_place(self.table));
         let conditions: Vec<String> =
             self.cells.iter().enumerate().map(|(place, cell)| format!("{cell} IS NOT s.c{place}")).collect();
         let statement = format!(
             "SELECT {}, m.{row}, s.c{id} FROM {} LEFT JOIN {seen} AS s ON s.row = m.{row} \
-             WHERE s.row IS NULL OR {}",
+             WHERE {condition} (s.row IS NULL OR {})",
             self.cells.join(", "),
             self.name,
             conditions.join(" OR ")
         );
-        let (mut differing, mut is_beyond) = (Differing::default(), false);
+        let mut is_beyond = false;
         engine
             .rows(self.what(), statement, |record| {
                 is_beyond |= differing.rows.len() >= CHANGES_APPLIED_MAX;
@@ -167,32 +281,43 @@ impl<'n> Original<'n> {
                 }
             })
             .await?;
-        if is_beyond {
-            return Ok(None);
-        }
-        let were = self.number(engine, format!("SELECT count(*) FROM {seen}")).await?;
+        Ok(!is_beyond)
+    }
+
+    /// Finds the rows that are gone, if the numbers of rows say that any are; whether they are not too many.
+    async fn miss(&self, engine: &mut Engine, differing: &mut Differing) -> Result<bool, SyncFault> {
+        let were = self.number(engine, format!("SELECT count(*) FROM {}", seen(self.table))).await?;
         let still = self.count(engine).await?.saturating_sub(differing.new);
-        if were.saturating_sub(still) > CHANGES_APPLIED_MAX as u64 {
-            return Ok(None);
+        let is_within = were.saturating_sub(still) <= CHANGES_APPLIED_MAX as u64;
+        if were > still && is_within {
+            self.find_gone(engine, "", differing).await?;
         }
-        if were > still {
-            let statement = format!(
-                "SELECT s.row, s.c{id} FROM {seen} AS s WHERE NOT EXISTS (SELECT 1 FROM {} WHERE m.{row} = s.row)",
-                self.name
-            );
-            engine
-                .rows(self.what(), statement, |record| {
-                    differing.gone_rows.extend(record.text(0).parse::<i64>());
-                    differing.old_ids.extend(record.cell(1).map(<[u8]>::to_vec));
-                })
-                .await?;
-        }
-        Ok(Some(differing))
+        Ok(is_within)
+    }
+
+    /// Finds the rows that are gone, of those that meet a condition.
+    async fn find_gone(
+        &self,
+        engine: &mut Engine,
+        condition: &str,
+        differing: &mut Differing,
+    ) -> Result<(), SyncFault> {
+        let (seen, row, id) = (seen(self.table), self.row, id_place(self.table));
+        let statement = format!(
+            "SELECT s.row, s.c{id} FROM {seen} AS s \
+             WHERE {condition} NOT EXISTS (SELECT 1 FROM {} WHERE m.{row} = s.row)",
+            self.name
+        );
+        engine
+            .rows(self.what(), statement, |record| {
+                differing.gone_rows.extend(record.text(0).parse::<i64>());
+                differing.old_ids.extend(record.cell(1).map(<[u8]>::to_vec));
+            })
+            .await
     }
 
     /// Takes rows up as they are now. Whether every one of them has an id of its own.
     async fn take_up_anew(&self, engine: &mut Engine, differing: &Differing) -> Result<bool, SyncFault> {
-        let list = |rows: &[i64]| rows.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         for rows in [&differing.gone_rows, &differing.rows].into_iter().flat_map(|rows| rows.chunks(ROWS_NAMED_MAX)) {
             engine.execute(&format!("DELETE FROM {} WHERE row IN ({})", seen(self.table), list(rows))).await?;
         }
@@ -228,6 +353,24 @@ impl Differing {
         append(&mut changes, self.changes);
         changes
     }
+}
+
+/// A copy of the file's pages, unless it is larger than so much.
+async fn pages(engine: &mut Engine, roots: &[u32], file_bytes_max: u64) -> Result<Option<Pages>, SyncFault> {
+    let copy = engine.copy(file_bytes_max).await?;
+    Ok(copy.and_then(|file| Pages::of(file, roots)))
+}
+
+/// Lets go of every row that is kept.
+async fn drop_all(engine: &mut Engine) -> Result<(), SyncFault> {
+    for table in TABLES {
+        engine.execute(&format!("DROP TABLE IF EXISTS {}", seen(table))).await?;
+    }
+    Ok(())
+}
+
+fn list(rows: &[i64]) -> String {
+    rows.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// The mirror of a table.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteOwnedBuf};
 use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 
 use super::dialect::Dialect;
@@ -31,6 +31,16 @@ const ROWS_UNDER_WAY_MAX: usize = 1_024;
 pub(super) const ATTACHED: &str = "file";
 /// Asks whether another connection has committed.
 pub(super) const DATA_VERSION: &str = "PRAGMA file.data_version";
+
+/// How many pages the file has, and how long each is.
+pub(super) const PAGES: &str = "PRAGMA file.page_count";
+pub(super) const PAGE_BYTES: &str = "PRAGMA file.page_size";
+
+/// How SQLite begins to say that a file's text is not encoded as that of our own memory.
+const OTHER_ENCODING: &str = "attached databases must use the same text encoding";
+
+/// Statements beyond this length name rows, and so are run once: they are not kept prepared.
+const KEPT_STATEMENT_BYTES_MAX: usize = 1_536;
 
 /// An SQLite file.
 pub(crate) struct Sqlite {
@@ -110,7 +120,10 @@ impl Sqlite {
         let place = (file.device, file.inode);
         let is_same = self.open.is_some() && self.last == Some(place);
         let connected = self.open_anew().await;
-        let connection = connected.map_err(|stopped| fault(stopped, |detail| SyncFault::Connect { detail }))?;
+        let connection = match connected {
+            Ok(connection) => connection,
+            Err(stopped) => return Err(self.refusal(stopped).await),
+        };
         self.open = Some((connection, file));
         self.last = Some(place);
         Ok(if is_same { Connected::Again } else { Connected::Anew })
@@ -132,6 +145,30 @@ impl Sqlite {
         Ok(connection)
     }
 
+    /// Why the file does not open.
+    async fn refusal(&self, stopped: Stopped) -> SyncFault {
+        let fault = fault(stopped, |detail| SyncFault::Connect { detail });
+        match &fault {
+            SyncFault::Connect { detail } if detail.starts_with(OTHER_ENCODING) => {
+                let found = self.encoding().await.unwrap_or_else(|_| "another".to_owned());
+                SyncFault::Encoding { path: self.path.clone(), found }
+            }
+            _ => fault,
+        }
+    }
+
+    /// How the file says that its text is encoded.
+    async fn encoding(&self) -> Result<String, Stopped> {
+        let mut connection = self.patience.answer(self.options.clone().read_only(true).connect()).await?;
+        self.patience.answer(sqlx::query_scalar("PRAGMA encoding").fetch_one(&mut connection)).await
+    }
+
+    /// The file's pages, one after the other, as of the transaction that is under way.
+    pub(super) async fn copy(&mut self) -> Result<SqliteOwnedBuf, Stopped> {
+        let (connection, _) = self.open.as_mut().ok_or(sqlx::Error::PoolClosed)?;
+        self.patience.answer(connection.serialize(Some(ATTACHED))).await
+    }
+
     pub(crate) fn disconnect(&mut self) {
         self.open = None;
     }
@@ -140,7 +177,8 @@ impl Sqlite {
     pub(crate) async fn rows(&mut self, statement: String, mut take: impl FnMut(&mut Record)) -> Result<(), Stopped> {
         let mut record = Record::default();
         let (connection, _) = self.open.as_mut().ok_or(sqlx::Error::PoolClosed)?;
-        let mut found = sqlx::query(AssertSqlSafe(statement)).fetch(connection);
+        let is_kept = statement.len() <= KEPT_STATEMENT_BYTES_MAX;
+        let mut found = sqlx::query(AssertSqlSafe(statement)).persistent(is_kept).fetch(connection);
         while let Some(row) = self.patience.next(&mut found).await? {
             for place in 0..row.len() {
                 record.set(place, row.try_get_unchecked(place)?);

@@ -44,22 +44,17 @@ impl Bench {
         adjust: impl FnOnce(&mut Settings),
     ) -> Bench {
         let database = server.database_name();
-        execute(server, &server.root_url(), &format!("CREATE DATABASE {database}")).await.unwrap();
-        let root = server.url("root", server.port, &database);
-        let (tables, role) = match server.engine {
-            Engine::MariaDb => (schema::MARIADB_TABLES, schema::MARIADB_ROLE),
-            Engine::Postgres => (schema::POSTGRES_TABLES, schema::POSTGRES_ROLE),
-        };
-        let role = role.replace("pbx_api_db", &database).replace("'CHANGE-ME'", "'s3cret'");
-        {
-            // An account is the server's, not the database's.
-            let _turn = server.accounts.lock().await;
-            for script in [tables, schema::ROWS, &role, script] {
-                execute(server, &root, script).await.unwrap();
-            }
-        }
+        fill(server, &database, script).await;
         let (watcher, bell) = watch(server, &database, adjust).await;
         Bench { server, database, watcher, bell, _turn: turn }
+    }
+
+    /// Puts a fresh database in the place of this one: what the address leads to when another server takes over.
+    pub(crate) async fn replace(&self, script: &str) {
+        let force = if self.server.engine == Engine::Postgres { " WITH (FORCE)" } else { "" };
+        let drop = format!("DROP DATABASE {}{force}", self.database);
+        execute(self.server, &self.server.root_url(), &drop).await.unwrap();
+        fill(self.server, &self.database, script).await;
     }
 
     /// The same database with another writer.
@@ -119,6 +114,22 @@ impl Bench {
         };
         let waited = timeout(PATIENCE, wait).await;
         waited.unwrap_or_else(|_| panic!("the status is {:?}", self.watcher.status()))
+    }
+}
+
+/// Makes a database of the reference tables, the made-up rows, the account and what a script adds.
+async fn fill(server: &Server, database: &str, script: &str) {
+    execute(server, &server.root_url(), &format!("CREATE DATABASE {database}")).await.unwrap();
+    let root = server.url("root", server.port, database);
+    let (tables, role) = match server.engine {
+        Engine::MariaDb => (schema::MARIADB_TABLES, schema::MARIADB_ROLE),
+        Engine::Postgres => (schema::POSTGRES_TABLES, schema::POSTGRES_ROLE),
+    };
+    let role = role.replace("pbx_api_db", database).replace("'CHANGE-ME'", "'s3cret'");
+    // An account is the server's, not the database's.
+    let _turn = server.accounts.lock().await;
+    for script in [tables, schema::ROWS, &role, script] {
+        execute(server, &root, script).await.unwrap();
     }
 }
 

@@ -10,7 +10,7 @@ use crate::bench::{Bench, environment, execute, mariadb, number, postgres};
 use crate::reading::on_each_engine;
 use crate::server::Engine;
 
-const NEVER: Duration = Duration::from_secs(3_600);
+pub(crate) const NEVER: Duration = Duration::from_secs(3_600);
 
 on_each_engine! {
     with_the_right_to_read_alone_everything_is_compared,

@@ -6,16 +6,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use directory::{Directory, Environment};
-use sync::SyncFault;
+use sync::{Mapping, SyncFault};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::bench::{Bench, PATIENCE, environment};
+use crate::detection::{NEVER, install, logging};
 use crate::reading::on_each_engine;
 use crate::server::Engine;
 
 on_each_engine! {
+    d3_another_server_that_takes_over_is_read_whole,
     d4_a_half_open_connection_is_given_up_and_tried_again_ever_later,
     d4_a_way_that_is_cut_loses_nothing,
     d4_a_slow_way_is_waited_for_as_long_as_rows_come,
@@ -131,6 +133,7 @@ async fn by_way_of(relay: &Relay, bench: Bench, timeout: Duration) -> Bench {
         .again(|settings| {
             settings.url = url;
             settings.query_timeout = timeout;
+            settings.reconcile_interval = NEVER;
             settings.poll_interval = Duration::from_millis(50);
             settings.retry_interval_max = Duration::from_millis(800);
         })
@@ -146,6 +149,33 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
         }
     };
     tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never {what}"));
+}
+
+/// Row D3: the address leads to another server, whose rows are others and whose change log is younger than what was
+/// read of the last one. Nothing of the old one counts, without any full reading that comes by itself.
+async fn d3_another_server_that_takes_over_is_read_whole(engine: Engine) {
+    let goes =
+        |word: &str| format!("UPDATE did_numbers SET routing_environment = '{word}' WHERE number = '08065978002'");
+    let bench = logging(engine).await;
+    let relay = Relay::to(bench.server.port).await;
+    let mut bench = by_way_of(&relay, bench, Duration::from_secs(10)).await;
+    for word in ["oss", "staging", "prod", "oss"] {
+        bench.write(&goes(word)).await;
+        let wanted: Environment = word.parse().unwrap();
+        bench.until(|directory| environment(directory, "08065978002") == Some(wanted)).await;
+    }
+    relay.is(Mode::Cut);
+    bench.fault().await;
+    bench.replace("DELETE FROM did_numbers WHERE number = '+918065978003'").await;
+    install(&bench, Mapping::default()).await;
+    assert_eq!((bench.directory().did_count(), bench.watcher.status().is_degraded()), (55, true));
+    relay.is(Mode::Pass);
+    let directory = bench.until(|directory| directory.did_count() == 54).await;
+    assert_eq!(environment(&directory, "08065978002"), Some(Environment::Prod));
+    bench.recovered().await;
+    // By the log of the new one.
+    bench.write(&goes("staging")).await;
+    bench.until(|directory| environment(directory, "08065978002") == Some(Environment::Staging)).await;
 }
 
 /// Row D4: each look is given up in time, one connection is tried at a time, ever later up to the most, and look-ups

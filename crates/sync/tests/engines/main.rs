@@ -13,6 +13,7 @@ mod examine;
 mod faults;
 mod hanging;
 mod reading;
+mod rights;
 mod server;
 mod stream;
 mod torn;

@@ -2,20 +2,25 @@
 
 mod addresses;
 mod message;
+mod owners;
 mod spans;
 
 use super::Standing;
 use super::batch::{Batch, Entry, Frame};
-use super::journal::{Journal, KeptMessage};
+use super::journal::{Journal, Place};
+use super::json;
 use super::queue::Queue;
-use super::record::{AttemptRecord, CallRecord, StrayMedia, outcome};
+use super::record::{AttemptRecord, CallRecord, StrayMedia, Word, outcome};
 use crate::limits::{OPEN_RECORDS, SINK_QUEUE, STRAY_MEDIA};
 use addresses::Addresses;
 use arc_swap::ArcSwap;
 use message::Reader;
+use owners::{Facts, facts_of};
 use proxy::dispatch::Step;
 use proxy::outbox::FailoverReason;
-use proxy::{CallKey, Decision, EndedBy, Listener, PartyId, Refusal, Role, Settings, Time, Transport};
+use proxy::{CallKey, Decision, EndedBy, PartyId, Refusal, Role, Settings, Time};
+use sip::Number;
+use smol_str::format_smolstr;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,19 +40,23 @@ pub(super) struct Assembler {
     pub(super) lost: Arc<AtomicU64>,
     reader: Reader,
     addresses: Addresses,
-    closing: VecDeque<(u64, u64)>,
+    closing: VecDeque<(u64, Place)>,
     standing: Option<Standing>,
     /// Calls that were answered, with the time at which the next process is to know of each.
-    answered: VecDeque<(u64, u64)>,
+    answered: VecDeque<(u64, Place)>,
     /// Calls of the process before this one that were in setup, with the time at which each is given up.
-    in_setup: Vec<(u64, u64)>,
+    in_setup: Vec<(u64, Place)>,
+    /// Whose each message of the batch is that arrived, by its place among the entries.
+    owners: Vec<Option<Place>>,
+    scratch: Vec<u8>,
 }
 
 /// What the entries before tell about the next one.
 #[derive(Default)]
 struct Thread {
-    arrived: Option<Frame>,
-    current: Option<u64>,
+    /// With its place among the entries.
+    arrived: Option<(Frame, usize)>,
+    current: Option<Place>,
     failed: Option<FailoverReason>,
 }
 
@@ -71,6 +80,8 @@ impl Assembler {
             standing: None,
             answered: VecDeque::new(),
             in_setup: Vec::new(),
+            owners: Vec::new(),
+            scratch: Vec::new(),
         }
     }
 
@@ -84,22 +95,44 @@ impl Assembler {
         let (settings, journal) = (self.settings.load_full(), Arc::clone(&self.journal));
         let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
         let mut thread = Thread::default();
+        self.owners.clear();
+        self.owners.resize(batch.entries.len(), None);
         for (at, (time, entry)) in batch.entries.iter().enumerate() {
             let now_us = self.zero_us.saturating_add(time.0);
             match entry {
                 Entry::Arrived(frame) => {
-                    thread = Thread { arrived: Some(*frame), ..Thread::default() };
-                    if !opens(batch, at + 1) {
-                        self.note_message(&mut journal, &settings, batch, (frame, false), now_us);
-                    }
+                    thread = Thread { arrived: Some((*frame, at)), ..Thread::default() };
+                    let bytes = frame.span.of(&batch.bytes);
+                    let call = match facts_of(batch, at) {
+                        Facts::Opens => continue,
+                        Facts::CallId(call_id) => journal.by_call_id(call_id.of(&batch.bytes)),
+                        Facts::Others => self.call_of(&journal, bytes),
+                    };
+                    self.owns(at, call);
+                    self.keep(&mut journal, &settings, call, (frame, false), (bytes, now_us));
                 }
-                Entry::Left(frame) => self.note_message(&mut journal, &settings, batch, (frame, true), now_us),
+                Entry::Left(frame, of) => {
+                    let bytes = frame.span.of(&batch.bytes);
+                    let call = match of {
+                        Some(at) => {
+                            let call = self.owners.get(*at).copied().flatten();
+                            debug_assert!(
+                                self.is_of(&journal, call, bytes),
+                                "a message was sent for one of another call"
+                            );
+                            call
+                        }
+                        None => self.call_of(&journal, bytes),
+                    };
+                    self.keep(&mut journal, &settings, call, (frame, true), (bytes, now_us));
+                }
                 Entry::TurnOver => thread = Thread::default(),
                 Entry::Opened { key, call_id, called, from, decision } => {
                     let Some(decision) = batch.decisions.get(*decision) else { continue };
                     let texts = (call_id.of(&batch.bytes), called.of(&batch.bytes));
                     let begins = Begins { key: *key, texts, from: *from, decision, now_us };
                     thread.current = self.open(&mut journal, &settings, batch, thread.arrived, &begins);
+                    thread.arrived.into_iter().for_each(|(_, at)| self.owns(at, thread.current));
                 }
                 Entry::Refused(party, refusal) => {
                     self.refused(&mut journal, &settings, batch, &thread, (*party, *refusal, now_us));
@@ -111,7 +144,7 @@ impl Assembler {
                     attempt(&mut journal, &settings, (*key, *toward, target), failed, now_us / 1_000);
                 }
                 Entry::StrayMedia { key, call_id, from, address } => {
-                    let stray = StrayMedia { from: name(&settings, *from), address: address.to_string() };
+                    let stray = StrayMedia { from: name(&settings, *from), address: format_smolstr!("{address}") };
                     note_stray(&mut journal, (*key, call_id.of(&batch.bytes)), stray);
                 }
                 Entry::EndedUnseen { .. } => self.ended_unseen(&mut journal, &settings, batch, entry, now_us),
@@ -127,15 +160,15 @@ impl Assembler {
         let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
         self.give_up(&mut journal, now_ms);
         self.tell_standing(&journal, now_ms, is_last);
-        while let Some((over_ms, number)) = self.closing.front().copied() {
+        while let Some((over_ms, place)) = self.closing.front().copied() {
             let lingers = over_ms + LINGER_MS > now_ms && self.closing.len() <= SINK_QUEUE;
             if !is_last && lingers {
                 break;
             }
             self.closing.pop_front();
-            let Some(call) = journal.call_mut(number) else { continue };
+            let Some(call) = journal.call_mut(place) else { continue };
             self.sinks.iter().for_each(|sink| sink.put(Arc::clone(&call.record)));
-            journal.publish(number);
+            journal.publish(place);
         }
     }
 
@@ -144,35 +177,42 @@ impl Assembler {
         journal: &mut Journal,
         settings: &Arc<Settings>,
         batch: &Batch,
-        arrived: Option<Frame>,
+        arrived: Option<(Frame, usize)>,
         begins: &Begins<'_>,
-    ) -> Option<u64> {
+    ) -> Option<Place> {
         if let Some(known) = journal.by_key(begins.key) {
             // An upstream that forks sends the call's INVITE more than once: it is one call.
+            if let Some((frame, _)) = &arrived {
+                let bytes = frame.span.of(&batch.bytes);
+                self.keep(journal, settings, Some(known), (frame, false), (bytes, begins.now_us));
+            }
             return Some(known);
         }
         if journal.open_count() >= OPEN_RECORDS {
             self.lost.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        let frame = arrived?;
+        let (frame, _) = arrived?;
         let bytes = frame.span.of(&batch.bytes);
         let mut record = record_of(settings, begins);
-        record.id = format!("{}-{:x}", begins.key, begins.now_us);
+        record.id = self.id_of(begins.key, begins.now_us);
         record.source = self.addresses.of(frame.remote);
         if let Some(caller) = self.reader.caller(bytes) {
             record.caller = e164(settings, &caller);
             record.caller_received = caller;
         }
-        let number = journal.open_call(Some(begins.key), record);
-        if let Some(call) = journal.call_mut(number) {
-            call.decision = Some((*begins.decision, Arc::clone(settings)));
+        let place = journal.open_call(Some(begins.key), record);
+        if let Some(call) = journal.call_mut(place) {
+            call.explain(begins.decision, settings);
+            let rules = &mut call.record_mut().rules;
+            rules.reserve_exact(begins.decision.trace.steps().count());
+            rules.extend(begins.decision.trace.steps().map(|step| Word::new_static(step.rule())));
         }
         if let (proxy::dispatch::Direction::Inbound, Some(did)) = (begins.decision.direction, begins.decision.number) {
-            journal.belongs(number, did);
+            journal.belongs(place, did);
         }
-        self.keep(journal, settings, number, (&frame, false), (bytes, begins.now_us));
-        Some(number)
+        self.keep(journal, settings, Some(place), (&frame, false), (bytes, begins.now_us));
+        Some(place)
     }
 
     /// A refusal after dispatch closes the call's record; one before it makes a record of its own.
@@ -184,15 +224,15 @@ impl Assembler {
         thread: &Thread,
         (party, refusal, now_us): (PartyId, Refusal, u64),
     ) {
-        let number = match (thread.current, thread.arrived) {
-            (Some(number), _) => number,
-            (None, Some(frame)) => {
+        let place = match (thread.current, thread.arrived) {
+            (Some(place), _) => place,
+            (None, Some((frame, at))) => {
                 let bytes = frame.span.of(&batch.bytes);
                 let Some(invite) = self.reader.invite(bytes).filter(|invite| !invite.in_dialog) else {
                     return;
                 };
                 let record = CallRecord {
-                    id: format!("{now_us:x}-{}", invite.call_id),
+                    id: format_smolstr!("{now_us:x}-{}", invite.call_id),
                     call_id: invite.call_id,
                     began_at_ms: now_us / 1_000,
                     from: name(settings, party),
@@ -203,19 +243,20 @@ impl Assembler {
                     caller_received: invite.caller,
                     ..CallRecord::default()
                 };
-                let number = journal.open_call(None, record);
-                self.keep(journal, settings, number, (&frame, false), (bytes, now_us));
-                number
+                let place = journal.open_call(None, record);
+                self.owns(at, Some(place));
+                self.keep(journal, settings, Some(place), (&frame, false), (bytes, now_us));
+                place
             }
             _ => return,
         };
-        let Some(call) = journal.call_mut(number) else { return };
+        let Some(call) = journal.call_mut(place) else { return };
         let record = call.record_mut();
         record.status = Some(refusal.status());
         record.reason = Some(refusal.name().into());
         record.outcome = "refused".into();
         record.setup_ms = Some((now_us / 1_000).saturating_sub(record.began_at_ms));
-        self.close(journal, number, "proxy", now_us);
+        self.close(journal, place, "proxy", now_us);
     }
 
     fn progress(&mut self, journal: &mut Journal, batch: &Batch, thread: &Thread, entry: &Entry, now_us: u64) {
@@ -223,28 +264,28 @@ impl Assembler {
         let current = thread.current;
         match entry {
             Entry::Shown(rule) => {
-                if let Some(call) = current.and_then(|number| journal.call_mut(number)) {
+                if let Some(call) = current.and_then(|place| journal.call_mut(place)) {
                     call.record_mut().caller_rule = Some(rule.name().into());
                 }
             }
             Entry::Owned(organisation) => {
-                if let Some(call) = current.and_then(|number| journal.call_mut(number)) {
+                if let Some(call) = current.and_then(|place| journal.call_mut(place)) {
                     call.record_mut().organisation = Some(text(organisation.of(&batch.bytes)));
                 }
             }
             Entry::Foreign => {
-                if let Some(call) = current.and_then(|number| journal.call_mut(number)) {
+                if let Some(call) = current.and_then(|place| journal.call_mut(place)) {
                     call.record_mut().caller_foreign = true;
                 }
             }
             Entry::Ringing { call_id } => {
-                let number = journal.by_call_id(call_id.of(&batch.bytes));
-                if let Some(call) = number.and_then(|number| journal.call_mut(number)) {
+                let place = journal.by_call_id(call_id.of(&batch.bytes));
+                if let Some(call) = place.and_then(|place| journal.call_mut(place)) {
                     call.record_mut().ringing_at_ms.get_or_insert(now_ms);
                 }
-                number.into_iter().for_each(|number| journal.note_change(number));
+                place.into_iter().for_each(|place| journal.note_change(place.number));
             }
-            Entry::Final { key, status } => self.answered(journal, *key, *status, now_us),
+            Entry::Final { key, status, .. } => self.answered(journal, *key, *status, now_us),
             Entry::Ended { key, call_id, by, after_us, talked_us } => {
                 let times = (now_us, *after_us, *talked_us);
                 self.ended(journal, *key, call_id.of(&batch.bytes), *by, times);
@@ -255,8 +296,8 @@ impl Assembler {
 
     /// A final response: with a 2xx the call is up, with any other it is over.
     fn answered(&mut self, journal: &mut Journal, key: CallKey, status: u16, now_us: u64) {
-        let Some(number) = journal.by_key(key) else { return };
-        let Some(call) = journal.call_mut(number) else { return };
+        let Some(place) = journal.by_key(key) else { return };
+        let Some(call) = journal.call_mut(place) else { return };
         if call.record.answered_at_ms.is_some() {
             return;
         }
@@ -267,11 +308,11 @@ impl Assembler {
         if status < 300 {
             record.answered_at_ms = Some(now_us / 1_000);
             if self.standing.is_some() {
-                self.answered.push_back((now_us / 1_000 + STANDS_AFTER_MS, number));
+                self.answered.push_back((now_us / 1_000 + STANDS_AFTER_MS, place));
             }
-            journal.note_change(number);
+            journal.note_change(place.number);
         } else {
-            self.close(journal, number, if status == 487 { "cancel" } else { "final" }, now_us);
+            self.close(journal, place, if status == 487 { "cancel" } else { "final" }, now_us);
         }
     }
 
@@ -284,10 +325,10 @@ impl Assembler {
         by: EndedBy,
         (now_us, after_us, talked_us): (u64, u64, u64),
     ) {
-        let number = journal.by_key(key).unwrap_or_else(|| {
+        let place = journal.by_key(key).unwrap_or_else(|| {
             let began_us = now_us.saturating_sub(after_us);
             let record = CallRecord {
-                id: format!("{key}-{began_us:x}"),
+                id: format_smolstr!("{key}-{began_us:x}"),
                 call_id: text(call_id),
                 began_at_ms: began_us / 1_000,
                 answered_at_ms: Some(now_us.saturating_sub(talked_us) / 1_000),
@@ -297,71 +338,34 @@ impl Assembler {
             };
             journal.open_call(Some(key), record)
         });
-        if let Some(call) = journal.call_mut(number) {
+        if let Some(call) = journal.call_mut(place) {
             call.record_mut().talked_ms = Some(talked_us / 1_000);
         }
-        self.close(journal, number, by.name(), now_us);
+        self.close(journal, place, by.name(), now_us);
     }
 
-    fn close(&mut self, journal: &mut Journal, number: u64, by: &'static str, now_us: u64) {
-        if !journal.close(number) {
+    fn close(&mut self, journal: &mut Journal, place: Place, by: &'static str, now_us: u64) {
+        if !journal.close(place) {
             return;
         }
-        if let Some(call) = journal.call_mut(number) {
+        if let Some(call) = journal.call_mut(place) {
             let record = call.record_mut();
             record.ended_at_ms = Some(now_us / 1_000);
             record.ended_by = Some(by.into());
         }
-        self.closing.push_back((now_us / 1_000, number));
+        self.closing.push_back((now_us / 1_000, place));
     }
 
-    /// A message belongs to the newest call with its Call-ID.
-    fn note_message(
-        &mut self,
-        journal: &mut Journal,
-        settings: &Settings,
-        batch: &Batch,
-        (frame, is_sent): (&Frame, bool),
-        now_us: u64,
-    ) {
-        let bytes = frame.span.of(&batch.bytes);
-        let Some(number) = self.reader.call_id(bytes).and_then(|call_id| journal.by_call_id(call_id)) else {
-            return;
-        };
-        self.keep(journal, settings, number, (frame, is_sent), (bytes, now_us));
-    }
-
-    fn keep(
-        &mut self,
-        journal: &mut Journal,
-        settings: &Settings,
-        number: u64,
-        (frame, is_sent): (&Frame, bool),
-        (bytes, now_us): (&[u8], u64),
-    ) {
-        let nowhere = Listener { transport: Transport::Udp, address: frame.remote };
-        let local = settings.listener(frame.listener).copied().unwrap_or(nowhere);
-        let length = u64::try_from(frame.length).unwrap_or(u64::MAX);
-        let (reader, mut shown) = (&mut self.reader, None);
-        journal.keep(number, bytes, KeptMessage::new(now_us, is_sent, frame.remote, local), |record| {
-            record.messages += 1;
-            *(if is_sent { &mut record.bytes_out } else { &mut record.bytes_in }) += length;
-            if is_sent
-                && record.caller_sent.is_none()
-                && let Some(called) = Reader::called(bytes)
-            {
-                let caller = reader.caller(bytes);
-                if record.direction == "outbound" {
-                    shown =
-                        caller.as_ref().and_then(|caller| settings.numbering.canonical_user(caller.as_bytes()).ok());
-                }
-                record.caller_sent = caller;
-                record.called_sent = Some(called);
-            }
-        });
-        if let Some(did) = shown {
-            journal.belongs(number, did);
-        }
+    /// What the record of a dispatched call is named by.
+    fn id_of(&mut self, key: CallKey, at_us: u64) -> Word {
+        self.scratch.clear();
+        json::hex(&mut self.scratch, &key.0.to_be_bytes());
+        self.scratch.push(b'-');
+        let start = self.scratch.len();
+        json::hex(&mut self.scratch, &at_us.to_be_bytes());
+        let zeros = usize::try_from(at_us.leading_zeros() / 4).unwrap_or_default();
+        self.scratch.drain(start..start + zeros.min(15));
+        text(&self.scratch)
     }
 }
 
@@ -374,28 +378,19 @@ struct Begins<'a> {
     now_us: u64,
 }
 
-/// True when the message before `at` is an INVITE that was dispatched.
-fn opens(batch: &Batch, at: usize) -> bool {
-    let facts = batch.entries.iter().skip(at).map(|(_, entry)| entry);
-    facts
-        .take_while(|entry| !matches!(entry, Entry::Arrived(_) | Entry::Left(_)))
-        .any(|entry| matches!(entry, Entry::Opened { .. }))
-}
-
 fn record_of(settings: &Settings, begins: &Begins<'_>) -> CallRecord {
     let Decision { number, generation, trace, direction, .. } = begins.decision;
     let mut record = CallRecord {
         call_id: text(begins.texts.0),
         began_at_ms: begins.now_us / 1_000,
         direction: match direction {
-            proxy::dispatch::Direction::Inbound => "inbound".into(),
-            proxy::dispatch::Direction::Outbound => "outbound".into(),
+            proxy::dispatch::Direction::Inbound => Word::new_static("inbound"),
+            proxy::dispatch::Direction::Outbound => Word::new_static("outbound"),
         },
         from: name(settings, begins.from),
         called_received: text(begins.texts.1),
-        called: number.map(|number| format!("+{number}")),
+        called: number.map(plus),
         rule: trace.deciding().map(|step| step.rule().into()),
-        rules: trace.steps().map(|step| step.rule().into()).collect(),
         generation: generation.0,
         outcome: "in_progress".into(),
         ..CallRecord::default()
@@ -428,13 +423,13 @@ fn note_side(settings: &Settings, record: &mut CallRecord, party: PartyId) {
 fn attempt(
     journal: &mut Journal,
     settings: &Settings,
-    (key, toward, target): (CallKey, PartyId, String),
+    (key, toward, target): (CallKey, PartyId, Word),
     failed: Option<FailoverReason>,
     at_ms: u64,
 ) {
-    let Some(number) = journal.by_key(key) else { return };
-    journal.note_change(number);
-    let Some(call) = journal.call_mut(number) else { return };
+    let Some(place) = journal.by_key(key) else { return };
+    journal.note_change(place.number);
+    let Some(call) = journal.call_mut(place) else { return };
     let record = call.record_mut();
     if let Some(reason) = failed {
         record.failovers += 1;
@@ -446,32 +441,49 @@ fn attempt(
     note_side(settings, record, toward);
     record.to = Some(to.clone());
     record.target = Some(target.clone());
+    // As a rule it is the only one.
+    record.attempts.reserve_exact(1);
     record.attempts.push(AttemptRecord { to, target, at_ms, failure: None });
 }
 
 /// Each address once, and so many.
 fn note_stray(journal: &mut Journal, (key, call_id): (CallKey, &[u8]), stray: StrayMedia) {
-    let number = journal.by_key(key).or_else(|| journal.by_call_id(call_id));
-    let Some(call) = number.and_then(|number| journal.call_mut(number)) else { return };
+    let place = journal.by_key(key).or_else(|| journal.by_call_id(call_id));
+    let Some(call) = place.and_then(|place| journal.call_mut(place)) else { return };
     let known = &mut call.record_mut().stray_media;
     if known.len() < STRAY_MEDIA && !known.contains(&stray) {
         known.push(stray);
     }
 }
 
-fn name(settings: &Settings, party: PartyId) -> String {
-    settings.party(party).map_or_else(|| "(gone)".to_owned(), |party| party.name.to_string())
+fn name(settings: &Settings, party: PartyId) -> Word {
+    settings.party(party).map_or(Word::new_static("(gone)"), |party| Word::new(&party.name))
 }
 
 /// The number that a user part spells.
-fn e164(settings: &Settings, user: &str) -> Option<String> {
-    settings.numbering.canonical_user(user.as_bytes()).ok().map(|number| format!("+{number}"))
+fn e164(settings: &Settings, user: &str) -> Option<Word> {
+    settings.numbering.canonical_user(user.as_bytes()).ok().map(plus)
+}
+
+/// A number in E.164 with `+`. Each call has two: they are written without the formatter.
+fn plus(number: Number) -> Word {
+    let mut written = [b'+'; 16];
+    let (mut rest, mut plus_at) = (number.digits(), written.len() - 1);
+    for digit in written.iter_mut().skip(1).rev() {
+        if rest == 0 {
+            break;
+        }
+        *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+        rest /= 10;
+        plus_at -= 1;
+    }
+    text(written.get(plus_at..).unwrap_or_default())
 }
 
 /// A text off the wire; bytes that are no UTF-8 are replaced.
-fn text(bytes: &[u8]) -> String {
+fn text(bytes: &[u8]) -> Word {
     // Nearly all is ASCII, and told to be so much faster than it is searched for what to replace.
-    str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes).into_owned(), str::to_owned)
+    str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes).into(), Word::new)
 }
 
 #[cfg(test)]

@@ -34,8 +34,9 @@ pub(super) struct Frame {
 pub(super) enum Entry {
     /// A message arrived.
     Arrived(Frame),
-    /// A message left.
-    Left(Frame),
+    /// A message left. It is of the same call as the one that arrived at this place among the entries, where it is of one
+    /// that arrived: what the core sends for a message has the Call-ID of that.
+    Left(Frame, Option<usize>),
     /// A turn is over: what follows is of another one.
     TurnOver,
     /// The message that arrived last is an INVITE that was dispatched: `decision` is a place among the batch's.
@@ -57,7 +58,7 @@ pub(super) enum Entry {
     /// It rings.
     Ringing { call_id: Span },
     /// It was answered, or is over.
-    Final { key: CallKey, status: u16 },
+    Final { key: CallKey, call_id: Span, status: u16 },
     /// An answered call is over.
     Ended { key: CallKey, call_id: Span, by: EndedBy, after_us: u64, talked_us: u64 },
     /// A BYE of a call that is not in progress: the caller's side first.

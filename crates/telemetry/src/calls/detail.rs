@@ -52,7 +52,7 @@ impl CallDetail {
     /// All of a call in the journal.
     pub fn of(number: CallNumber, call: &KeptCall) -> CallDetail {
         let mut index = Index::new();
-        let messages = call.messages().map(|(message, bytes)| summary_of(&call.record, message, bytes, &mut index));
+        let messages = call.messages().map(|(message, bytes)| summary_of(&call.record, &message, &bytes, &mut index));
         CallDetail {
             number: number.0,
             messages: messages.collect(),
@@ -64,7 +64,7 @@ impl CallDetail {
 
     /// Its ladder.
     pub fn ladder(&self) -> Ladder {
-        let mut lanes = vec![self.record.from.clone(), "switchyard".to_owned()];
+        let mut lanes = vec![self.record.from.to_string(), "switchyard".to_owned()];
         let mut steps = Vec::new();
         let began_us = self.messages.first().map_or(0, |message| message.at_us);
         for message in &self.messages {
@@ -92,8 +92,8 @@ fn summary_of(record: &CallRecord, message: &KeptMessage, bytes: &[u8], index: &
     let same_host =
         |address: &str| address.rsplit_once(':').map(|(ip, _)| ip) == remote.rsplit_once(':').map(|(ip, _)| ip);
     let peer = match attempt {
-        Some(attempt) => attempt.to.clone(),
-        None if record.source == remote || same_host(&record.source) => record.from.clone(),
+        Some(attempt) => attempt.to.to_string(),
+        None if record.source == remote || same_host(&record.source) => record.from.to_string(),
         None => remote.clone(),
     };
     MessageSummary {

@@ -138,12 +138,12 @@ mod tests {
     }
 
     fn record(id: u64) -> Arc<CallRecord> {
-        Arc::new(CallRecord { id: id.to_string(), call_id: "a\"b".to_owned(), ..CallRecord::default() })
+        Arc::new(CallRecord { id: id.to_string().into(), call_id: "a\"b".into(), ..CallRecord::default() })
     }
 
     fn ids(path: &Path) -> Vec<String> {
         let text = fs::read_to_string(path).unwrap();
-        text.lines().map(|line| serde_json::from_str::<CallRecord>(line).unwrap().id).collect()
+        text.lines().map(|line| serde_json::from_str::<CallRecord>(line).unwrap().id.to_string()).collect()
     }
 
     #[test]

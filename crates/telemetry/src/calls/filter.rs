@@ -125,9 +125,9 @@ mod tests {
     fn numbers_are_found_in_any_spelling_and_conditions_all_hold() {
         let record = CallRecord {
             direction: "inbound".into(),
-            called: Some("+918065978000".to_owned()),
-            called_received: "08065978000".to_owned(),
-            caller_received: "447700900001".to_owned(),
+            called: Some("+918065978000".into()),
+            called_received: "08065978000".into(),
+            caller_received: "447700900001".into(),
             outcome: "busy".into(),
             status: Some(486),
             ..CallRecord::default()

@@ -1,18 +1,29 @@
 //! The last calls with their messages, within a bound of memory. Whoever asks locks it for a moment; no worker ever does.
+//!
+//! Each call has a slot, and what a slot has of room its next call uses again: calls come and go without a word to the
+//! allocator, and one is found, closed and forgotten in the same few steps however many there are.
+
+mod hashes;
+mod messages;
 
 use super::record::{CallRecord, Word};
 use crate::limits::{CALL_BYTES, CALL_MESSAGES};
+pub use hashes::BuildAsItIs;
+use hashes::{Seeded, hash_of};
+use messages::Packed;
+use proxy::dispatch::Step;
 use proxy::{CallKey, Decision, Listener, Settings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sip::Number;
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// What is added for each message and each call to the bytes of its messages.
-const MESSAGE_OVERHEAD: usize = 64;
+const MESSAGE_OVERHEAD: usize = 32;
 const CALL_OVERHEAD: usize = 2_048;
 
 /// How much is kept.
@@ -28,26 +39,36 @@ pub struct JournalBounds {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CallNumber(pub u64);
 
+/// Where a call stands in the journal. Its slot may have become another call's: the number tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Place {
+    slot: u32,
+    pub(super) number: u64,
+}
+
 /// The last calls.
 #[derive(Debug)]
 pub struct Journal {
     bounds: JournalBounds,
     next: u64,
-    /// In boxes: the table moves its values about, and they are large.
-    calls: HashMap<u64, Box<KeptCall>, BuildHasherDefault<Spread>>,
-    /// Their numbers, the oldest first.
-    order: VecDeque<u64>,
+    /// One call in each, but for those in `free`.
+    slots: Vec<KeptCall>,
+    free: Vec<u32>,
+    /// All calls, the oldest first. One that is forgotten stays for a while.
+    order: VecDeque<Place>,
+    /// Those whose records are whole: the first was over first.
+    over: VecDeque<u32>,
     /// By a key that is a hash already.
-    open: HashMap<CallKey, u64, BuildHasherDefault<AsItIs>>,
-    by_call_id: HashMap<u64, u64, BuildHasherDefault<AsItIs>>,
+    open: HashMap<CallKey, u32, BuildAsItIs>,
+    by_call_id: HashMap<u64, u32, BuildAsItIs>,
     /// The newest call of each number of ours that has one here.
-    by_did: HashMap<Number, u64>,
+    by_did: HashMap<Number, Place, Seeded>,
     /// What Call-IDs are hashed with: nobody outside knows it.
     seed: u64,
     /// Every call before this one that is not over has given its messages.
     bare_before: u64,
     /// Calls in the order in which they were over; the last so many.
-    ended: VecDeque<(u64, u64)>,
+    ended: VecDeque<(u64, Place)>,
     ended_count: u64,
     /// The calls of which something changed, in the order of the changes; the last so many.
     changes: VecDeque<u64>,
@@ -58,20 +79,23 @@ pub struct Journal {
 /// One call with its messages.
 #[derive(Debug)]
 pub struct KeptCall {
+    /// 0 when it is forgotten: what is here is room for the next one.
+    number: u64,
+    /// Of its Call-ID.
+    hash: u64,
     pub(super) key: Option<CallKey>,
     did: Option<Number>,
     /// What is written down of it. The sinks have the same once it is over.
     pub record: Arc<CallRecord>,
-    pub(super) decision: Option<(Decision, Arc<Settings>)>,
-    messages: Vec<KeptMessage>,
-    pub(super) bytes: Vec<u8>,
+    /// Every rule of its decision, and the configuration that has their words.
+    steps: Vec<Step>,
+    settings: Option<Arc<Settings>>,
+    messages: Packed,
     /// Messages that found no room.
     pub left_out: u32,
     is_closed: bool,
     /// Its messages made room for others, and further ones are not kept.
     is_bare: bool,
-    /// Its record is whole, and has been handed on: it may be forgotten.
-    is_over: bool,
 }
 
 /// One message of a call.
@@ -85,8 +109,6 @@ pub struct KeptMessage {
     pub remote: SocketAddr,
     /// Our end.
     pub local: Listener,
-    start: usize,
-    length: usize,
 }
 
 /// One rule of a past decision, and what it found.
@@ -101,15 +123,18 @@ pub struct ToldRule {
 impl Journal {
     /// An empty journal.
     pub fn new(bounds: JournalBounds) -> Journal {
+        let seed = RandomState::new().hash_one(0);
         Journal {
             bounds,
             next: 1,
-            calls: HashMap::default(),
+            slots: Vec::new(),
+            free: Vec::new(),
             order: VecDeque::new(),
+            over: VecDeque::new(),
             open: HashMap::default(),
             by_call_id: HashMap::default(),
-            by_did: HashMap::new(),
-            seed: RandomState::new().hash_one(0),
+            by_did: HashMap::with_hasher(Seeded(seed)),
+            seed,
             bare_before: 0,
             ended: VecDeque::new(),
             ended_count: 0,
@@ -121,7 +146,11 @@ impl Journal {
 
     /// Calls that it holds, and bytes that they take.
     pub fn size(&self) -> (usize, usize) {
-        (self.calls.len(), self.bytes)
+        (self.count(), self.bytes)
+    }
+
+    fn count(&self) -> usize {
+        self.slots.len() - self.free.len()
     }
 
     /// Calls that have not ended.
@@ -131,12 +160,18 @@ impl Journal {
 
     /// The call of this number.
     pub fn call(&self, number: CallNumber) -> Option<&KeptCall> {
-        self.calls.get(&number.0).map(|call| &**call)
+        let at = self.order.binary_search_by_key(&number.0, |place| place.number).ok()?;
+        self.at(*self.order.get(at)?)
     }
 
     /// All calls, newest first.
     pub fn newest(&self) -> impl Iterator<Item = (CallNumber, &KeptCall)> {
-        self.order.iter().rev().filter_map(|number| Some((CallNumber(*number), &**self.calls.get(number)?)))
+        self.order.iter().rev().filter_map(|place| Some((CallNumber(place.number), self.at(*place)?)))
+    }
+
+    /// The call at a place, unless it is forgotten.
+    pub(super) fn at(&self, place: Place) -> Option<&KeptCall> {
+        self.slots.get(index_of(place.slot)).filter(|call| call.number == place.number)
     }
 
     /// How many calls were over so far: a place to go on from with [`Journal::ended_after`].
@@ -147,13 +182,13 @@ impl Journal {
     /// The calls that were over after this many, oldest first, with the count at each.
     pub fn ended_after(&self, count: u64) -> impl Iterator<Item = (u64, CallNumber, &KeptCall)> {
         let later = self.ended.iter().filter(move |(at, _)| *at > count);
-        later.filter_map(|(at, number)| Some((*at, CallNumber(*number), &**self.calls.get(number)?)))
+        later.filter_map(|(at, place)| Some((*at, CallNumber(place.number), self.at(*place)?)))
     }
 
     /// The newest call of a number of ours: one to it, or one that showed it.
     pub fn last_of(&self, did: Number) -> Option<(CallNumber, &KeptCall)> {
-        let number = *self.by_did.get(&did)?;
-        self.calls.get(&number).map(|call| (CallNumber(number), &**call))
+        let place = *self.by_did.get(&did)?;
+        self.at(place).map(|call| (CallNumber(place.number), call))
     }
 
     /// How many changes there were so far: a place to go on from with [`Journal::changed_after`].
@@ -174,11 +209,13 @@ impl Journal {
     }
 
     /// The call is one of this number of ours.
-    pub(super) fn belongs(&mut self, number: u64, did: Number) {
-        let Some(call) = self.calls.get_mut(&number) else { return };
+    pub(super) fn belongs(&mut self, place: Place, did: Number) {
+        let Some(call) = self.call_mut(place) else { return };
         call.did = Some(did);
-        let newest = self.by_did.entry(did).or_insert(number);
-        *newest = number.max(*newest);
+        let newest = self.by_did.entry(did).or_insert(place);
+        if newest.number < place.number {
+            *newest = place;
+        }
     }
 
     /// Something changed of the call that people look at.
@@ -190,223 +227,240 @@ impl Journal {
         }
     }
 
-    pub(super) fn open_call(&mut self, key: Option<CallKey>, record: CallRecord) -> u64 {
+    /// A call begins. Lists that its record has not, it takes over empty from the call that had its slot.
+    pub(super) fn open_call(&mut self, key: Option<CallKey>, record: CallRecord) -> Place {
         let number = self.next;
         self.next += 1;
+        self.make_room();
         let hash = hash_of(self.seed, record.call_id.as_bytes());
-        self.by_call_id.insert(hash, number);
+        let is_bare = self.bounds.calls == 0;
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => {
+                self.slots.push(KeptCall::nobodys());
+                u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+            }
+        };
+        if let Some(call) = self.slots.get_mut(index_of(slot)) {
+            call.begin(record);
+            (call.number, call.hash, call.key, call.is_bare) = (number, hash, key, is_bare);
+        }
+        self.by_call_id.insert(hash, slot);
         if let Some(key) = key {
-            self.open.insert(key, number);
+            self.open.insert(key, slot);
         }
         self.bytes += CALL_OVERHEAD;
-        let (messages, bytes) = self.make_room();
-        let call = KeptCall {
-            key,
-            did: None,
-            record: Arc::new(record),
-            decision: None,
-            messages,
-            bytes,
-            left_out: 0,
-            is_closed: false,
-            is_bare: self.bounds.calls == 0,
-            is_over: false,
-        };
-        self.calls.insert(number, Box::new(call));
-        self.order.push_back(number);
+        let place = Place { slot, number };
+        self.order.push_back(place);
         self.note_change(number);
-        number
+        place
     }
 
-    pub(super) fn by_key(&self, key: CallKey) -> Option<u64> {
-        self.open.get(&key).copied()
+    fn place(&self, slot: u32) -> Option<Place> {
+        self.slots.get(index_of(slot)).map(|call| Place { slot, number: call.number })
     }
 
-    pub(super) fn by_call_id(&self, call_id: &[u8]) -> Option<u64> {
-        let number = *self.by_call_id.get(&hash_of(self.seed, call_id))?;
-        self.calls.get(&number).filter(|call| call.record.call_id.as_bytes() == call_id).map(|_| number)
+    pub(super) fn by_key(&self, key: CallKey) -> Option<Place> {
+        self.place(*self.open.get(&key)?)
     }
 
-    pub(super) fn call_mut(&mut self, number: u64) -> Option<&mut KeptCall> {
-        self.calls.get_mut(&number).map(|call| &mut **call)
+    pub(super) fn by_call_id(&self, call_id: &[u8]) -> Option<Place> {
+        let slot = *self.by_call_id.get(&hash_of(self.seed, call_id))?;
+        let call = self.slots.get(index_of(slot))?;
+        (call.record.call_id.as_bytes() == call_id).then_some(Place { slot, number: call.number })
+    }
+
+    pub(super) fn call_mut(&mut self, place: Place) -> Option<&mut KeptCall> {
+        self.slots.get_mut(index_of(place.slot)).filter(|call| call.number == place.number)
     }
 
     /// The call is over; false when it was already.
-    pub(super) fn close(&mut self, number: u64) -> bool {
-        let Some(call) = self.calls.get_mut(&number).filter(|call| !call.is_closed) else { return false };
+    pub(super) fn close(&mut self, place: Place) -> bool {
+        let Some(call) = self.call_mut(place).filter(|call| !call.is_closed) else { return false };
         call.is_closed = true;
-        if let Some(key) = call.key.filter(|key| self.open.get(key) == Some(&number)) {
+        if let Some(key) = call.key.filter(|key| self.open.get(key) == Some(&place.slot)) {
             self.open.remove(&key);
         }
-        self.note_change(number);
+        self.note_change(place.number);
         true
     }
 
-    /// The record of a call that is over is whole.
-    pub(super) fn publish(&mut self, number: u64) {
-        if let Some(call) = self.calls.get_mut(&number) {
-            call.is_over = true;
+    /// The record of a call that is over is whole, and has been handed on: it may be forgotten.
+    pub(super) fn publish(&mut self, place: Place) {
+        if self.call_mut(place).is_none() {
+            return;
         }
+        self.over.push_back(place.slot);
         self.ended_count += 1;
-        self.ended.push_back((self.ended_count, number));
+        self.ended.push_back((self.ended_count, place));
         if self.ended.len() > self.bounds.calls {
             self.ended.pop_front();
         }
     }
 
     /// Keeps a message of a call, as far as there is room for it, and lets `note` write down what its record says of it.
-    pub(super) fn keep(&mut self, number: u64, bytes: &[u8], message: KeptMessage, note: impl FnOnce(&mut CallRecord)) {
-        let is_alone = self.calls.len() < 2;
-        let Some(call) = self.calls.get_mut(&number) else { return };
+    pub(super) fn keep(
+        &mut self,
+        place: Place,
+        bytes: &[u8],
+        message: KeptMessage,
+        note: impl FnOnce(&mut CallRecord),
+    ) {
+        let is_alone = self.count() < 2;
+        let (bytes_max, cost) = (self.bounds.bytes, bytes.len() + MESSAGE_OVERHEAD);
+        let has_room = !is_alone || self.bytes + cost <= bytes_max;
+        let Some(call) = self.call_mut(place) else { return };
         note(call.record_mut());
-        let fits = !call.is_bare && call.messages.len() < CALL_MESSAGES && call.bytes.len() + bytes.len() <= CALL_BYTES;
-        let cost = bytes.len() + MESSAGE_OVERHEAD;
-        if !fits || bytes.is_empty() || (is_alone && self.bytes + cost > self.bounds.bytes) {
+        let messages = &mut call.messages;
+        let fits = messages.count() < CALL_MESSAGES && messages.text_bytes() + bytes.len() <= CALL_BYTES;
+        if call.is_bare || !fits || bytes.is_empty() || !has_room {
             call.left_out += 1;
             return;
         }
-        let start = call.bytes.len();
-        call.bytes.extend_from_slice(bytes);
-        call.messages.push(KeptMessage { start, length: bytes.len(), ..message });
-        self.bytes += cost;
-        if self.bytes > self.bounds.bytes {
+        let before = messages.text_bytes();
+        messages.push(&message, bytes);
+        let taken = messages.text_bytes() - before + MESSAGE_OVERHEAD;
+        self.bytes += taken;
+        if self.bytes > bytes_max {
             self.evict();
         }
     }
 
-    /// Makes room for one more call; what the oldest one used is used again. Calls in progress stay, however many they are.
-    fn make_room(&mut self) -> Room {
-        let mut room = Room::default();
-        while self.calls.len() >= self.bounds.calls.max(1) {
-            match self.forget_oldest() {
-                Some(used) => room = used,
-                None => break,
-            }
-        }
-        while self.bytes > self.bounds.bytes {
-            match self.evict() {
-                Some(used) => room = used,
-                None => break,
-            }
-        }
-        room
+    /// Makes room for one more call. Calls in progress stay, however many they are.
+    fn make_room(&mut self) {
+        while self.count() >= self.bounds.calls.max(1) && self.forget_oldest() {}
+        while self.bytes > self.bounds.bytes && self.evict() {}
     }
 
-    /// Forgets the oldest call, one that is over before one that is not; of the latter only the messages go.
-    fn evict(&mut self) -> Option<Room> {
-        self.forget_oldest().or_else(|| self.strip_oldest())
+    /// Forgets the call that was over first; where none is over, the oldest one gives its messages. False when there is
+    /// nothing that could go.
+    fn evict(&mut self) -> bool {
+        self.forget_oldest() || self.strip_oldest()
     }
 
-    fn forget_oldest(&mut self) -> Option<Room> {
-        let mut oldest = self.order.iter().take(EVICTION_LOOKS);
-        let at = oldest.position(|number| self.calls.get(number).is_some_and(|call| call.is_over))?;
-        let over = self.order.remove(at)?;
-        let mut call = self.calls.remove(&over)?;
-        let hash = hash_of(self.seed, call.record.call_id.as_bytes());
-        if self.by_call_id.get(&hash) == Some(&over) {
+    fn forget_oldest(&mut self) -> bool {
+        let Some(slot) = self.over.pop_front() else { return false };
+        let Some(call) = self.slots.get_mut(index_of(slot)) else { return false };
+        let (number, hash, did) = (call.number, call.hash, call.did);
+        self.bytes = self.bytes.saturating_sub(call.cost() + CALL_OVERHEAD);
+        call.forget();
+        if self.by_call_id.get(&hash) == Some(&slot) {
             self.by_call_id.remove(&hash);
         }
-        if let Some(did) = call.did.filter(|did| self.by_did.get(did) == Some(&over)) {
+        if let Some(did) = did.filter(|did| self.by_did.get(did).is_some_and(|place| place.number == number)) {
             self.by_did.remove(&did);
         }
-        self.bytes = self.bytes.saturating_sub(call.cost() + CALL_OVERHEAD);
-        Some(call.take_room())
+        self.free.push(slot);
+        self.forget_order();
+        true
+    }
+
+    /// Takes calls that are forgotten out of the order: those at its beginning, and all of them when they are the most.
+    fn forget_order(&mut self) {
+        while let Some(place) = self.order.front().copied()
+            && self.at(place).is_none()
+        {
+            self.order.pop_front();
+        }
+        if self.order.len() > 2 * self.count() + ORDER_SLACK {
+            let slots = &self.slots;
+            let is_here =
+                |place: &Place| slots.get(index_of(place.slot)).is_some_and(|call| call.number == place.number);
+            self.order.retain(is_here);
+        }
     }
 
     /// Takes the messages of the oldest call that has any. Each call is looked at once: it has none from then on.
-    fn strip_oldest(&mut self) -> Option<Room> {
-        let first = self.order.partition_point(|number| *number < self.bare_before);
-        for number in self.order.range(first..) {
-            self.bare_before = number + 1;
-            let Some(call) = self.calls.get_mut(number) else { continue };
+    fn strip_oldest(&mut self) -> bool {
+        let first = self.order.partition_point(|place| place.number < self.bare_before);
+        for place in self.order.range(first..) {
+            self.bare_before = place.number + 1;
+            let found = self.slots.get_mut(index_of(place.slot)).filter(|call| call.number == place.number);
+            let Some(call) = found else { continue };
             call.is_bare = true;
             if !call.messages.is_empty() {
                 self.bytes = self.bytes.saturating_sub(call.cost());
-                call.left_out += u32::try_from(call.messages.len()).unwrap_or(u32::MAX);
-                return Some(call.take_room());
+                call.left_out += u32::try_from(call.messages.count()).unwrap_or(u32::MAX);
+                call.messages = Packed::default();
+                return true;
             }
         }
-        None
+        false
     }
 }
 
 /// So many changes can be asked for again; who is further behind looks at everything.
 const CHANGES_KEPT: usize = 8_192;
-/// What messages are kept in.
-type Room = (Vec<KeptMessage>, Vec<u8>);
+/// So many places of calls that are forgotten may stand in the order beside as many as there are calls.
+const ORDER_SLACK: usize = 1_024;
+/// Room for messages that a slot keeps for its next call; what is more goes back to the system. With it the slots of a journal
+/// of the default size never keep more than that has bytes.
+const ROOM_BYTES_KEPT: usize = 12_288;
 
-/// 2^64 over the golden ratio: it spreads what is near.
-const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// A hash of a Call-ID: every message has one. Two that hash alike cost no more than that the older one is not found.
-fn hash_of(seed: u64, call_id: &[u8]) -> u64 {
-    let mixed = |hash: u64, word: u64| (hash ^ word).wrapping_mul(FACTOR).rotate_left(29);
-    let (words, rest) = call_id.as_chunks::<8>();
-    let hash = words.iter().fold(seed, |hash, word| mixed(hash, u64::from_le_bytes(*word)));
-    let last = rest.iter().fold(0, |last: u64, byte| (last << 8) | u64::from(*byte));
-    let hash = mixed(mixed(hash, last), u64::try_from(call_id.len()).unwrap_or(u64::MAX));
-    (hash ^ (hash >> 32)).wrapping_mul(FACTOR)
+fn index_of(slot: u32) -> usize {
+    usize::try_from(slot).unwrap_or(usize::MAX)
 }
-
-/// The hash of what is a hash already.
-#[derive(Debug, Default)]
-struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = hash_of(self.0, bytes);
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
-
-/// The hash of a number that we gave ourselves.
-#[derive(Debug, Default)]
-struct Spread(u64);
-
-impl Hasher for Spread {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = hash_of(self.0, bytes);
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number.wrapping_mul(FACTOR);
-    }
-}
-
-/// So many of the oldest calls are looked at for one that is over.
-const EVICTION_LOOKS: usize = 64;
 
 impl KeptCall {
+    fn nobodys() -> KeptCall {
+        KeptCall {
+            number: 0,
+            hash: 0,
+            key: None,
+            did: None,
+            record: Arc::default(),
+            steps: Vec::new(),
+            settings: None,
+            messages: Packed::default(),
+            left_out: 0,
+            is_closed: false,
+            is_bare: false,
+        }
+    }
+
+    /// Becomes the call of this record. Who reads the record of the call before has it to himself from now on.
+    fn begin(&mut self, mut record: CallRecord) {
+        (self.left_out, self.is_closed) = (0, false);
+        match Arc::get_mut(&mut self.record) {
+            Some(kept) => {
+                take_over(&mut record.rules, &mut kept.rules);
+                take_over(&mut record.attempts, &mut kept.attempts);
+                *kept = record;
+            }
+            None => self.record = Arc::new(record),
+        }
+    }
+
+    /// Is nobody's from now on.
+    fn forget(&mut self) {
+        (self.number, self.key, self.did, self.settings) = (0, None, None, None);
+        self.steps.clear();
+        self.messages.clear(ROOM_BYTES_KEPT);
+    }
+
     /// The number of ours that it is to, or that it showed.
     pub fn did(&self) -> Option<Number> {
         self.did
     }
 
     /// Its messages in order, with their bytes.
-    pub fn messages(&self) -> impl Iterator<Item = (&KeptMessage, &[u8])> {
-        self.messages.iter().map(|message| {
-            let range = message.start..message.start + message.length;
-            (message, self.bytes.get(range).unwrap_or_default())
-        })
+    pub fn messages(&self) -> impl Iterator<Item = (KeptMessage, Cow<'_, [u8]>)> {
+        self.messages.iter()
     }
 
     /// Every rule of its decision, with what it found; empty for a call that was never dispatched here.
     pub fn told(&self) -> Vec<ToldRule> {
-        let Some((decision, settings)) = &self.decision else { return Vec::new() };
-        let told = |step: proxy::dispatch::Step| step.told(settings).to_string();
-        let steps = decision.trace.steps();
-        steps.map(|step| ToldRule { rule: step.rule().into(), told: told(step) }).collect()
+        let Some(settings) = &self.settings else { return Vec::new() };
+        let told = |step: &Step| ToldRule { rule: step.rule().into(), told: step.told(settings).to_string() };
+        self.steps.iter().map(told).collect()
+    }
+
+    /// Keeps why it went where it went.
+    pub(super) fn explain(&mut self, decision: &Decision, settings: &Arc<Settings>) {
+        self.steps.clear();
+        self.steps.reserve_exact(decision.trace.steps().count());
+        self.steps.extend(decision.trace.steps());
+        self.settings = Some(Arc::clone(settings));
     }
 
     /// What is written down of it, to write on: a copy of its own if somebody else still reads it.
@@ -415,27 +469,22 @@ impl KeptCall {
     }
 
     fn cost(&self) -> usize {
-        self.bytes.len() + self.messages.len() * MESSAGE_OVERHEAD
+        self.messages.text_bytes() + self.messages.count() * MESSAGE_OVERHEAD
     }
+}
 
-    /// Its room, empty: others use it again.
-    fn take_room(&mut self) -> Room {
-        let (mut messages, mut bytes) = (std::mem::take(&mut self.messages), std::mem::take(&mut self.bytes));
-        messages.clear();
-        bytes.clear();
-        (messages, bytes)
+/// A list without items takes over the room of one that is not needed any more.
+fn take_over<T>(list: &mut Vec<T>, used: &mut Vec<T>) {
+    if list.is_empty() {
+        used.clear();
+        std::mem::swap(list, used);
     }
 }
 
 impl KeptMessage {
     /// A message without its bytes.
     pub(super) fn new(at_us: u64, is_sent: bool, remote: SocketAddr, local: Listener) -> KeptMessage {
-        KeptMessage { at_us, is_sent, remote, local, start: 0, length: 0 }
-    }
-
-    /// Its length in bytes.
-    pub fn length(&self) -> usize {
-        self.length
+        KeptMessage { at_us, is_sent, remote, local }
     }
 }
 
@@ -445,7 +494,7 @@ mod tests {
     use proxy::Transport;
 
     fn record(call_id: &str) -> CallRecord {
-        CallRecord { call_id: call_id.to_owned(), ..CallRecord::default() }
+        CallRecord { call_id: call_id.into(), ..CallRecord::default() }
     }
 
     fn message(at_us: u64) -> KeptMessage {
@@ -465,7 +514,8 @@ mod tests {
         }
         assert_eq!(journal.size().0, 3);
         assert_eq!(journal.by_key(CallKey(1)), Some(first), "a call in progress stays");
-        assert_eq!((journal.by_call_id(b"10"), journal.by_call_id(b"2")), (Some(10), None));
+        let found = |journal: &Journal, call_id: &[u8]| journal.by_call_id(call_id).map(|place| place.number);
+        assert_eq!((found(&journal, b"10"), found(&journal, b"2")), (Some(10), None));
         assert_eq!(
             journal.ended_after(7).map(|(count, number, _)| (count, number.0)).collect::<Vec<_>>(),
             [(8, 9), (9, 10)]
@@ -494,17 +544,17 @@ mod tests {
     #[test]
     fn who_follows_changes_is_told_each_call_once_and_when_he_is_too_far_behind() {
         let mut journal = Journal::new(JournalBounds { calls: 10, bytes: 1 << 20 });
-        let calls: Vec<u64> =
+        let calls: Vec<Place> =
             (1..=3).map(|key| journal.open_call(Some(CallKey(key)), record(&key.to_string()))).collect();
         let numbers = |found: Option<Vec<CallNumber>>| found.map(|all| all.iter().map(|one| one.0).collect::<Vec<_>>());
         assert_eq!(numbers(journal.changed_after(0)), Some(vec![1, 2, 3]));
         let seen = journal.change_count();
         assert_eq!(numbers(journal.changed_after(seen)), Some(vec![]));
-        journal.note_change(calls[0]);
+        journal.note_change(calls[0].number);
         journal.close(calls[2]);
         journal.close(calls[0]);
         assert_eq!(numbers(journal.changed_after(seen)), Some(vec![3, 1]));
-        (0..CHANGES_KEPT).for_each(|_| journal.note_change(calls[1]));
+        (0..CHANGES_KEPT).for_each(|_| journal.note_change(calls[1].number));
         assert_eq!(numbers(journal.changed_after(seen)), None);
         assert_eq!(numbers(journal.changed_after(journal.change_count() - 1)), Some(vec![2]));
         assert!(journal.changes.len() <= CHANGES_KEPT);
@@ -526,6 +576,49 @@ mod tests {
         assert_eq!(journal.call(CallNumber(40)).unwrap().messages().count(), 10);
     }
 
+    /// However many calls are in progress that began before: those that are over behind them are forgotten all the same.
+    #[test]
+    fn long_calls_do_not_hold_up_those_that_are_over() {
+        let mut journal = Journal::new(JournalBounds { calls: 100, bytes: 64 << 20 });
+        for number in 1..=90 {
+            journal.open_call(Some(CallKey(number)), record(&number.to_string()));
+        }
+        for number in 91..=20_000_u64 {
+            let call = journal.open_call(Some(CallKey(number.into())), record(&number.to_string()));
+            journal.keep(call, b"INVITE", message(0), |_| {});
+            journal.close(call);
+            journal.publish(call);
+            assert!(journal.size().0 <= 100 && journal.order.len() <= 2 * 100 + ORDER_SLACK + 1, "{number}");
+        }
+        assert_eq!((journal.slots.len(), journal.open_count()), (100, 90));
+        assert_eq!(journal.newest().count(), 100);
+        assert_eq!(journal.newest().map(|(number, _)| number.0).take(11).collect::<Vec<_>>(), {
+            let over = (19_991..=20_000).rev();
+            over.chain([90]).collect::<Vec<_>>()
+        });
+    }
+
+    /// Who remembers where a forgotten call stood does not find the one that has its slot, nor anything of the former's.
+    #[test]
+    fn a_slot_tells_its_calls_apart_and_keeps_nothing_of_the_one_before() {
+        let mut journal = Journal::new(JournalBounds { calls: 1, bytes: 1 << 20 });
+        let first = journal.open_call(Some(CallKey(1)), record("first"));
+        journal.keep(first, &[b'x'; 2 * ROOM_BYTES_KEPT], message(0), |record| record.rules.push("row".into()));
+        journal.belongs(first, Number::from_digits(918_065_978_000).unwrap());
+        let read = Arc::clone(&journal.call(CallNumber(1)).unwrap().record);
+        journal.close(first);
+        journal.publish(first);
+        let second = journal.open_call(Some(CallKey(2)), record("second"));
+        assert_eq!((first.slot, journal.slots.len()), (second.slot, 1));
+        assert!(journal.call_mut(first).is_none() && journal.call(CallNumber(1)).is_none() && !journal.close(first));
+        journal.keep(first, b"late", message(0), |record| record.messages += 1);
+        assert_eq!((journal.by_call_id(b"first"), journal.by_call_id(b"second")), (None, Some(second)));
+        let call = journal.call(CallNumber(2)).unwrap();
+        assert_eq!((&*call.record, call.messages().count(), call.did()), (&record("second"), 0, None));
+        assert!(call.messages.room_bytes() <= ROOM_BYTES_KEPT && journal.size().1 == CALL_OVERHEAD);
+        assert_eq!((&*read.call_id, read.rules.len()), ("first", 1), "who reads a record keeps it as it was");
+    }
+
     /// More calls in progress than the journal has calls: nobody's messages go while there are bytes for them.
     #[test]
     fn calls_in_progress_above_the_bound_keep_their_messages() {
@@ -536,8 +629,9 @@ mod tests {
         }
         assert!(journal.newest().all(|(_, call)| call.messages().count() == 1));
         for number in 1..=50 {
-            journal.close(number);
-            journal.publish(number);
+            let call = journal.by_key(CallKey(number)).unwrap();
+            journal.close(call);
+            journal.publish(call);
         }
         journal.open_call(Some(CallKey(51)), record("51"));
         assert_eq!(journal.size().0, 10, "they are forgotten once they are over");
@@ -554,8 +648,9 @@ mod tests {
         }
         assert!(journal.newest().all(|(_, call)| call.messages().count() == 0 && call.left_out == 1));
         for number in 1..=5 {
-            journal.close(number);
-            journal.publish(number);
+            let call = journal.by_key(CallKey(number)).unwrap();
+            journal.close(call);
+            journal.publish(call);
         }
         journal.open_call(None, record("6"));
         assert_eq!((journal.size().0, journal.ended_after(0).count()), (1, 0));
@@ -572,7 +667,7 @@ mod tests {
         for at in 0..6 {
             journal.keep(large, &vec![b'x'; CALL_BYTES / 4], message(at), |_| {});
         }
-        let left_out = |number| journal.call(CallNumber(number)).unwrap().left_out;
+        let left_out = |call: Place| journal.call(CallNumber(call.number)).unwrap().left_out;
         assert_eq!((left_out(call), left_out(large)), (5, 2));
     }
 }

@@ -1,6 +1,30 @@
 //! JSON objects, written member by member into a buffer that is used again. What is written for every call is written with
 //! this: the names are ours and need no escaping, and most texts need none either.
 
+/// The beginning of a member of an [`Object`], up to its value: `,"name":`.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! json_member {
+    ($name:literal) => {
+        $crate::calls::json::Member::new(concat!(",\"", $name, "\":"))
+    };
+}
+
+#[doc(inline)]
+pub use crate::json_member as member;
+
+/// A member's name with what stands around it.
+#[derive(Clone, Copy, Debug)]
+pub struct Member(&'static str);
+
+impl Member {
+    /// For the macro alone.
+    #[doc(hidden)]
+    pub const fn new(text: &'static str) -> Member {
+        Member(text)
+    }
+}
+
 /// An object that is being written.
 #[derive(Debug)]
 pub struct Object<'o> {
@@ -10,19 +34,22 @@ pub struct Object<'o> {
 
 impl Object<'_> {
     /// Begins an object behind what `out` has.
+    #[inline]
     pub fn begin(out: &mut Vec<u8>) -> Object<'_> {
         out.push(b'{');
         Object { out, is_empty: true }
     }
 
     /// A member with a text.
-    pub fn text(&mut self, name: &'static str, value: &str) -> &mut Self {
+    #[inline]
+    pub fn text(&mut self, name: Member, value: &str) -> &mut Self {
         text(self.member(name), value);
         self
     }
 
     /// The same, or no member.
-    pub fn word(&mut self, name: &'static str, value: Option<&str>) -> &mut Self {
+    #[inline]
+    pub fn word(&mut self, name: Member, value: Option<&str>) -> &mut Self {
         if let Some(value) = value {
             self.text(name, value);
         }
@@ -30,15 +57,17 @@ impl Object<'_> {
     }
 
     /// A member with a number, or none.
-    pub fn number(&mut self, name: &'static str, value: impl Into<Option<u64>>) -> &mut Self {
+    #[inline]
+    pub fn number(&mut self, name: Member, value: impl Into<Option<u64>>) -> &mut Self {
         if let Some(value) = value.into() {
-            escaped(self.member(name), &value);
+            digits(self.member(name), value);
         }
         self
     }
 
     /// A member that is true, or none.
-    pub fn truth(&mut self, name: &'static str, is_true: bool) -> &mut Self {
+    #[inline]
+    pub fn truth(&mut self, name: Member, is_true: bool) -> &mut Self {
         if is_true {
             self.member(name).extend_from_slice(b"true");
         }
@@ -46,7 +75,8 @@ impl Object<'_> {
     }
 
     /// A member with a list, each item written by `write`; none without items.
-    pub fn list<T>(&mut self, name: &'static str, items: &[T], write: impl Fn(&mut Vec<u8>, &T)) -> &mut Self {
+    #[inline]
+    pub fn list<T>(&mut self, name: Member, items: &[T], write: impl Fn(&mut Vec<u8>, &T)) -> &mut Self {
         if items.is_empty() {
             return self;
         }
@@ -62,17 +92,17 @@ impl Object<'_> {
     }
 
     /// A member whose value is written to what this returns.
-    pub fn member(&mut self, name: &'static str) -> &mut Vec<u8> {
-        if !std::mem::replace(&mut self.is_empty, false) {
-            self.out.push(b',');
-        }
-        self.out.push(b'"');
-        self.out.extend_from_slice(name.as_bytes());
-        self.out.extend_from_slice(b"\":");
+    #[inline]
+    pub fn member(&mut self, Member(name): Member) -> &mut Vec<u8> {
+        let name = name.as_bytes();
+        // The first one has no comma before it.
+        let is_first = std::mem::replace(&mut self.is_empty, false);
+        self.out.extend_from_slice(if is_first { name.get(1..).unwrap_or_default() } else { name });
         self.out
     }
 
     /// Ends it.
+    #[inline]
     pub fn end(self) {
         self.out.push(b'}');
     }
@@ -80,16 +110,68 @@ impl Object<'_> {
 
 /// A text as JSON.
 pub fn text(out: &mut Vec<u8>, text: &str) {
-    let is_odd = |odd: bool, byte: &u8| odd | (*byte < b' ') | (*byte == b'"') | (*byte == b'\\');
-    if text.as_bytes().iter().fold(false, is_odd) {
+    if !is_plain(text.as_bytes()) {
         return escaped(out, text);
     }
+    out.reserve(text.len() + 2);
     out.push(b'"');
     out.extend_from_slice(text.as_bytes());
     out.push(b'"');
 }
 
+/// Bytes as hexadecimal digits, with nothing around them.
+pub fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 };
+    out.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+}
+
+/// A number in decimal.
+pub fn digits(out: &mut Vec<u8>, number: u64) {
+    escaped(out, &number);
+}
+
 /// Texts and numbers always have a JSON form, and memory takes what is written.
 fn escaped<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     let _written = serde_json::to_writer(out, value);
+}
+
+/// True when no byte of a text needs escaping: eight are looked at together.
+fn is_plain(text: &[u8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const TOPS: u64 = u64::from_ne_bytes([0x80; 8]);
+    let odd = |word: u64| {
+        // A byte's top bit is set where it is below the second one, as long as its own is not.
+        let is_control = word.wrapping_sub(ONES * 0x20) & !word;
+        let (quote, slash) = (word ^ (ONES * 0x22), word ^ (ONES * 0x5c));
+        let is_quote = quote.wrapping_sub(ONES) & !quote;
+        let is_slash = slash.wrapping_sub(ONES) & !slash;
+        (is_control | is_quote | is_slash) & TOPS
+    };
+    let (words, rest) = text.as_chunks::<8>();
+    let last = match text.last_chunk::<8>() {
+        Some(last) => u64::from_ne_bytes(*last),
+        None => rest.iter().fold(u64::from_ne_bytes([b' '; 8]), |word, byte| (word << 8) | u64::from(*byte)),
+    };
+    words.iter().fold(odd(last), |found, word| found | odd(u64::from_ne_bytes(*word))) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every byte that JSON escapes is seen at every place, and no other one.
+    #[test]
+    fn what_needs_escaping_is_found_wherever_it_stands() {
+        for length in 0..40 {
+            for at in 0..length {
+                for byte in 0..=255_u8 {
+                    let mut bytes = vec![b'a'; length];
+                    bytes[at] = byte;
+                    let is_odd = byte < b' ' || byte == b'"' || byte == b'\\';
+                    assert_eq!(is_plain(&bytes), !is_odd, "{byte} at {at} of {length}");
+                }
+            }
+            assert!(is_plain(&vec![0xff; length]) && is_plain(&vec![b'!'; length]));
+        }
+    }
 }

@@ -28,7 +28,7 @@ pub fn of_call(call: &KeptCall) -> Vec<u8> {
         let (remote, local) = (message.remote, message.local.address);
         let (from, to) = if message.is_sent { (local, remote) } else { (remote, local) };
         if message.local.transport == Transport::Udp {
-            packet(&mut file, message.at_us, (from.ip(), to.ip()), UDP, &datagram(from, to, bytes));
+            packet(&mut file, message.at_us, (from.ip(), to.ip()), UDP, &datagram(from, to, &bytes));
             continue;
         }
         for part in bytes.chunks(SEGMENT_BYTES) {
@@ -135,7 +135,7 @@ fn checksum(parts: &[&[u8]]) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::journal::{CallNumber, Journal, JournalBounds, KeptMessage};
+    use super::super::journal::{Journal, JournalBounds, KeptMessage};
     use super::super::record::CallRecord;
     use super::*;
     use proxy::Listener;
@@ -162,7 +162,7 @@ mod tests {
             }
         }
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), of_call(journal.call(CallNumber(call)).unwrap())).unwrap();
+        std::fs::write(file.path(), of_call(journal.at(call).unwrap())).unwrap();
         let read = Command::new("tcpdump").args(["-nn", "-vv", "-r"]).arg(file.path()).output().unwrap();
         let text = String::from_utf8_lossy(&read.stdout).into_owned();
         assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));

@@ -246,12 +246,14 @@ mod tests {
                 self.fails -= 1;
                 return Err("no room on the disk".to_owned());
             }
-            self.seen.send(records.iter().map(|record| record.id.clone()).collect()).map_err(|error| error.to_string())
+            self.seen
+                .send(records.iter().map(|record| record.id.to_string()).collect())
+                .map_err(|error| error.to_string())
         }
     }
 
     fn record(id: usize) -> Arc<CallRecord> {
-        Arc::new(CallRecord { id: id.to_string(), ..CallRecord::default() })
+        Arc::new(CallRecord { id: id.to_string().into(), ..CallRecord::default() })
     }
 
     #[test]

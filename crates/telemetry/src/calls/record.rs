@@ -1,21 +1,21 @@
 //! One call attempt, as it is written down. docs/reference/call-records.md describes every field, and a test compares.
 
-use super::json::{self, Object};
+use super::json::{self, Object, member};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
 
-/// A word out of a list that the program holds.
-pub type Word = Cow<'static, str>;
+/// A text of a record. Up to 23 bytes, as names, numbers and addresses have, stand in place and cost no room of their own;
+/// a longer one is shared by those who have it.
+pub type Word = smol_str::SmolStr;
 
 /// One call attempt: answered, failed or refused. Field names are stable; a field without a value is left out.
 #[derive(Clone, PartialEq, Eq, Debug, Default, JsonSchema, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CallRecord {
     /// Names this record: the same when a sink gets it twice.
-    pub id: String,
+    pub id: Word,
     /// The Call-ID, as it arrived.
-    pub call_id: String,
+    pub call_id: Word,
     /// When the INVITE arrived. Times are milliseconds since 1970.
     pub began_at_ms: u64,
     /// When it first rang.
@@ -36,43 +36,43 @@ pub struct CallRecord {
     /// `inbound` or `outbound`; empty where it was refused before anybody asked.
     pub direction: Word,
     /// The party that sent it.
-    pub from: String,
+    pub from: Word,
     /// The address that it came from.
-    pub source: String,
+    pub source: Word,
     /// The party that took it, or was tried last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub to: Option<String>,
+    pub to: Option<Word>,
     /// The peer that it went to last.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub target: Option<String>,
+    pub target: Option<Word>,
     /// The environment that dispatch chose: by the row, or what lies over it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment_chosen: Option<Word>,
     /// The environment that the call came from or went to.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub environment: Option<String>,
+    pub environment: Option<Word>,
     /// The trunk that the call came from or went to.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub trunk: Option<String>,
+    pub trunk: Option<Word>,
     /// The id of the organisation whose call it is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub organisation: Option<String>,
+    pub organisation: Option<Word>,
     /// The called user part, as received.
-    pub called_received: String,
+    pub called_received: Word,
     /// The called number in E.164 with `+`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub called: Option<String>,
+    pub called: Option<Word>,
     /// The called user part, as it was sent on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub called_sent: Option<String>,
+    pub called_sent: Option<Word>,
     /// The user part of From, as received.
-    pub caller_received: String,
+    pub caller_received: Word,
     /// The same in E.164 with `+`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub caller: Option<String>,
+    pub caller: Option<Word>,
     /// The user part of From, as it was sent on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub caller_sent: Option<String>,
+    pub caller_sent: Option<Word>,
     /// Which rule chose the caller ID of an outbound call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caller_rule: Option<Word>,
@@ -126,35 +126,51 @@ impl CallRecord {
     /// the work.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         let mut object = Object::begin(out);
-        object.text("id", &self.id).text("call_id", &self.call_id).number("began_at_ms", self.began_at_ms);
-        object.number("ringing_at_ms", self.ringing_at_ms).number("answered_at_ms", self.answered_at_ms);
         object
-            .number("ended_at_ms", self.ended_at_ms)
-            .number("setup_ms", self.setup_ms)
-            .number("talked_ms", self.talked_ms);
-        object.text("direction", &self.direction).text("from", &self.from).text("source", &self.source);
-        object.word("to", self.to.as_deref()).word("target", self.target.as_deref());
+            .text(member!("id"), &self.id)
+            .text(member!("call_id"), &self.call_id)
+            .number(member!("began_at_ms"), self.began_at_ms);
         object
-            .word("environment_chosen", self.environment_chosen.as_deref())
-            .word("environment", self.environment.as_deref());
-        object.word("trunk", self.trunk.as_deref()).word("organisation", self.organisation.as_deref());
-        object.text("called_received", &self.called_received).word("called", self.called.as_deref());
-        object.word("called_sent", self.called_sent.as_deref()).text("caller_received", &self.caller_received);
-        object.word("caller", self.caller.as_deref()).word("caller_sent", self.caller_sent.as_deref());
-        object.word("caller_rule", self.caller_rule.as_deref()).truth("caller_foreign", self.caller_foreign);
-        object.word("rule", self.rule.as_deref());
-        object.list("rules", &self.rules, |out, rule| json::text(out, rule));
-        object.word("overlay", self.overlay.as_deref()).number("generation", self.generation);
-        object.list("attempts", &self.attempts, |out, attempt| attempt.write_json(out));
-        object.number("failovers", u64::from(self.failovers)).text("outcome", &self.outcome);
-        object.number("status", self.status.map(u64::from)).word("reason", self.reason.as_deref());
-        object.word("ended_by", self.ended_by.as_deref());
-        object.list("stray_media", &self.stray_media, |out, stray| stray.write_json(out));
+            .number(member!("ringing_at_ms"), self.ringing_at_ms)
+            .number(member!("answered_at_ms"), self.answered_at_ms);
         object
-            .number("messages", u64::from(self.messages))
-            .number("bytes_in", self.bytes_in)
-            .number("bytes_out", self.bytes_out);
-        object.truth("restarted", self.restarted);
+            .number(member!("ended_at_ms"), self.ended_at_ms)
+            .number(member!("setup_ms"), self.setup_ms)
+            .number(member!("talked_ms"), self.talked_ms);
+        object
+            .text(member!("direction"), &self.direction)
+            .text(member!("from"), &self.from)
+            .text(member!("source"), &self.source);
+        object.word(member!("to"), self.to.as_deref()).word(member!("target"), self.target.as_deref());
+        object
+            .word(member!("environment_chosen"), self.environment_chosen.as_deref())
+            .word(member!("environment"), self.environment.as_deref());
+        object
+            .word(member!("trunk"), self.trunk.as_deref())
+            .word(member!("organisation"), self.organisation.as_deref());
+        object.text(member!("called_received"), &self.called_received).word(member!("called"), self.called.as_deref());
+        object
+            .word(member!("called_sent"), self.called_sent.as_deref())
+            .text(member!("caller_received"), &self.caller_received);
+        object
+            .word(member!("caller"), self.caller.as_deref())
+            .word(member!("caller_sent"), self.caller_sent.as_deref());
+        object
+            .word(member!("caller_rule"), self.caller_rule.as_deref())
+            .truth(member!("caller_foreign"), self.caller_foreign);
+        object.word(member!("rule"), self.rule.as_deref());
+        object.list(member!("rules"), &self.rules, |out, rule| json::text(out, rule));
+        object.word(member!("overlay"), self.overlay.as_deref()).number(member!("generation"), self.generation);
+        object.list(member!("attempts"), &self.attempts, |out, attempt| attempt.write_json(out));
+        object.number(member!("failovers"), u64::from(self.failovers)).text(member!("outcome"), &self.outcome);
+        object.number(member!("status"), self.status.map(u64::from)).word(member!("reason"), self.reason.as_deref());
+        object.word(member!("ended_by"), self.ended_by.as_deref());
+        object.list(member!("stray_media"), &self.stray_media, |out, stray| stray.write_json(out));
+        object
+            .number(member!("messages"), u64::from(self.messages))
+            .number(member!("bytes_in"), self.bytes_in)
+            .number(member!("bytes_out"), self.bytes_out);
+        object.truth(member!("restarted"), self.restarted);
         object.end();
     }
 }
@@ -164,9 +180,9 @@ impl CallRecord {
 #[serde(default)]
 pub struct StrayMedia {
     /// The party whose SDP named it.
-    pub from: String,
+    pub from: Word,
     /// The address.
-    pub address: String,
+    pub address: Word,
 }
 
 /// One peer that was tried.
@@ -174,9 +190,9 @@ pub struct StrayMedia {
 #[serde(default)]
 pub struct AttemptRecord {
     /// Its party.
-    pub to: String,
+    pub to: Word,
     /// Its address.
-    pub target: String,
+    pub target: Word,
     /// When.
     pub at_ms: u64,
     /// Why the next one was tried: `timeout`, `unreachable`, `unavailable`, `status`.
@@ -187,7 +203,7 @@ pub struct AttemptRecord {
 impl StrayMedia {
     fn write_json(&self, out: &mut Vec<u8>) {
         let mut object = Object::begin(out);
-        object.text("from", &self.from).text("address", &self.address);
+        object.text(member!("from"), &self.from).text(member!("address"), &self.address);
         object.end();
     }
 }
@@ -195,8 +211,8 @@ impl StrayMedia {
 impl AttemptRecord {
     fn write_json(&self, out: &mut Vec<u8>) {
         let mut object = Object::begin(out);
-        object.text("to", &self.to).text("target", &self.target).number("at_ms", self.at_ms);
-        object.word("failure", self.failure.as_deref());
+        object.text(member!("to"), &self.to).text(member!("target"), &self.target).number(member!("at_ms"), self.at_ms);
+        object.word(member!("failure"), self.failure.as_deref());
         object.end();
     }
 }
@@ -236,7 +252,8 @@ mod tests {
             assert_eq!(written(record), format!("before{}", serde_json::to_string(record).unwrap()));
         };
         is_same(&CallRecord::default());
-        for word in [plain, odd] {
+        let long = Word::from("longer than stands in place, \"quoted\" at the end\"");
+        for word in [plain, odd, long] {
             let full = full(&word);
             is_same(&full);
             // What serde knows of it is all there: with one member less the lengths would differ.
@@ -250,7 +267,7 @@ mod tests {
     }
 
     fn full(word: &Word) -> CallRecord {
-        let (text, number) = (word.to_string(), Some(1_800_000_000_123));
+        let (text, number) = (word.clone(), Some(1_800_000_000_123));
         let some = || Some(text.clone());
         let attempt = |failure| AttemptRecord { to: text.clone(), target: text.clone(), at_ms: u64::MAX, failure };
         CallRecord {

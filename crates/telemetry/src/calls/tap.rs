@@ -23,6 +23,13 @@ pub struct Tap {
     before: [usize; 3],
     /// How much it had at the end of the last turn.
     ended: [usize; 3],
+    /// Where what arrived last stands among the entries, until the core has taken it.
+    arrived: Option<usize>,
+    /// How many messages are to leave after each call of the core, and where what it was called with stands.
+    sent: Vec<(usize, Option<usize>)>,
+    /// How many of them have left, and which of these calls the last one was of.
+    left: usize,
+    sender: usize,
     /// When what it holds goes to the records, whether or not they have taken what went before.
     due: Option<Time>,
     out: SyncSender<Batch>,
@@ -70,7 +77,21 @@ pub fn lane(lost: Arc<AtomicU64>) -> (Tap, Lane) {
     let (waiting, batches) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let lane = Lane { left, spare: give_back, waiting: Arc::clone(&waiting), batches: Arc::clone(&batches) };
     (
-        Tap { batch: Batch::default(), before: [0; 3], ended: [0; 3], due: None, out, spare, waiting, batches, lost },
+        Tap {
+            batch: Batch::default(),
+            before: [0; 3],
+            ended: [0; 3],
+            arrived: None,
+            sent: Vec::new(),
+            left: 0,
+            sender: 0,
+            due: None,
+            out,
+            spare,
+            waiting,
+            batches,
+            lost,
+        },
         lane,
     )
 }
@@ -80,18 +101,48 @@ impl Tap {
     pub fn arrived(&mut self, now: Time, flow: &Flow, bytes: &[u8]) {
         self.before = self.batch.mark();
         let frame = self.batch.frame(flow, bytes);
+        self.arrived = Some(self.batch.entries.len());
         self.batch.entries.push((now, Entry::Arrived(frame)));
     }
 
     /// What arrived last is nobody's call: a stranger's, or a panic's.
     pub fn forget(&mut self) {
         self.batch.cut(self.before);
+        self.arrived = None;
+    }
+
+    /// The core has been called, with what arrived last if anything has since the call before: so many messages are to
+    /// leave now.
+    pub fn called(&mut self, transmits: usize) {
+        self.begin_again();
+        self.sent.push((transmits, self.arrived.take()));
+    }
+
+    /// What was to leave has left: what is to leave from now on is counted anew.
+    fn begin_again(&mut self) {
+        if self.left > 0 {
+            self.sent.clear();
+            (self.left, self.sender) = (0, 0);
+        }
+    }
+
+    /// Where the message stands that made the core send the next one that leaves.
+    fn sender_of_next(&mut self) -> Option<usize> {
+        self.left += 1;
+        loop {
+            let (transmits, arrived) = *self.sent.get(self.sender)?;
+            if self.left <= transmits {
+                return arrived;
+            }
+            self.sender += 1;
+        }
     }
 
     /// A message leaves.
     pub fn left(&mut self, now: Time, flow: &Flow, bytes: &[u8]) {
         let frame = self.batch.frame(flow, bytes);
-        self.batch.entries.push((now, Entry::Left(frame)));
+        let of = self.sender_of_next();
+        self.batch.entries.push((now, Entry::Left(frame, of)));
     }
 
     /// A fact of the core, if it is one about a call.
@@ -114,7 +165,10 @@ impl Tap {
             Event::Failover(_, reason) => Entry::Failover(*reason),
             Event::Attempt { key, toward, peer } => Entry::Attempt { key: *key, toward: *toward, peer: *peer },
             Event::Ringing { call_id, .. } => Entry::Ringing { call_id: batch.keep(outbox.text(*call_id)) },
-            Event::Final { key, in_dialog: false, status, .. } => Entry::Final { key: *key, status: *status },
+            Event::Final { key, call_id, in_dialog: false, status, .. } => {
+                let call_id = batch.keep(outbox.text(*call_id));
+                Entry::Final { key: *key, call_id, status: *status }
+            }
             Event::Ended { key, call_id, by, after_us, talked_us } => {
                 let call_id = batch.keep(outbox.text(*call_id));
                 Entry::Ended { key: *key, call_id, by: *by, after_us: *after_us, talked_us: *talked_us }
@@ -135,6 +189,8 @@ impl Tap {
     /// The turn is over: what it left goes to the records, unless they have not taken what went before. Then it waits for
     /// what comes next, for a few milliseconds at most.
     pub fn end_turn(&mut self, now: Time) {
+        self.sent.clear();
+        (self.arrived, self.left, self.sender) = (None, 0, 0);
         if self.batch.is_empty() {
             return;
         }
@@ -203,6 +259,39 @@ mod tests {
         let now = Time::from_millis(at_ms);
         tap.arrived(now, &Flow::to(ListenerId(0), "10.10.10.2:5060".parse().unwrap()), MESSAGE);
         tap.end_turn(now);
+    }
+
+    /// What leaves is tied to what arrived before it in the same turn, however many calls of the core a flush is for; what the
+    /// core sent by itself, and what was dropped, to nothing.
+    #[test]
+    fn what_leaves_is_tied_to_what_arrived() {
+        let (mut tap, lane) = lane(Arc::new(AtomicU64::new(0)));
+        let flow = Flow::to(ListenerId(0), "10.10.10.2:5060".parse().unwrap());
+        let now = Time::from_millis(1);
+        for round in 0..2 {
+            // One that makes two messages leave, one that makes none, a timer with one, and one that the core panicked on.
+            tap.arrived(now, &flow, MESSAGE);
+            tap.called(2);
+            tap.arrived(now, &flow, MESSAGE);
+            tap.called(2);
+            tap.called(3);
+            tap.arrived(now, &flow, MESSAGE);
+            tap.forget();
+            (0..3).for_each(|_| tap.left(now, &flow, MESSAGE));
+            tap.called(0);
+            tap.arrived(now, &flow, MESSAGE);
+            tap.called(1);
+            tap.left(now, &flow, MESSAGE);
+            tap.end_turn(now);
+            let batch = lane.next().unwrap();
+            let tied: Vec<Option<usize>> = batch
+                .entries
+                .iter()
+                .filter_map(|(_, entry)| if let Entry::Left(_, of) = entry { Some(*of) } else { None })
+                .collect();
+            assert_eq!(tied, [Some(0), Some(0), None, Some(5)], "{round}");
+            lane.give_back(batch);
+        }
     }
 
     fn messages(batch: &Batch) -> usize {

@@ -123,7 +123,7 @@ fn no_byte_and_no_cut_panics() {
                 Parsed::Request(Request { message, .. }) | Parsed::Answerable(Answerable { message, .. }) => {
                     assert_eq!(message.body().range().end, message.bytes().len());
                     let removals = message.list(Name::Route).map(|item| message.removal(&item).len()).sum::<usize>();
-                    assert!(removals <= message.bytes().len() && message.second_via() != Ok(Some(message.via())));
+                    assert!(removals <= message.bytes().len() && message.second_via() != Ok(Some(*message.via())));
                 }
                 Parsed::Response(_) | Parsed::Hopeless(_) => {}
             }

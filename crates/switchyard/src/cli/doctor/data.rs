@@ -2,6 +2,7 @@
 
 use super::Finding;
 use crate::cli::check::foreign_fallbacks;
+use crate::cli::pages::page;
 use crate::config::Configuration;
 use admin::Status;
 use admin::api::limits::LimitList;
@@ -11,7 +12,7 @@ use sync::changes::{WriteFault, Writes};
 use sync::{ClockSkew, Examination, Triggers};
 
 /// How long the database is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// Clocks that differ by more make leases end at another time than people read.
 const CLOCK_SKEW_MAX: Duration = Duration::from_secs(1);
 /// From here on a limit is near its end, in hundredths of it.
@@ -34,7 +35,8 @@ pub(super) async fn database(configuration: &Configuration, admin_url: Option<&s
             .fault
             .map_or_else(|| format!("no answer in {} s", query_timeout.as_secs()), |fault| fault.to_string());
         watcher.stop().await;
-        let todo = "docs/how-to/connect-production-database.md; calls are served from the snapshot meanwhile";
+        let page = page("how-to/connect-production-database.md");
+        let todo = format!("{page}; calls are served from the snapshot meanwhile");
         return vec![Finding::bad("database", format!("{shown}: {why}"), todo)];
     }
     let counted = format!(
@@ -125,7 +127,7 @@ pub(super) async fn limits(configuration: &Configuration) -> Vec<Finding> {
 }
 
 fn near_their_end(list: &LimitList) -> Vec<Finding> {
-    let todo = "switchyard limits lists what is used; docs/reference/limits.md says what each is for";
+    let todo = format!("switchyard limits lists what is used; {} says what each is for", page("reference/limits.md"));
     let mut findings: Vec<Finding> = Vec::new();
     for limit in &list.limits {
         let (Some(used), Some(allowed)) = (limit.used, limit.allowed) else { continue };
@@ -135,9 +137,9 @@ fn near_their_end(list: &LimitList) -> Vec<Finding> {
         let of = limit.organisation.as_ref().map(|own| own.name.as_str()).or(limit.subject.as_deref());
         let told = format!("{kind}{}: {used} of {allowed}", of.map(|of| format!(" of {of}")).unwrap_or_default());
         if used >= allowed {
-            findings.push(Finding::bad("limits", format!("{told}: the next is refused"), todo));
+            findings.push(Finding::bad("limits", format!("{told}: the next is refused"), &*todo));
         } else if used.saturating_mul(100) >= allowed.saturating_mul(NEAR_PERCENT) {
-            findings.push(Finding::warning("limits", told, todo));
+            findings.push(Finding::warning("limits", told, &*todo));
         }
     }
     if findings.is_empty() {
@@ -187,7 +189,7 @@ pub(super) fn process(status: Result<&Status, &str>) -> Vec<Finding> {
         (false, _) => Finding::bad("table", "none: every call gets 503", "mend the database, or put a snapshot back"),
         (true, true) => {
             let trouble = directory.trouble.clone().unwrap_or_else(|| directory.held.join("; "));
-            Finding::warning("table", format!("{table}, degraded: {trouble}"), "docs/how-to/alerts.md")
+            Finding::warning("table", format!("{table}, degraded: {trouble}"), page("how-to/alerts.md"))
         }
         (true, false) => Finding::good("table", table),
     });
@@ -196,7 +198,10 @@ pub(super) fn process(status: Result<&Status, &str>) -> Vec<Finding> {
         match (peer.health.as_str(), peer.standing.as_str()) {
             ("up", "usable") => Finding::good("peer", found),
             ("down", _) => Finding::bad("peer", found, format!("it was last seen so: {}", peer.evidence)),
-            _ => Finding::warning("peer", found, "docs/reference/peer-states.md says what follows"),
+            _ => {
+                let todo = format!("{} says what follows", page("reference/peer-states.md"));
+                Finding::warning("peer", found, todo)
+            }
         }
     }));
     findings
@@ -212,6 +217,72 @@ mod tests {
     fn a_process_that_does_not_answer_is_worth_a_look() {
         let findings = process(Err("nobody"));
         assert_eq!((findings.len(), findings[0].verdict, findings[0].found.as_str()), (1, Verdict::Warning, "nobody"));
+    }
+
+    #[test]
+    fn a_process_is_judged_by_its_table_and_its_peers() {
+        let peer = |health: &str, standing: &str| admin::PeerStatus {
+            party: "prod".to_owned(),
+            peer: "udp:10.10.10.1:5070".to_owned(),
+            health: health.to_owned(),
+            standing: standing.to_owned(),
+            evidence: "no answer within 2 s".to_owned(),
+            ..Default::default()
+        };
+        let status = |loaded, degraded: bool, draining, peers| Status {
+            version: String::new(),
+            environment: "prod".to_owned(),
+            uptime_s: 120,
+            draining,
+            drain: None,
+            open_transactions: 0,
+            directory: admin::DirectoryStatus {
+                loaded,
+                generation: 7,
+                dids: 55,
+                faults: 0,
+                table_age_s: None,
+                trouble: degraded.then(|| "the database does not open".to_owned()),
+                degraded,
+                from_snapshot: false,
+                source: String::new(),
+                detection: String::new(),
+                held: Vec::new(),
+                snapshot_trouble: None,
+            },
+            listeners: Vec::new(),
+            parties: Vec::new(),
+            peers,
+            counters: Vec::new(),
+        };
+        let judged = |status: &Status| {
+            process(Ok(status)).into_iter().map(|finding| (finding.what, finding.verdict)).collect::<Vec<_>>()
+        };
+        let good = judged(&status(true, false, false, vec![peer("up", "usable")]));
+        assert_eq!(good, [("process", Verdict::Good), ("table", Verdict::Good), ("peer", Verdict::Good)]);
+        let odd = judged(&status(true, true, true, vec![peer("degraded", "last_resort"), peer("unknown", "usable")]));
+        assert!(odd.iter().all(|(_, verdict)| *verdict == Verdict::Warning), "{odd:?}");
+        let bad = process(Ok(&status(false, false, false, vec![peer("down", "down")])));
+        assert_eq!([bad[1].verdict, bad[2].verdict], [Verdict::Bad; 2]);
+        assert_eq!(bad[2].found, "prod udp:10.10.10.1:5070: down, down");
+        assert_eq!(bad[2].todo.as_deref(), Some("it was last seen so: no answer within 2 s"));
+    }
+
+    #[test]
+    fn a_snapshot_is_judged_by_its_age() {
+        let folder = tempfile::tempdir().unwrap();
+        let configuration = crate::cli::doctor::configured(&format!("state_dir = \"{}\"\n", folder.path().display()));
+        let judged = || snapshot(&configuration).remove(0);
+        assert_eq!(judged().verdict, Verdict::Warning, "there is none");
+        let file = std::fs::File::create(folder.path().join(SNAPSHOT_NAME)).unwrap();
+        let good = judged();
+        assert!(good.verdict == Verdict::Good && good.found.ends_with(" is 0 min old"), "{good:?}");
+        file.set_modified(SystemTime::now() - Duration::from_secs(49 * 3_600)).unwrap();
+        let old = judged();
+        assert!(old.verdict == Verdict::Warning && old.found.ends_with(" is 49 h old"), "{old:?}");
+        let mut without = configuration.clone();
+        without.database.snapshot_dir = None;
+        assert_eq!(snapshot(&without)[0].verdict, Verdict::Warning);
     }
 
     #[test]

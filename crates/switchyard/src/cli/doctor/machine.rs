@@ -1,6 +1,7 @@
 //! What the machine says: folders, keys, addresses, the kernel's limits, routes.
 
 use super::Finding;
+use crate::cli::pages::example;
 use crate::config::Configuration;
 use crate::{keys_file, udp};
 use directory::Environment;
@@ -92,24 +93,30 @@ pub(super) fn listeners(configuration: &Configuration, is_running: bool) -> Vec<
     findings.collect()
 }
 
-/// The kernel's limits, interfaces that the configuration names, forwarding for media.
-pub(super) fn kernel(configuration: &Configuration) -> Vec<Finding> {
+/// The kernel's limits, interfaces that the configuration names, forwarding for media. `root` is what the kernel's own file
+/// systems stand in.
+pub(super) fn kernel(configuration: &Configuration, root: &Path) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, key) in [("rmem_max", "net.core.rmem_max"), ("wmem_max", "net.core.wmem_max")] {
-        let path = format!("/proc/sys/net/core/{name}");
+        let path = root.join("proc/sys/net/core").join(name);
         let wanted = udp::BUFFER_BYTES as u64;
+        let todo = format!("{}, into /etc/sysctl.d; then sysctl --system", example("sysctl/60-switchyard.conf"));
         findings.push(match number_in(&path) {
             Some(found) if found >= wanted => Finding::good("socket buffers", format!("{key} = {found}")),
             Some(found) => Finding::warning(
                 "socket buffers",
                 format!("{key} = {found}, {wanted} are asked for: a burst is lost in silence"),
-                format!("sysctl -w {key}={wanted}, and a file in /etc/sysctl.d for the next start"),
+                todo,
             ),
-            None => Finding::warning("socket buffers", format!("{path} cannot be read"), format!("sysctl {key}")),
+            None => Finding::warning(
+                "socket buffers",
+                format!("{} cannot be read", path.display()),
+                format!("sysctl {key}"),
+            ),
         });
     }
     for name in &configuration.core.interfaces {
-        findings.push(match Path::new("/sys/class/net").join(&**name).exists() {
+        findings.push(match root.join("sys/class/net").join(&**name).exists() {
             true => Finding::good("interface", format!("{name} is there")),
             false => Finding::warning(
                 "interface",
@@ -119,7 +126,7 @@ pub(super) fn kernel(configuration: &Configuration) -> Vec<Finding> {
         });
     }
     if configuration.core.environment == Environment::Prod {
-        findings.push(match number_in("/proc/sys/net/ipv4/ip_forward") {
+        findings.push(match number_in(&root.join("proc/sys/net/ipv4/ip_forward")) {
             Some(1) => Finding::good("forwarding", "net.ipv4.ip_forward = 1: media of other environments can pass"),
             _ => Finding::warning(
                 "forwarding",
@@ -131,7 +138,7 @@ pub(super) fn kernel(configuration: &Configuration) -> Vec<Finding> {
     findings
 }
 
-fn number_in(path: &str) -> Option<u64> {
+fn number_in(path: &Path) -> Option<u64> {
     std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
@@ -154,4 +161,80 @@ pub(super) fn routes(configuration: &Configuration) -> Vec<Finding> {
         }
     });
     findings.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::doctor::{Verdict, configured};
+    use std::fs;
+
+    /// What was found of one thing.
+    fn of(findings: &[Finding], what: &str) -> Vec<(Verdict, String)> {
+        let about = findings.iter().filter(|finding| finding.what == what);
+        about.map(|finding| (finding.verdict, finding.found.clone())).collect()
+    }
+
+    #[test]
+    fn small_buffers_missing_interfaces_and_media_that_cannot_pass_are_named() {
+        let root = tempfile::tempdir().unwrap();
+        let configuration =
+            configured("[[trunk]]\nname = \"tata\"\ngateways = [\"udp:10.10.10.2:5060\"]\ninterface = \"wg7\"\n");
+        let looked = || kernel(&configuration, root.path());
+        // Nothing can be read: that is no good news either.
+        assert!(looked().iter().all(|finding| finding.verdict == Verdict::Warning), "{:?}", looked());
+        for folder in ["proc/sys/net/core", "proc/sys/net/ipv4", "sys/class/net"] {
+            fs::create_dir_all(root.path().join(folder)).unwrap();
+        }
+        let write = |path: &str, text: &str| fs::write(root.path().join("proc/sys/net").join(path), text).unwrap();
+        write("core/rmem_max", "212992\n");
+        write("core/wmem_max", "4194304\n");
+        write("ipv4/ip_forward", "0\n");
+        let found = looked();
+        let buffers = of(&found, "socket buffers");
+        let small = (
+            Verdict::Warning,
+            "net.core.rmem_max = 212992, 4194304 are asked for: a burst is lost in silence".to_owned(),
+        );
+        assert_eq!(buffers, [small, (Verdict::Good, "net.core.wmem_max = 4194304".to_owned())]);
+        assert_eq!(of(&found, "interface")[0].0, Verdict::Warning);
+        assert!(of(&found, "forwarding")[0].1.starts_with("net.ipv4.ip_forward is not 1"), "{found:?}");
+        write("core/rmem_max", "8388608\n");
+        write("ipv4/ip_forward", "1\n");
+        fs::create_dir(root.path().join("sys/class/net/wg7")).unwrap();
+        assert!(looked().iter().all(|finding| finding.verdict == Verdict::Good), "{:?}", looked());
+    }
+
+    #[test]
+    fn a_peer_without_a_way_and_a_folder_that_is_not_there_are_named() {
+        let configuration = configured(
+            "state_dir = \"/nowhere/switchyard\"\n[sip]\nlisten = [\"udp:127.0.0.1:5060\"]\n[[trunk]]\nname = \"tata\"\n\
+             gateways = [\"udp:10.10.10.2:5060\", \"udp:127.0.0.2:5060\"]\n",
+        );
+        let ways = routes(&configuration);
+        let to = |peer: &str| ways.iter().find(|way| way.found.contains(peer)).map(|way| way.verdict);
+        // Nothing leaves this machine from its loopback's address.
+        assert_eq!(
+            [to("10.10.10.2:5060"), to("127.0.0.2:5060")],
+            [Some(Verdict::Warning), Some(Verdict::Good)],
+            "{ways:?}"
+        );
+        let folder = state(&configuration);
+        assert!(folder.len() == 1 && folder[0].verdict == Verdict::Bad, "{folder:?}");
+    }
+
+    #[test]
+    fn an_address_that_is_not_ours_yet_is_no_fault_and_one_that_is_taken_is() {
+        let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let of_listen = |listen: &str, is_running| {
+            let configuration = configured(&format!("[sip]\nlisten = [\"{listen}\"]\n"));
+            listeners(&configuration, is_running).remove(0).verdict
+        };
+        assert_eq!(of_listen(&format!("udp:{address}"), false), Verdict::Bad);
+        assert_eq!(of_listen(&format!("udp:{address}"), true), Verdict::Good);
+        assert_eq!(of_listen("udp:192.0.2.7:5060", false), Verdict::Warning);
+        drop(taken);
+        assert_eq!(of_listen(&format!("udp:{address}"), true), Verdict::Bad, "the process listens elsewhere");
+    }
 }

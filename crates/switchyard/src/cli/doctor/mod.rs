@@ -3,6 +3,7 @@
 
 mod data;
 mod machine;
+mod rights;
 mod tunnel;
 
 use super::{ConfigOption, Output, print};
@@ -11,13 +12,15 @@ use clap::Args;
 use serde::Serialize;
 use std::fmt;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
 pub(super) const HELP: &str = "\
 Looks at the configuration, the state folder, keys, listeners, socket buffers, interfaces, routes, handshakes of tunnels, the
-largest datagram that reaches each peer (by an OPTIONS of 1,392 bytes that may not be cut), the database, its clock and
-triggers, the snapshot, the running process and its limits. It changes nothing, and takes a few seconds where a peer or the
-database does not answer. Run it as the user that runs the proxy, or as root: only root is shown tunnels.
+largest datagram that reaches each peer (by an OPTIONS of 1,392 bytes that may not be cut), the database, what its account may
+do, its columns, clock and triggers, the snapshot, the running process and its limits. It changes nothing, and takes a few
+seconds where a peer or the database does not answer. Run it as the user that runs the proxy, or as root: only root is shown
+tunnels.
 Exit code: 0 nothing is bad (there may be warnings), 2 something is, 1 the configuration cannot be read.
 
 Examples:
@@ -90,13 +93,16 @@ pub(super) fn doctor(options: &Options, out: &mut impl Write, faults: &mut impl 
         }
     };
     let status = runtime.block_on(admin::fetch_status(&configuration.state_dir)).map_err(|fault| fault.to_string());
-    let mut findings = machine::state(&configuration);
+    let file = options.config.config.display();
+    let mut findings = vec![Finding::good("configuration", format!("{file} is as it should be"))];
+    findings.extend(machine::state(&configuration));
     findings.extend(machine::listeners(&configuration, status.is_ok()));
-    findings.extend(machine::kernel(&configuration));
+    findings.extend(machine::kernel(&configuration, Path::new("/")));
     findings.extend(machine::routes(&configuration));
     findings.extend(tunnel::handshakes(&configuration));
     findings.extend(tunnel::sizes(&configuration));
     findings.extend(runtime.block_on(data::database(&configuration, options.url.as_deref())));
+    findings.extend(runtime.block_on(rights::rights(&configuration)));
     findings.extend(data::snapshot(&configuration));
     findings.extend(data::process(status.as_ref().map_err(String::as_str)));
     if status.is_ok() {
@@ -142,4 +148,10 @@ impl fmt::Display for Report {
         let count = |wanted: Verdict| self.findings.iter().filter(|finding| finding.verdict == wanted).count();
         write!(f, "{} good, {} to look at, {} bad", count(Verdict::Good), count(Verdict::Warning), count(Verdict::Bad))
     }
+}
+
+/// A configuration for tests, with what no file can do without.
+#[cfg(test)]
+fn configured(text: &str) -> config::Configuration {
+    config::read("made", text, &|_| None).unwrap_or_else(|faults| panic!("{faults}"))
 }

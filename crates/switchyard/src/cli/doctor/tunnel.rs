@@ -1,6 +1,7 @@
 //! What the ways to the peers say: the last handshake of their tunnels, and the largest datagram that passes.
 
 use super::Finding;
+use crate::cli::pages::page;
 use crate::config::Configuration;
 use crate::probe::{Handshake, Handshakes, probe_of_bytes};
 use nix::sys::socket::{getsockopt, sockopt};
@@ -46,7 +47,8 @@ pub(super) fn handshakes(configuration: &Configuration) -> Vec<Finding> {
 }
 
 fn handshake(interface: &str, peer: SocketAddr, found: Handshake) -> Finding {
-    let mend = "is the other end up? its endpoint, port 51820/udp, both public keys: docs/how-to/lose-the-tunnel.md";
+    let page = page("how-to/lose-the-tunnel.md");
+    let mend = format!("is the other end up? its endpoint, port 51820/udp, both public keys: {page}");
     match found {
         Handshake::NoWay => Finding::bad(
             "handshake",

@@ -1,5 +1,6 @@
 //! The addresses of records, as texts. A few peers have nearly all calls: theirs are not written out for each.
 
+use crate::calls::Word;
 use proxy::Peer;
 use std::net::SocketAddr;
 
@@ -9,30 +10,30 @@ const KNOWN: usize = 64;
 /// What was written out before.
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
-    known: Vec<(SocketAddr, String)>,
-    peers: Vec<(Peer, String)>,
+    known: Vec<(SocketAddr, Word)>,
+    peers: Vec<(Peer, Word)>,
 }
 
 impl Addresses {
     /// An address.
-    pub(super) fn of(&mut self, address: SocketAddr) -> String {
+    pub(super) fn of(&mut self, address: SocketAddr) -> Word {
         text_of(&mut self.known, address)
     }
 
     /// A peer, with its transport.
-    pub(super) fn of_peer(&mut self, peer: &Peer) -> String {
+    pub(super) fn of_peer(&mut self, peer: &Peer) -> Word {
         text_of(&mut self.peers, *peer)
     }
 }
 
-fn text_of<T: PartialEq + ToString>(known: &mut Vec<(T, String)>, thing: T) -> String {
+fn text_of<T: PartialEq + ToString>(known: &mut Vec<(T, Word)>, thing: T) -> Word {
     if let Some((_, text)) = known.iter().find(|(one, _)| *one == thing) {
         return text.clone();
     }
     if known.len() == KNOWN {
         known.clear();
     }
-    let text = thing.to_string();
+    let text = Word::from(thing.to_string());
     known.push((thing, text.clone()));
     text
 }

@@ -1,6 +1,7 @@
 //! What a record needs of a message.
 
 use super::text;
+use crate::calls::Word;
 use memchr::memmem::{self, Finder};
 use sip::{Index, Message, Method, NameAddr, Parsed, Uri};
 
@@ -15,11 +16,11 @@ pub(super) struct Reader {
 
 /// An INVITE that was refused before dispatch, as far as a record needs it.
 pub(super) struct Invite {
-    pub(super) call_id: String,
+    pub(super) call_id: Word,
     /// The user part of the request-URI.
-    pub(super) called: String,
+    pub(super) called: Word,
     /// The user part of From; the whole URI where it has none.
-    pub(super) caller: String,
+    pub(super) caller: Word,
     pub(super) in_dialog: bool,
 }
 
@@ -43,15 +44,15 @@ impl Reader {
     }
 
     /// The user part of From; the whole URI where it has none.
-    pub(super) fn caller(&mut self, bytes: &[u8]) -> Option<String> {
-        if let Some(from) = self.line(&self.from, bytes) {
-            return NameAddr::parse(from).ok().map(|from| user_of(from.uri_bytes()));
+    pub(super) fn caller(&mut self, bytes: &[u8]) -> Option<Word> {
+        match self.line(&self.from, bytes) {
+            Some(from) => NameAddr::parse(from).ok().map(|from| user_of(from.uri_bytes())),
+            None => self.invite(bytes).map(|invite| invite.caller),
         }
-        self.invite(bytes).map(|invite| invite.caller)
     }
 
     /// The user part of an INVITE's request-URI.
-    pub(super) fn called(bytes: &[u8]) -> Option<String> {
+    pub(super) fn called(bytes: &[u8]) -> Option<Word> {
         let uri = bytes.strip_prefix(b"INVITE ")?;
         Some(user_of(uri.get(..memchr::memchr(b' ', uri)?)?))
     }
@@ -89,12 +90,12 @@ fn find<'b>(bytes: &'b [u8], part: &[u8]) -> Option<&'b [u8]> {
     bytes.get(at..at + part.len())
 }
 
-fn caller_of(message: &Message<'_>) -> String {
+fn caller_of(message: &Message<'_>) -> Word {
     let from = message.from().of(message.bytes());
     NameAddr::parse(from).map(|from| user_of(from.uri_bytes())).unwrap_or_default()
 }
 
-fn user_of(uri: &[u8]) -> String {
+fn user_of(uri: &[u8]) -> Word {
     match Uri::parse(uri) {
         Ok(read) => read.user_bytes().map_or_else(|| text(uri), text),
         Err(_) => text(uri),

@@ -2,13 +2,14 @@
 
 use super::super::RestoredRecord;
 use super::super::batch::{Batch, Entry};
-use super::super::journal::{CallNumber, Journal};
+use super::super::journal::{Journal, Place};
 use super::super::record::CallRecord;
 use super::{Assembler, e164, name, note_side, text};
 use crate::limits::OPEN_RECORDS;
 use proxy::Settings;
 use proxy::dispatch::Direction;
 use sip::Number;
+use smol_str::format_smolstr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -23,10 +24,10 @@ impl Assembler {
                 continue;
             }
             let (is_answered, did) = (record.answered_at_ms.is_some(), did_of(&record));
-            let number = journal.open_call(Some(key), record);
-            did.into_iter().for_each(|did| journal.belongs(number, did));
+            let place = journal.open_call(Some(key), record);
+            did.into_iter().for_each(|did| journal.belongs(place, did));
             if !is_answered {
-                self.in_setup.push((given_up_at_ms, number));
+                self.in_setup.push((given_up_at_ms, place));
             }
         }
     }
@@ -36,19 +37,19 @@ impl Assembler {
         if self.in_setup.is_empty() {
             return;
         }
-        let due = |(at_ms, _): &mut (u64, u64)| *at_ms <= now_ms;
-        for (_, number) in self.in_setup.extract_if(.., due).collect::<Vec<_>>() {
-            let Some(call) = journal.call_mut(number).filter(|call| call.record.status.is_none()) else { continue };
+        let due = |(at_ms, _): &mut (u64, Place)| *at_ms <= now_ms;
+        for (_, place) in self.in_setup.extract_if(.., due).collect::<Vec<_>>() {
+            let Some(call) = journal.call_mut(place).filter(|call| call.record.status.is_none()) else { continue };
             call.record_mut().outcome = "failed".into();
-            self.close(journal, number, "aged", now_ms.saturating_mul(1_000));
+            self.close(journal, place, "aged", now_ms.saturating_mul(1_000));
         }
     }
 
     /// Tells the process after this one of the calls that have been up for a while, or at the end of all.
     pub(super) fn tell_standing(&mut self, journal: &Journal, now_ms: u64, is_last: bool) {
-        while let Some((_, number)) = self.answered.front().copied().filter(|(at_ms, _)| is_last || *at_ms <= now_ms) {
+        while let Some((_, place)) = self.answered.front().copied().filter(|(at_ms, _)| is_last || *at_ms <= now_ms) {
             self.answered.pop_front();
-            let open = journal.call(CallNumber(number)).filter(|call| call.record.ended_at_ms.is_none());
+            let open = journal.at(place).filter(|call| call.record.ended_at_ms.is_none());
             if let (Some(standing), Some((key, record))) =
                 (&self.standing, open.and_then(|call| Some((call.key?, &call.record))))
             {
@@ -74,7 +75,7 @@ impl Assembler {
         let [from, to] = *parties;
         let [caller, called] = users.map(|user| text(user.of(&batch.bytes)));
         let mut record = CallRecord {
-            id: format!("{key}-{now_us:x}"),
+            id: format_smolstr!("{key}-{now_us:x}"),
             call_id: text(call_id),
             began_at_ms: now_us / 1_000,
             direction: match direction {
@@ -94,8 +95,8 @@ impl Assembler {
         };
         note_side(settings, &mut record, from);
         note_side(settings, &mut record, to);
-        let number = journal.open_call(None, record);
-        self.close(journal, number, by.name(), now_us);
+        let place = journal.open_call(None, record);
+        self.close(journal, place, by.name(), now_us);
     }
 }
 

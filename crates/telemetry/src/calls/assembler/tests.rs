@@ -3,7 +3,7 @@ use crate::calls::{JournalBounds, RestoredRecord};
 use crate::limits::BATCH_BYTES;
 use directory::{Directory, Environment};
 use proxy::settings::{DispatchSettings, LimitSettings, TimerSettings, UnknownDid};
-use proxy::{Flow, ListenerId, Question, decide};
+use proxy::{Flow, Listener, ListenerId, Question, Transport, decide};
 use sip::Method;
 
 fn settings() -> Settings {
@@ -67,6 +67,15 @@ fn a_call_above_the_open_records_is_counted() {
 }
 
 #[test]
+fn a_record_is_named_by_its_call_and_its_time() {
+    let mut assembler = assembler(JournalBounds { calls: 1, bytes: 1 << 20 });
+    for (key, at_us) in [(0, 0), (u128::MAX, u64::MAX), (0x0123_4567_89ab_cdef_0011_2233_4455_6677, 0x6_5000_0000_00ff)]
+    {
+        assert_eq!(assembler.id_of(CallKey(key), at_us), format!("{}-{at_us:x}", CallKey(key)));
+    }
+}
+
+#[test]
 fn messages_beyond_a_batch_are_left_out_of_the_journal_alone() {
     let mut assembler = assembler(JournalBounds { calls: 10, bytes: 1 << 20 });
     assembler.take(&opening(1, BATCH_BYTES));
@@ -82,12 +91,12 @@ fn messages_beyond_a_batch_are_left_out_of_the_journal_alone() {
 /// What a process before this one knew: a call that began at the zero of the clock.
 fn restored(key: u128, answered_at_ms: Option<u64>) -> RestoredRecord {
     let record = CallRecord {
-        id: format!("id-{key}"),
-        call_id: format!("before-{key}"),
+        id: format!("id-{key}").into(),
+        call_id: format!("before-{key}").into(),
         answered_at_ms,
         outcome: if answered_at_ms.is_some() { "answered" } else { "in_progress" }.into(),
         status: answered_at_ms.map(|_| 200),
-        called_received: "918065978001".to_owned(),
+        called_received: "918065978001".into(),
         restarted: true,
         ..CallRecord::default()
     };
@@ -121,8 +130,9 @@ fn a_call_in_setup_of_before_is_answered_by_who_sees_it_or_given_up() {
     let mut assembler = assembler(JournalBounds { calls: 10, bytes: 1 << 20 });
     assembler.restore(vec![restored(1, None), restored(2, None), restored(3, None)]);
     let mut batch = Batch::default();
-    batch.entries.push((Time(100_000_000), Entry::Final { key: CallKey(1), status: 200 }));
-    batch.entries.push((Time(100_000_000), Entry::Final { key: CallKey(2), status: 486 }));
+    let call_id = batch.keep(b"before");
+    batch.entries.push((Time(100_000_000), Entry::Final { key: CallKey(1), call_id, status: 200 }));
+    batch.entries.push((Time(100_000_000), Entry::Final { key: CallKey(2), call_id, status: 486 }));
     assembler.take(&batch);
     assembler.hand_on(Time(212_000_000), false);
     assert_eq!(over(&assembler).iter().map(|record| &*record.id).collect::<Vec<_>>(), ["id-2"]);
@@ -133,7 +143,7 @@ fn a_call_in_setup_of_before_is_answered_by_who_sees_it_or_given_up() {
     assert_eq!((records.len(), &*given_up.id, &*given_up.outcome), (2, "id-3", "failed"));
     assert_eq!((given_up.ended_at_ms, given_up.ended_by.as_deref()), (Some(213_000), Some("aged")));
     let journal = assembler.journal.lock().unwrap();
-    let number = journal.by_key(CallKey(1)).unwrap();
+    let number = journal.by_key(CallKey(1)).unwrap().number;
     let up = &journal.call(super::super::CallNumber(number)).unwrap().record;
     assert_eq!((&*up.outcome, up.answered_at_ms, journal.open_count()), ("answered", Some(100_000), 1));
 }
@@ -165,19 +175,21 @@ fn who_keeps_calls_for_the_next_process_is_told_of_each_answer_once() {
     let mut assembler = assembler(JournalBounds { calls: 10, bytes: 1 << 20 });
     let (told, tells) = std::sync::mpsc::channel();
     assembler.tell(Some(Box::new(move |key, record: &Arc<CallRecord>| {
-        told.send((key, record.call_id.clone(), record.status)).unwrap();
+        told.send((key, record.call_id.to_string(), record.status)).unwrap();
     })));
     let mut batch = opening(1, 0);
+    let call_id = batch.keep(b"call-1");
     for status in [200, 200] {
-        batch.entries.push((Time(1_000), Entry::Final { key: CallKey(1), status }));
+        batch.entries.push((Time(1_000), Entry::Final { key: CallKey(1), call_id, status }));
     }
     assembler.take(&batch);
     let mut busy = opening(2, 0);
-    busy.entries.push((Time(1_000), Entry::Final { key: CallKey(2), status: 486 }));
+    let call_id = busy.keep(b"call-2");
+    busy.entries.push((Time(1_000), Entry::Final { key: CallKey(2), call_id, status: 486 }));
     assembler.take(&busy);
     let mut short = opening(3, 0);
     let call_id = short.keep(b"call-3");
-    short.entries.push((Time(1_000), Entry::Final { key: CallKey(3), status: 200 }));
+    short.entries.push((Time(1_000), Entry::Final { key: CallKey(3), call_id, status: 200 }));
     let (by, after_us, talked_us) = (EndedBy::Caller, 1_000, 0);
     short.entries.push((Time(2_000), Entry::Ended { key: CallKey(3), call_id, by, after_us, talked_us }));
     assembler.take(&short);
@@ -224,6 +236,40 @@ fn a_record_names_so_many_stray_addresses() {
         known.iter().map(|stray| &*stray.address).collect::<Vec<_>>(),
         (0..STRAY_MEDIA).map(|last| format!("192.168.1.{last}")).collect::<Vec<_>>()
     );
+}
+
+#[test]
+fn numbers_are_written_with_their_plus() {
+    for digits in [1_000, 918_065_978_001, 100_000_000_000_000, 999_999_999_999_999] {
+        assert_eq!(plus(Number::from_digits(digits).unwrap()), format!("+{digits}"));
+    }
+}
+
+/// What leaves is kept with the call of what arrived, whether the tap says whose it is or the message does; and facts that
+/// name a call say whose the message before them is.
+#[test]
+fn messages_are_kept_with_their_calls() {
+    let mut assembler = assembler(JournalBounds { calls: 10, bytes: 1 << 20 });
+    let flow = Flow::to(ListenerId(0), "10.10.10.1:5070".parse().unwrap());
+    let text = |key: u128| format!("SIP/2.0 180 Ringing\r\nCall-ID: call-{key}\r\n\r\n");
+    let mut batch = opening(1, 0);
+    let arrived = batch.frame(&flow, text(1).as_bytes());
+    let first = batch.entries.len();
+    batch.entries.push((Time(0), Entry::Arrived(arrived)));
+    let call_id = batch.keep(b"call-1");
+    batch.entries.push((Time(0), Entry::Ringing { call_id }));
+    let strange = batch.frame(&flow, text(7).as_bytes());
+    let second = batch.entries.len();
+    batch.entries.push((Time(0), Entry::Arrived(strange)));
+    for (key, of) in [(1, Some(0)), (1, Some(first)), (7, Some(second)), (1, None), (7, None)] {
+        let frame = batch.frame(&flow, text(key).as_bytes());
+        batch.entries.push((Time(0), Entry::Left(frame, of)));
+    }
+    assembler.take(&batch);
+    let journal = assembler.journal.lock().unwrap();
+    let call = journal.call(super::super::CallNumber(1)).unwrap();
+    assert_eq!((call.messages().count(), call.record.messages, journal.size().0), (5, 5, 1));
+    assert!(call.record.ringing_at_ms.is_some());
 }
 
 /// What a later turn of the same batch says is not about the call of the turn before it.

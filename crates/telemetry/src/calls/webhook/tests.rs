@@ -47,7 +47,7 @@ fn answer(mut stream: TcpStream, status: u16, got: &Sender<Got>) -> bool {
         write!(stream, "HTTP/1.1 {status} Status\r\nContent-Length: 0\r\n\r\n").unwrap();
     }
     let records: Vec<CallRecord> = serde_json::from_slice(&body).unwrap();
-    got.send(Got { head, ids: records.into_iter().map(|record| record.id).collect() }).is_ok()
+    got.send(Got { head, ids: records.iter().map(|record| record.id.to_string()).collect() }).is_ok()
 }
 
 fn webhook(folder: &Path, address: SocketAddr, spool_bytes_max: u64) -> Webhook {
@@ -56,7 +56,7 @@ fn webhook(folder: &Path, address: SocketAddr, spool_bytes_max: u64) -> Webhook 
 }
 
 fn record(id: usize) -> Arc<CallRecord> {
-    Arc::new(CallRecord { id: id.to_string(), ..CallRecord::default() })
+    Arc::new(CallRecord { id: id.to_string().into(), ..CallRecord::default() })
 }
 
 fn wait_for(what: impl Fn() -> bool) {
