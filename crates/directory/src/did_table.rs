@@ -268,15 +268,17 @@ impl Branch {
     }
 
     /// Replaces the page at `at` by as many as these rows take, or by none. What is left of them for the last page is
-    /// joined with the next page where both are small.
+    /// joined with the next page where both are small: once, so that a change ends where rows are cut at the same gaps again.
     fn replace(&mut self, mut at: usize, mut rows: Vec<(u64, DidRecord)>) {
         self.pages.remove(at);
+        let mut may_join = true;
         while !rows.is_empty() {
-            let is_sparse = rows.len() < PAGE_SPARSE;
+            let is_sparse = may_join && rows.len() < PAGE_SPARSE;
             let next = self.pages.get(at).filter(|next| is_sparse && next.len() + rows.len() <= JOINED_RECORDS);
             if let Some(next) = next {
                 rows.extend(next.rows());
                 self.pages.remove(at);
+                may_join = false;
             }
             let mut layout = first_mixed_page(&rows);
             let mut upper = Vec::new();

@@ -202,6 +202,20 @@ fn rows_of_likely_spreads_are_found_soon() {
     }
 }
 
+/// Small blocks that lie far apart have small pages: a change of one row is one of a few pages all the same.
+#[test]
+fn a_change_among_small_pages_stays_where_it_is() {
+    let numbers = (0..2_500).flat_map(|block| (0..40).map(move |at| 100_000_000_000 + block * 100_000_000 + at));
+    let made = table(numbers.map(|digits| (number(digits), record(digits))));
+    for block in [0, 1_000, 2_400] {
+        let mut changed = made.clone();
+        changed.set(number(100_000_000_007 + block * 100_000_000), Some(record(999)));
+        let mut visited = 0;
+        changed.compare(&made, |_, _, _| visited += 1);
+        assert!((1..=1_200).contains(&visited), "{visited} rows for one in block {block}");
+    }
+}
+
 /// A table that was split and emptied in many places still has pages and branches of sound sizes.
 #[test]
 fn branches_are_split_and_go_away() {

@@ -175,7 +175,16 @@ impl UdpSocket {
         quiet(self.take(batch, interfaces))
     }
 
+    /// An ICMP error about one of our datagrams comes in place of what has arrived, once: behind it is what was asked for.
+    /// Else a dead target would make every other batch look as if the buffer were empty.
     fn take(&mut self, batch: &mut Batch, interfaces: &Interfaces) -> io::Result<()> {
+        match self.take_once(batch, interfaces) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => self.take_once(batch, interfaces),
+            done => done,
+        }
+    }
+
+    fn take_once(&mut self, batch: &mut Batch, interfaces: &Interfaces) -> io::Result<()> {
         // The kernel writes lengths into the headers and the wrapper does not reset them: they are good for one use.
         let space = cmsg_space!(libc::in6_pktinfo, libc::in_pktinfo, u32);
         let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(self.asks, Some(space));
@@ -195,6 +204,11 @@ impl UdpSocket {
                 batch.arrivals.push(Arrival { slot, len: message.bytes, flow });
             }
         });
+        if let Err(error) = done
+            && error != Errno::EAGAIN
+        {
+            return Err(error.into());
+        }
         batch.is_full = taken == self.asks;
         self.asks = (2 * taken).clamp(ASKS_LEAST, BATCH);
         self.attribute(overflow, batch);

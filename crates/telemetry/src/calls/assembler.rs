@@ -150,6 +150,7 @@ impl Assembler {
                 Entry::EndedUnseen { .. } => self.ended_unseen(&mut journal, &settings, batch, entry, now_us),
                 _ => self.progress(&mut journal, batch, &thread, entry, now_us),
             }
+            self.keep_late(&mut journal, &settings, batch, (thread.arrived, entry), now_us);
         }
     }
 

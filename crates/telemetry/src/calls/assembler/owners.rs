@@ -52,6 +52,24 @@ impl Assembler {
         }
     }
 
+    /// Keeps a BYE with the record that was opened of it: when it arrived there was none.
+    pub(super) fn keep_late(
+        &mut self,
+        journal: &mut Journal,
+        settings: &Settings,
+        batch: &Batch,
+        (arrived, entry): (Option<(Frame, usize)>, &Entry),
+        now_us: u64,
+    ) {
+        let (Entry::Ended { call_id, .. } | Entry::EndedUnseen { call_id, .. }) = entry else { return };
+        let Some((frame, at)) = arrived.filter(|(_, at)| self.owners.get(*at).is_some_and(Option::is_none)) else {
+            return;
+        };
+        let place = journal.by_call_id(call_id.of(&batch.bytes));
+        self.owns(at, place);
+        self.keep(journal, settings, place, (&frame, false), (frame.span.of(&batch.bytes), now_us));
+    }
+
     /// Keeps a message of a call, if it is one's.
     pub(super) fn keep(
         &mut self,

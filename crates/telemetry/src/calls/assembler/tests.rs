@@ -148,6 +148,34 @@ fn a_call_in_setup_of_before_is_answered_by_who_sees_it_or_given_up() {
     assert_eq!((&*up.outcome, up.answered_at_ms, journal.open_count()), ("answered", Some(100_000), 1));
 }
 
+/// The BYE that opens a record is kept with it, on its way in and on its way out.
+#[test]
+fn a_bye_of_a_call_that_nobody_told_of_is_kept_with_its_record() {
+    let bye = "BYE sip:918065978001@10.10.10.1 SIP/2.0\r\nVia: SIP/2.0/UDP 10.10.10.2;branch=z9hG4bK9\r\n\
+               From: <sip:447700900001@10.10.10.2>;tag=1\r\nTo: <sip:918065978001@10.10.10.1>;tag=2\r\n\
+               Call-ID: elsewhere\r\nCSeq: 2 BYE\r\nContent-Length: 0\r\n\r\n";
+    for is_known in [false, true] {
+        let mut assembler = assembler(JournalBounds { calls: 10, bytes: 1 << 20 });
+        let mut batch = Batch::default();
+        let frame = batch.frame(&Flow::to(ListenerId(0), "10.10.10.2:5060".parse().unwrap()), bye.as_bytes());
+        batch.entries.push((Time(0), Entry::Arrived(frame)));
+        let call_id = batch.keep(b"elsewhere");
+        let (key, by, users) = (CallKey(7), EndedBy::Caller, [batch.keep(b"a"), batch.keep(b"b")]);
+        let (direction, parties) = (proxy::dispatch::Direction::Inbound, [PartyId(0), PartyId(1)]);
+        let entry = match is_known {
+            true => Entry::Ended { key: CallKey(8), call_id, by, after_us: 0, talked_us: 0 },
+            false => Entry::EndedUnseen { key, call_id, direction, parties, users, by },
+        };
+        batch.entries.push((Time(0), entry));
+        let frame = batch.frame(&Flow::to(ListenerId(0), "10.10.10.3:5060".parse().unwrap()), bye.as_bytes());
+        batch.entries.push((Time(0), Entry::Left(frame, Some(0))));
+        assembler.take(&batch);
+        let journal = assembler.journal.lock().unwrap();
+        let call = journal.at(journal.by_call_id(b"elsewhere").unwrap()).unwrap();
+        assert_eq!((call.messages().count(), call.record.messages), (2, 2), "{is_known}");
+    }
+}
+
 /// What the BYE alone says; and of a call that another BYE has ended, nothing more.
 #[test]
 fn a_bye_of_a_call_that_nobody_told_of_makes_a_record_and_a_second_bye_none() {
