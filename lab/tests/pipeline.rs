@@ -186,10 +186,27 @@ fn staging_notes_what_it_serves_and_prod_asks_before_anybody_is_asked() {
             rest = rest.split_once(word).unwrap_or_else(|| panic!("{word:?} is not where it should be")).1;
         }
     };
+    // What was noted goes before anything is shipped: a job that is cancelled leaves no yes.
     order(
         &staging,
-        &["ship.sh ", "staging-served.sh yes", "if: failure() && steps.ship.outcome", "staging-served.sh no"],
+        &[
+            "  forget:",
+            "staging-served.sh no",
+            "  ship:",
+            "needs: forget",
+            "ship.sh ",
+            "  note:",
+            "needs: [forget, ship]",
+            "if: always()",
+            "if: needs.ship.result == 'success'",
+            "staging-served.sh yes",
+            "if: needs.ship.result != 'success'",
+            "staging-served.sh no",
+        ],
     );
+    // All three are about one commit, even if the branch moves on meanwhile.
+    assert_eq!(staging.matches("ref: staging\n").count(), 1);
+    assert_eq!(staging.matches("ref: ${{ needs.forget.outputs.commit }}\n").count(), 2);
     order(
         &prod,
         &[
@@ -202,8 +219,16 @@ fn staging_notes_what_it_serves_and_prod_asks_before_anybody_is_asked() {
             "ship.sh ",
         ],
     );
-    // The note is a tag: both ways to the job have the right to push one, and nobody else has it.
-    order(&staging, &["contents: read", "contents: write"]);
+    // The note is a tag: both ways to the jobs that note have the right to push one, and nobody else has it, what builds and
+    // runs tests least of all.
+    order(
+        &staging,
+        &["contents: read", "  forget:", "contents: write", "  ship:", "contents: read", "  note:", "contents: write"],
+    );
+    let (_, shipping) = staging.split_once("  ship:").unwrap();
+    let (shipping, noting) = shipping.split_once("  note:").unwrap();
+    assert!(!shipping.contains("contents: write"));
+    assert!(!noting.contains("build.sh") && !noting.contains("ship.sh"));
     order(&sync, &["ship:", "contents: write", "uses: ./.github/workflows/staging.yml"]);
     assert!(!prod.contains("contents: write"));
 }

@@ -16,7 +16,7 @@ mod security;
 mod transports;
 mod turn;
 
-pub use crew::{Crew, Fellows};
+pub use crew::{Crew, Fellows, Restoring};
 pub use turn::{Heard, Seen};
 
 use crate::call_journal::{CallJournal, Pen};
@@ -97,6 +97,8 @@ pub struct InProgress {
     pub counts: Arc<Counts>,
     /// Calls of the process before this one.
     pub restored: Vec<RestoredCall>,
+    /// Held until they are counted.
+    pub restoring: Restoring,
     /// Their records.
     pub records: Vec<RestoredRecord>,
     /// The journal of calls.
@@ -114,7 +116,8 @@ impl InProgress {
         let (journal, pen, found) = CallJournal::open(state_dir, counters)?;
         let (restored, records) = (found.restored(settings), found.records(settings));
         found.standing.resume(counts);
-        Ok((journal, InProgress { counts: Arc::clone(counts), restored, records, pen: Some(pen) }))
+        let (counts, pen, restoring) = (Arc::clone(counts), Some(pen), Restoring::default());
+        Ok((journal, InProgress { counts, restored, restoring, records, pen }))
     }
 }
 
@@ -202,6 +205,7 @@ impl Worker {
         engine.set_states(states);
         engine.share_counts(calls.counts);
         calls.restored.iter().for_each(|call| engine.restore(clock.now(), call));
+        calls.restoring.end();
         let turns = Turns::new(engine, settings, Arc::clone(&counters), watch)
             .told(heard)
             .kept(tap)

@@ -3,17 +3,19 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "the lint's leave for tests does not reach the functions they share"
 )]
 
 use lab::hung::Hung;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,7 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A running `switchyard`, between a gateway and a PBX that a test plays by hand.
 struct Running {
     child: Child,
-    log: BufReader<ChildStderr>,
+    /// Its lines, from a thread that reads them: whoever waits for one gives up in time.
+    log: Receiver<String>,
     proxy: SocketAddr,
     gateway: UdpSocket,
     pbx: UdpSocket,
@@ -60,7 +63,9 @@ impl Running {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let (told, log) = channel();
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| told.send(line)));
         let mut running = Running { child, log, proxy, gateway, pbx, config, folder };
         running.began();
         running
@@ -77,10 +82,10 @@ impl Running {
 
     /// Reads the log until a line has `text`, and returns that line.
     fn said(&mut self, text: &str) -> String {
-        let mut line = String::new();
+        let begun = Instant::now();
         loop {
-            line.clear();
-            assert!(self.log.read_line(&mut line).unwrap() > 0, "the log ended without {text:?}");
+            let line = self.log.recv_timeout(PATIENCE.saturating_sub(begun.elapsed()));
+            let line = line.unwrap_or_else(|fault| panic!("waited in vain for {text:?} in the log: {fault}"));
             if line.contains(text) {
                 return line;
             }
@@ -93,7 +98,13 @@ impl Running {
 
     fn ended(&mut self) -> (ExitStatus, String) {
         let mut rest = String::new();
-        self.log.read_to_string(&mut rest).unwrap();
+        loop {
+            match self.log.recv_timeout(PATIENCE) {
+                Ok(line) => rest += &(line + "\n"),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("waited in vain for its end\n{rest}"),
+            }
+        }
         (self.child.wait().unwrap(), rest)
     }
 

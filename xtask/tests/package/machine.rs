@@ -1,10 +1,11 @@
 //! A clean Debian machine: debootstrap's smallest root file system with systemd, booted in namespaces.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lab::process::{PATIENCE, Place, Process, until};
 use lab::{Lab, Node};
@@ -12,6 +13,9 @@ use nix::unistd::Pid;
 
 /// What the smallest system lacks to be a machine.
 const PACKAGES: &str = "dbus,systemd-sysv";
+
+/// By which way this machine comes to Debian's mirror.
+const PROXIES: [&str; 6] = ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
 
 /// What a machine is made of.
 pub(crate) struct System<'a> {
@@ -135,6 +139,11 @@ impl Machine {
             command.arg("--net");
         }
         command.args(["--", "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"]);
+        if !is_in_its_network {
+            // From its own network no proxy can be reached, and what it asks itself for would be looked for there.
+            let set = PROXIES.iter().filter_map(|name| Some(format!("{name}={}", std::env::var(name).ok()?)));
+            command.args(set);
+        }
         command.args(["DEBIAN_FRONTEND=noninteractive", "sh", "-c", &format!("cd / && {line}")]);
         command.stdin(Stdio::null());
         command
@@ -183,21 +192,29 @@ pub(crate) fn first_child(parent: Pid) -> Pid {
     Pid::from_raw(child.unwrap())
 }
 
-/// The root file system, made once for all runs of this checkout: `target/tools/debian-RELEASE`.
+/// The root file system, made once for all runs of this checkout: `target/tools/debian-RELEASE`. What cannot be had is tried
+/// once: every other test that needs it fails at once, with the same words.
 fn base(system: &System<'_>) -> PathBuf {
-    static MAKING: Mutex<()> = Mutex::new(());
-    let _one_at_a_time = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    static MADE: Mutex<BTreeMap<String, Result<PathBuf, String>>> = Mutex::new(BTreeMap::new());
+    let name = [system.release]
+        .into_iter()
+        .chain(system.packages.split_whitespace())
+        .fold("debian".to_owned(), |all, part| all + "-" + part);
+    let mut all = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let made = all.entry(name).or_insert_with_key(|name| made(system, name)).clone();
+    drop(all);
+    made.unwrap_or_else(|fault| panic!("{fault}"))
+}
+
+/// The same, unless it is there from another run; or why it could not be made.
+fn made(system: &System<'_>, name: &str) -> Result<PathBuf, String> {
     let System { release, packages } = system;
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools");
-    let name = [*release]
-        .into_iter()
-        .chain(packages.split_whitespace())
-        .fold("debian".to_owned(), |all, part| all + "-" + part);
-    let base = tools.join(&name);
+    let base = tools.join(name);
     if !base.exists() {
         let draft = tools.join(format!("{name}.{}", std::process::id()));
         fs::create_dir_all(&tools).unwrap();
-        let mirror = mirror();
+        let mirror = mirror()?;
         // What is installed starts with the machine: there is no systemd to ask as yet. An unstable release is dated, and its
         // mirror may be late.
         let script = "debootstrap --variant=minbase --include=\"$1\" \"$2\" \"$0\" \"$3\" && { [ -z \"$4\" ] || \
@@ -207,17 +224,25 @@ fn base(system: &System<'_>) -> PathBuf {
         let mut command = Command::new("sh");
         command.args(["-c", script]).arg(&draft).args([PACKAGES, release, &mirror, packages]);
         let log = tools.join("debootstrap.log");
-        let mut made = Process::start(&mut command, &log, "debootstrap");
+        let mut process = Process::start(&mut command, &log, "debootstrap");
         // As long as the mirror takes.
-        until(|| format!("debootstrap\n{}", lab::process::text_of(&log)), 30 * PATIENCE, || made.has_ended());
-        let status = made.ended();
+        let (begun, limit) = (Instant::now(), 30 * PATIENCE);
+        while !process.has_ended() {
+            if begun.elapsed() >= limit {
+                let log = lab::process::text_of(&log);
+                return Err(format!("waited {limit:?} in vain for Debian {release} from {mirror}\n{log}"));
+            }
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+        let status = process.ended();
         if !status.success() {
             let _removed = fs::remove_dir_all(&draft);
-            panic!("Debian {release} could not be had from {mirror}: {status}\n{}", lab::process::text_of(&log));
+            let log = lab::process::text_of(&log);
+            return Err(format!("Debian {release} could not be had from {mirror}: {status}\n{log}"));
         }
         fs::rename(&draft, &base).unwrap();
     }
-    base.canonicalize().unwrap()
+    Ok(base.canonicalize().unwrap())
 }
 
 /// The release of Debian that this machine has, and for which the program was built.
@@ -228,14 +253,14 @@ pub(crate) fn codename() -> String {
 }
 
 /// Where this machine has Debian's packages from: every release is there.
-fn mirror() -> String {
+fn mirror() -> Result<String, String> {
     let codename = codename();
     let mut command = Command::new("apt-get");
     command.args(["indextargets", "--format", "$(ORIGIN) $(CODENAME) $(REPO_URI)", "Created-By: Packages"]);
     let listed = text(&command.output().unwrap().stdout);
     let wanted = format!("Debian {codename} ");
     let uri = listed.lines().find_map(|line| line.strip_prefix(&wanted));
-    uri.unwrap_or_else(|| panic!("apt knows no mirror of Debian {codename}: {listed}")).to_owned()
+    uri.map(str::to_owned).ok_or_else(|| format!("apt knows no mirror of Debian {codename}: {listed}"))
 }
 
 /// Waits for what a line of shell on the machine prints.

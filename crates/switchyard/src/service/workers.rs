@@ -145,6 +145,7 @@ pub(super) fn spawn(own: Own, mut calls: InProgress, shared: &Shared, told: &Tol
             counts: Arc::clone(&calls.counts),
             pen: calls.pen.clone(),
             restored: shares.next().unwrap_or_default(),
+            restoring: calls.restoring.clone(),
             ..InProgress::default()
         };
         let parts = Parts {

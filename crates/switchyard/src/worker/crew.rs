@@ -12,6 +12,8 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 
 /// How soon a worker that has drained looks whether the others have.
 pub(super) const LOOKS_AGAIN: Duration = Duration::from_millis(20);
+/// How soon a worker that has its calls looks whether the others have theirs.
+const RESTORING_LOOK: Duration = Duration::from_micros(200);
 /// What stands for the open transactions of a worker that does not drain.
 const IN_SERVICE: usize = usize::MAX;
 
@@ -68,6 +70,22 @@ impl Crew {
         let room: usize = self.commands.iter().map(mpsc::Sender::max_capacity).sum();
         let free: usize = self.commands.iter().map(mpsc::Sender::capacity).sum();
         (room.saturating_sub(free), room)
+    }
+}
+
+/// Held by each worker until it has the calls of the process before. Nobody serves while another's are not counted yet: a
+/// limit would let in more than it should (row I9).
+#[derive(Clone, Debug, Default)]
+pub struct Restoring(Arc<()>);
+
+impl Restoring {
+    /// Says that this worker has its calls, and waits for the others. One that has failed is waited for no longer.
+    pub(super) fn end(self) {
+        let held = Arc::downgrade(&self.0);
+        drop(self);
+        while held.strong_count() > 0 {
+            std::thread::sleep(RESTORING_LOOK);
+        }
     }
 }
 

@@ -106,3 +106,20 @@ async fn all_are_told_and_all_answer() {
     drop(from.pop());
     assert!(!crew.answers().await && !crew.tell(&Command::Drain).await, "one has ended");
 }
+
+#[test]
+fn nobody_serves_before_all_have_their_calls() {
+    let (first, second) = (Restoring::default(), Restoring::default());
+    first.end();
+    let (other, failed) = (second.clone(), second.clone());
+    let (serves, served) = std::sync::mpsc::channel();
+    let waiting = std::thread::spawn(move || {
+        other.end();
+        serves.send(()).unwrap();
+    });
+    assert!(served.recv_timeout(Duration::from_millis(50)).is_err(), "two have not got theirs");
+    drop(failed);
+    second.end();
+    served.recv_timeout(Duration::from_secs(10)).unwrap();
+    waiting.join().unwrap();
+}
