@@ -291,25 +291,33 @@ impl Writer {
         cause: Cause,
         now_ms: u64,
     ) {
-        tracing::info!(
-            generation = next.generation().0,
-            %cause,
-            %difference,
-            dids = next.did_count(),
-            users = next.user_count(),
-            organisations = next.organisation_count(),
-            faults = next.fault_count(),
-            "directory published"
-        );
         if let Some(guard) = &mut self.guard {
             guard.admit(now_ms, published, &next);
         }
         let generation = next.generation();
-        let note = GenerationNote { generation, published_at_ms: now_ms, cause, difference: Arc::new(difference) };
+        let (dids, users, organisations) = (next.did_count(), next.user_count(), next.organisation_count());
+        let (faults, difference) = (next.fault_count(), Arc::new(difference));
+        let note = GenerationNote {
+            generation,
+            published_at_ms: now_ms,
+            cause: cause.clone(),
+            difference: Arc::clone(&difference),
+        };
         lock(&self.looks).generations.push(note);
         self.retired.push(Arc::clone(published));
         self.publisher.publish(next);
         lock(&self.looks).applied.push(self.begun.elapsed());
+        // Told when it is true: who reads it may count on the next call.
+        tracing::info!(
+            generation = generation.0,
+            %cause,
+            %difference,
+            dids,
+            users,
+            organisations,
+            faults,
+            "directory published"
+        );
     }
 
     /// What we, and other nodes through the tables that we share, wrote within the guard's window.
