@@ -327,7 +327,7 @@ mod tests {
     fn what_is_more_than_enough_is_named() {
         let found = judged(|name, held| match name {
             "did_numbers" => {
-                held.given.extend([("UPDATE".to_owned(), Some("number".to_owned())), ("DELETE".to_owned(), None)])
+                held.given.extend([("UPDATE".to_owned(), Some("number".to_owned())), ("DELETE".to_owned(), None)]);
             }
             "users" => held.given.push(("UPDATE".to_owned(), None)),
             _ => {}

@@ -296,13 +296,8 @@ impl Writer {
         }
         let generation = next.generation();
         let (dids, users, organisations) = (next.did_count(), next.user_count(), next.organisation_count());
-        let (faults, difference) = (next.fault_count(), Arc::new(difference));
-        let note = GenerationNote {
-            generation,
-            published_at_ms: now_ms,
-            cause: cause.clone(),
-            difference: Arc::clone(&difference),
-        };
+        let (faults, difference, told_cause) = (next.fault_count(), Arc::new(difference), cause.to_string());
+        let note = GenerationNote { generation, published_at_ms: now_ms, cause, difference: Arc::clone(&difference) };
         lock(&self.looks).generations.push(note);
         self.retired.push(Arc::clone(published));
         self.publisher.publish(next);
@@ -310,7 +305,7 @@ impl Writer {
         // Told when it is true: who reads it may count on the next call.
         tracing::info!(
             generation = generation.0,
-            %cause,
+            cause = %told_cause,
             %difference,
             dids,
             users,

@@ -85,11 +85,11 @@ fn linked(target: &str) -> Result<Vec<Linked>> {
     let arguments = ["metadata", "--locked", "--format-version", "1", "--filter-platform", target];
     let said = tool::answer(&mut tool::cargo(&arguments)).context("cargo metadata failed")?;
     let metadata: Value = serde_json::from_str(&said).context("cargo metadata printed no JSON")?;
-    let listed = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let listed = |value: &Value, at: &str| value.pointer(at).and_then(Value::as_array).cloned().unwrap_or_default();
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let packages = listed(&metadata["packages"]);
+    let packages = listed(&metadata, "/packages");
     let packages: BTreeMap<String, &Value> = packages.iter().map(|package| (text(package, "id"), package)).collect();
-    let nodes = listed(&metadata["resolve"]["nodes"]);
+    let nodes = listed(&metadata, "/resolve/nodes");
     let nodes: BTreeMap<String, &Value> = nodes.iter().map(|node| (text(node, "id"), node)).collect();
     let program = packages.iter().find(|(_, package)| package["name"] == "switchyard");
     let mut waiting = vec![program.context("cargo metadata does not know switchyard")?.0.clone()];
@@ -99,9 +99,9 @@ fn linked(target: &str) -> Result<Vec<Linked>> {
             continue;
         }
         let node = nodes.get(&id).with_context(|| format!("cargo metadata does not resolve {id}"))?;
-        for dependency in listed(&node["deps"]) {
+        for dependency in listed(node, "/deps") {
             // Without a kind it is neither of tests nor of build scripts alone.
-            if listed(&dependency["dep_kinds"]).iter().any(|kind| kind["kind"].is_null()) {
+            if listed(&dependency, "/dep_kinds").iter().any(|kind| kind["kind"].is_null()) {
                 waiting.push(text(&dependency, "pkg"));
             }
         }
@@ -112,7 +112,7 @@ fn linked(target: &str) -> Result<Vec<Linked>> {
         .map(|(_, package)| Linked {
             name: format!("{} {}", text(package, "name"), text(package, "version")),
             licence: text(package, "license"),
-            authors: listed(&package["authors"]).iter().filter_map(|own| Some(own.as_str()?.to_owned())).collect(),
+            authors: listed(package, "/authors").iter().filter_map(|own| Some(own.as_str()?.to_owned())).collect(),
             folder: Path::new(&text(package, "manifest_path")).parent().map(Path::to_path_buf).unwrap_or_default(),
         })
         .collect();

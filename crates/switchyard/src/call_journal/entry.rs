@@ -155,7 +155,7 @@ impl Entry {
                 Entry::Began(_, began) => began.write(object.text(member!("entry"), "began")),
                 Entry::Answered(_, answered) => answered.write(object.text(member!("entry"), "answered")),
                 Entry::Known(_, record) => {
-                    record.write_json(object.text(member!("entry"), "known").member(member!("record")))
+                    record.write_json(object.text(member!("entry"), "known").member(member!("record")));
                 }
                 Entry::Refreshed(_, lasts_ms) => {
                     object.text(member!("entry"), "refreshed").number(member!("lasts_ms"), *lasts_ms);

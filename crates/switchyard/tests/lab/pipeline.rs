@@ -1,6 +1,12 @@
 //! The scripts of `deploy/github`: versions are shipped from a runner outside to the machine prod, by ssh and rsync as they
 //! are, tried with a call there, and taken back.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    reason = "the lint's leave for tests does not reach the functions they share"
+)]
+
 use crate::site::{PROD_DID, PROXY, STAGING_DID, sip};
 use lab::phone::Phone;
 use lab::phones::{self, Callees, Plan};
@@ -376,7 +382,7 @@ fn what_was_taken_back_on_staging_is_not_offered_to_prod() {
     assert_eq!(machine.in_force(), good);
     let starts = machine.supervisor.starts();
     assert_eq!(checkout.run(&machine, PROD_WORKFLOW, &built_bad), ran(&[("came-by-staging.sh", false)]));
-    assert_eq!((machine.in_force(), machine.supervisor.starts()), (good.clone(), starts));
+    assert_eq!((machine.in_force(), machine.supervisor.starts()), (good, starts));
 
     // One that went well, and went wrong when it was shipped again.
     let later = checkout.pushed("one that goes wrong later");

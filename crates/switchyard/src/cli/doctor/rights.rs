@@ -130,7 +130,7 @@ mod tests {
         let url = "mysql://switchyard@127.0.0.1/pbx";
         let [(verdict, found, _)] = told(&reader, url).try_into().unwrap();
         assert_eq!((verdict, &*found), (Verdict::Good, "switchyard@127.0.0.1 may read the four tables, and no more"));
-        let writer = Rights { writes: true, ..reader.clone() };
+        let writer = Rights { writes: true, ..reader };
         assert!(told(&writer, url)[0].1.ends_with("may read the four tables, write what is ours, and no more"));
         let list = |text: &str| vec![text.to_owned()];
         let poor = Rights { unread: list("SELECT on users"), unwritten: list("INSERT on x: no y"), ..writer.clone() };

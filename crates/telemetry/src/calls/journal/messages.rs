@@ -216,7 +216,7 @@ mod tests {
             (udp(true), format!("INVITE sip:a SIP/2.0\r\n{long}\r\nv=0v=0")),
             (mixed, format!("{long}{long}")),
             (udp(true), format!("{long}{long}{long}")),
-            (udp(true), long.clone()),
+            (udp(true), long),
             (udp(false), "x".repeat(70_000)),
             (udp(true), "x".repeat(69_999)),
         ];
