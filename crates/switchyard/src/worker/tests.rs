@@ -34,24 +34,7 @@ impl Bench {
         let keys = Arc::new(KeyRing::new(&Key { id: 1, secret: [7; 32] }, &[]));
         let counters = Arc::new(Counters::new());
         let (commands, orders) = mpsc::channel(4);
-        let parts = Parts {
-            states: Arc::default(),
-            settings: Arc::clone(&settings),
-            keys: Arc::clone(&keys),
-            directory: Published::fixed(Builder::new(&Policy::default(), None).finish(Generation(1))),
-            interfaces: Arc::new(ArcSwap::from_pointee(Interfaces::default())),
-            sockets: vec![(ListenerId(0), socket)],
-            arriving: None,
-            outgoing: None,
-            fellows: None,
-            clock: Clock::start(),
-            counters: Arc::clone(&counters),
-            calls: InProgress::default(),
-            watch: None,
-            heard: None,
-            wire: None,
-            tap: None,
-        };
+        let parts = Parts { keys: Arc::clone(&keys), ..parts(Arc::clone(&settings), socket, &counters) };
         let thread = std::thread::spawn(move || run(parts, orders));
         Bench { proxy, gateway, pbx, commands, counters, settings, keys, thread }
     }
