@@ -1,12 +1,14 @@
 //! UDP: one socket per listener, batches in, batches out.
 //!
-//! A batch comes in with one `recvmmsg` into slots that hold any datagram whole; what the core answers leaves with one
-//! system call per drain. ICMP errors are read from the socket's error queue, because only there stands which
+//! A batch comes in with one `recvmmsg` into slots that hold any datagram whole; what the core answers leaves with few
+//! system calls per drain, datagrams of one length to one destination together (`join.rs`). ICMP errors are read from the socket's error queue, because only there stands which
 //! destination they are about (RFC 3261 18.4).
 
 pub mod filter;
+mod join;
 mod open;
 mod receive;
+mod refused;
 mod send;
 pub mod spread;
 
@@ -16,11 +18,12 @@ pub use send::{Failed, SendFault, Sent};
 
 use filter::Network;
 use proxy::ListenerId;
-use send::{Envelopes, Outgoing};
+use send::{Envelopes, Outgoing, takes_joined};
 use socket2::SockRef;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use tokio::io::unix::AsyncFd;
 use tokio::io::{Interest, Ready};
 
 /// Datagrams that one system call takes in at most: what gathers for a moment at the highest rates, twice.
@@ -34,11 +37,15 @@ pub const BACKLOG_PER_DESTINATION: usize = 256;
 /// The socket buffers that are asked for: about 3,600 datagrams of 1 kB in a burst.
 pub const BUFFER_BYTES: usize = 4 << 20;
 
+/// A socket that the runtime tells of what arrives, and of errors. It is not told of room to send: that comes with each
+/// datagram that leaves the kernel, and would wake the worker as often.
+pub type Waiting = AsyncFd<std::net::UdpSocket>;
+
 /// The socket of one UDP listener, in the runtime of the worker that owns it.
 #[derive(Debug)]
 pub struct UdpSocket {
     listener: ListenerId,
-    socket: Rc<tokio::net::UdpSocket>,
+    socket: Rc<Waiting>,
     outgoing: Outgoing,
     envelopes: Envelopes,
     /// How many datagrams the next batch asks for.
@@ -49,21 +56,25 @@ pub struct UdpSocket {
     filtered_room_bytes: Option<usize>,
     /// The last batch left open whether the buffer had been full.
     was_tight: bool,
+    /// A call failed as one does when ICMP has told of an earlier datagram.
+    may_have_errors: bool,
 }
 
 impl UdpSocket {
     /// Takes an opened socket into the current runtime.
     pub fn new(listener: ListenerId, socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
-        let socket = Rc::new(tokio::net::UdpSocket::from_std(socket)?);
+        let joins = takes_joined(&socket);
+        let socket = Rc::new(waiting(socket)?);
         Ok(UdpSocket {
             listener,
             socket,
-            outgoing: Outgoing::default(),
+            outgoing: Outgoing::new(joins),
             envelopes: Envelopes::new(),
             asks: receive::ASKS_LEAST,
             dropped_seen: 0,
             filtered_room_bytes: None,
             was_tight: false,
+            may_have_errors: false,
         })
     }
 
@@ -74,7 +85,7 @@ impl UdpSocket {
 
     /// The address that the socket is bound to.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+        self.socket.get_ref().local_addr()
     }
 
     /// Lets in what comes from these networks and nothing else, from now on. The old filter goes first: no peer is shut
@@ -102,14 +113,22 @@ impl UdpSocket {
     }
 
     /// The socket to wait on, beside the one that sends.
-    pub fn waiting(&self) -> Rc<tokio::net::UdpSocket> {
+    pub fn waiting(&self) -> Rc<Waiting> {
         Rc::clone(&self.socket)
     }
 }
 
+#[expect(
+    deprecated,
+    reason = "what took its place is unsafe, for types that may close their descriptor; this one does not"
+)]
+fn waiting(socket: std::net::UdpSocket) -> io::Result<Waiting> {
+    AsyncFd::with_interest(socket, Interest::READABLE | Interest::ERROR)
+}
+
 /// Resolves when there is something to receive, or an error to read.
-pub async fn ready(socket: Rc<tokio::net::UdpSocket>) -> io::Result<Ready> {
-    socket.ready(Interest::READABLE | Interest::ERROR).await
+pub async fn ready(socket: Rc<Waiting>) -> io::Result<Ready> {
+    socket.ready(Interest::READABLE | Interest::ERROR).await.map(|told| told.ready())
 }
 
 #[cfg(test)]

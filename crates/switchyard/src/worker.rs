@@ -273,7 +273,11 @@ impl Worker {
                 std::thread::sleep(pause);
             }
             let sockets = 0..self.transports.sockets();
-            let taken: usize = sockets.map(|position| self.serve_batch(position, News::Untold)).sum();
+            let mut taken = 0;
+            for position in sockets {
+                taken += self.serve_batch(position, News::Untold);
+                self.serve_errors(position, News::Untold);
+            }
             self.take_arrived(arriving);
             self.end_turn();
             if taken == 0 {
@@ -343,7 +347,7 @@ impl Worker {
 
     fn serve_socket(&mut self, position: usize, readiness: Ready) {
         if readiness.is_error() {
-            self.serve_errors(position);
+            self.serve_errors(position, News::Told);
         }
         if readiness.is_readable() {
             self.serve_batch(position, News::Told);
@@ -412,11 +416,15 @@ impl Worker {
     }
 
     /// ICMP: whom our datagrams do not reach (RFC 3261 18.4).
-    fn serve_errors(&mut self, position: usize) {
+    fn serve_errors(&mut self, position: usize, news: News) {
         self.unreachable.clear();
         let Some(socket) = self.transports.socket(position) else { return };
         let listener = socket.listener();
-        if let Err(error) = socket.unreachable(&mut self.unreachable) {
+        let read = match news {
+            News::Told => socket.unreachable(&mut self.unreachable),
+            News::Untold => socket.unreachable_untold(&mut self.unreachable),
+        };
+        if let Err(error) = read {
             self.turns.log().warn_socket(self.clock.now(), "error queue", &error);
         }
         if self.unreachable.is_empty() {

@@ -334,6 +334,13 @@ pub static SENT: Family = counter("switchyard_udp_sent_total", "", &[], "Datagra
 /// Bytes out.
 pub static SENT_BYTES: Family =
     counter("switchyard_udp_sent_bytes_total", "", &[], "Bytes of the datagrams that left.");
+/// Datagrams out, together.
+pub static JOINED: Family = counter(
+    "switchyard_udp_joined_total",
+    "",
+    &[],
+    "Datagrams that left together with others, as one message to the kernel; each counts in switchyard_udp_sent_total too.",
+);
 /// Datagrams that did not leave.
 pub static SEND_FAILED: Family = counter(
     "switchyard_send_failed_total",
@@ -400,7 +407,7 @@ pub static APPLY_SECONDS: Family = Family {
 pub static HISTOGRAMS: [&Family; 3] = [&SETUP_SECONDS, &POST_DIAL_DELAY_SECONDS, &APPLY_SECONDS];
 
 /// How many counted families there are.
-pub const FAMILY_COUNT: usize = 40;
+pub const FAMILY_COUNT: usize = 41;
 
 /// Every counted family, in the order in which they are shown.
 pub static FAMILIES: [&Family; FAMILY_COUNT] = [
@@ -435,6 +442,7 @@ pub static FAMILIES: [&Family; FAMILY_COUNT] = [
     &HANDED_OVER,
     &SENT,
     &SENT_BYTES,
+    &JOINED,
     &SEND_FAILED,
     &ICMP,
     &OPEN_STREAMS,

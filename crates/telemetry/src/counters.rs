@@ -45,6 +45,7 @@ pub struct Counters {
     handed_over: Cells,
     sent: Cells,
     sent_bytes: Cells,
+    joined: Cells,
     send_failed: Cells,
     icmp: Cells,
     open_streams: Cells,
@@ -81,6 +82,8 @@ pub enum Fact {
         datagrams: u64,
         /// Their bytes.
         bytes: u64,
+        /// How many of them left together with others.
+        joined: u64,
     },
     /// Datagrams that the kernel dropped for want of room.
     Overflowed(u64),
@@ -151,6 +154,7 @@ impl Counters {
             handed_over: Cells::new(&catalogue::HANDED_OVER),
             sent: Cells::new(&catalogue::SENT),
             sent_bytes: Cells::new(&catalogue::SENT_BYTES),
+            joined: Cells::new(&catalogue::JOINED),
             send_failed: Cells::new(&catalogue::SEND_FAILED),
             icmp: Cells::new(&catalogue::ICMP),
             open_streams: Cells::new(&catalogue::OPEN_STREAMS),
@@ -225,9 +229,12 @@ impl Counters {
                 self.received.add("", datagrams);
                 self.received_bytes.add("", bytes);
             }
-            Fact::Sent { datagrams, bytes } => {
+            Fact::Sent { datagrams, bytes, joined } => {
                 self.sent.add("", datagrams);
                 self.sent_bytes.add("", bytes);
+                if joined > 0 {
+                    self.joined.add("", joined);
+                }
             }
             Fact::Overflowed(datagrams) => self.overflowed.add("", datagrams),
             Fact::Filtered(datagrams) => self.filtered.add("", datagrams),
@@ -329,6 +336,7 @@ impl Counters {
             &self.handed_over,
             &self.sent,
             &self.sent_bytes,
+            &self.joined,
             &self.send_failed,
             &self.icmp,
             &self.open_streams,

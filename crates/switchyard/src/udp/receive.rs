@@ -9,8 +9,9 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, Soc
 use proxy::{Flow, InterfaceId};
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
+use std::time::Instant;
 use tokio::io::Interest;
 
 /// Errors that one call reads from the error queue; the rest waits for the next.
@@ -159,7 +160,7 @@ impl UdpSocket {
     pub fn receive(&mut self, batch: &mut Batch, interfaces: &Interfaces) -> io::Result<()> {
         batch.clear();
         let socket = Rc::clone(&self.socket);
-        let done = socket.try_io(Interest::READABLE, || {
+        let done = socket.try_io(Interest::READABLE, |_| {
             self.take(batch, interfaces)?;
             // A batch that is not full has emptied the buffer: to say so spares the call that would find nothing. What
             // arrives from now on makes the socket ready anew.
@@ -179,7 +180,10 @@ impl UdpSocket {
     /// Else a dead target would make every other batch look as if the buffer were empty.
     fn take(&mut self, batch: &mut Batch, interfaces: &Interfaces) -> io::Result<()> {
         match self.take_once(batch, interfaces) {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock => self.take_once(batch, interfaces),
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                self.may_have_errors = true;
+                self.take_once(batch, interfaces)
+            }
             done => done,
         }
     }
@@ -239,21 +243,30 @@ impl UdpSocket {
     ///
     /// Source quench, time exceeded and "fragmentation needed" are no failures and are skipped.
     pub fn unreachable(&mut self, found: &mut Vec<Unreachable>) -> io::Result<()> {
+        let socket = Rc::clone(&self.socket);
+        self.read_errors(found, || socket.try_io(Interest::ERROR, |_| read_error(socket.as_raw_fd())))
+    }
+
+    /// The same without having been told, where a call failed in a way that says there may be something.
+    pub fn unreachable_untold(&mut self, found: &mut Vec<Unreachable>) -> io::Result<()> {
+        if !std::mem::take(&mut self.may_have_errors) {
+            return Ok(());
+        }
         let fd = self.socket.as_raw_fd();
+        self.read_errors(found, || read_error(fd))
+    }
+
+    fn read_errors(
+        &mut self,
+        found: &mut Vec<Unreachable>,
+        read: impl Fn() -> io::Result<Option<Unreachable>>,
+    ) -> io::Result<()> {
         for _ in 0..ERRORS {
-            let read = self.socket.try_io(Interest::ERROR, || {
-                let mut bytes = [0; ERROR_BYTES];
-                let mut space = cmsg_space!(libc::sock_extended_err, libc::sockaddr_in6, libc::in6_pktinfo, u32);
-                let mut slices = [IoSliceMut::new(&mut bytes)];
-                let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
-                let message = recvmsg::<SockaddrStorage>(fd, &mut slices, Some(&mut space), flags)?;
-                let remote = message.address.as_ref().and_then(socket_addr);
-                let remote = remote.filter(|_| is_failure(&message));
-                let len = message.bytes;
-                Ok(remote.map(|remote| Unreachable { remote, returned: bytes.get(..len).unwrap_or_default().to_vec() }))
-            });
-            match read {
-                Ok(Some(unreachable)) => found.push(unreachable),
+            match read() {
+                Ok(Some(unreachable)) => {
+                    self.outgoing.refused.note(unreachable.remote.ip(), 0, Instant::now());
+                    found.push(unreachable);
+                }
                 Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if is_quiet(&error) => {}
@@ -262,6 +275,19 @@ impl UdpSocket {
         }
         Ok(())
     }
+}
+
+/// One entry of the error queue; `None` where it is no failure.
+fn read_error(socket: RawFd) -> io::Result<Option<Unreachable>> {
+    let mut bytes = [0; ERROR_BYTES];
+    let mut space = cmsg_space!(libc::sock_extended_err, libc::sockaddr_in6, libc::in6_pktinfo, u32);
+    let mut slices = [IoSliceMut::new(&mut bytes)];
+    let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
+    let message = recvmsg::<SockaddrStorage>(socket, &mut slices, Some(&mut space), flags)?;
+    let remote = message.address.as_ref().and_then(socket_addr);
+    let remote = remote.filter(|_| is_failure(&message));
+    let len = message.bytes;
+    Ok(remote.map(|remote| Unreachable { remote, returned: bytes.get(..len).unwrap_or_default().to_vec() }))
 }
 
 /// What the control messages tell: the arrival interface, and the socket's running count of dropped datagrams.

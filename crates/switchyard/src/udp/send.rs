@@ -1,31 +1,41 @@
 //! What goes out: one system call per drain, and a short list for what the kernel does not take at once.
 
+use super::join::{GROUP, Leaving, Plan, WORTH};
+use super::refused::{Refused, refuses_joined};
 use super::{BACKLOG, BACKLOG_PER_DESTINATION, UdpSocket};
+use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg, sendto};
+use nix::sys::socket::{
+    ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, getsockopt, sendmmsg, sendto, sockopt,
+};
 use std::collections::HashMap;
 use std::io::IoSlice;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::time::Instant;
 
-/// Datagrams of one system call.
-const GROUP: usize = 64;
 /// How often one datagram is offered again after an error: the first error may be another datagram's, left pending on
 /// the socket by ICMP, and reading it clears it.
 const TRIES: u32 = 3;
 
-/// What waits for room in the kernel, in order.
+/// What waits for room in the kernel, in order, and what leaves together.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
     backlog: Vec<(SocketAddr, Vec<u8>)>,
     /// How many of them each destination has.
     of_destination: HashMap<SocketAddr, usize>,
+    /// Datagrams may leave together.
+    pub(super) joins: bool,
+    /// Where they may not, for a while.
+    pub(super) refused: Refused,
 }
 
 /// What a system call needs beside the datagrams, kept for the next one.
 #[derive(Debug)]
 pub(super) struct Envelopes {
     headers: MultiHeaders<SockaddrStorage>,
+    /// The header of a message of several datagrams, with room for their length.
+    joined: MultiHeaders<SockaddrStorage>,
     to: Vec<Option<SockaddrStorage>>,
 }
 
@@ -44,6 +54,8 @@ pub struct Sent {
     pub datagrams: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Of these, datagrams that left together with others.
+    pub joined: u64,
     /// Datagrams that wait for room.
     pub waiting: u64,
     /// Datagrams that it refused.
@@ -108,57 +120,75 @@ impl SendFault {
 }
 
 impl Outgoing {
-    /// Offers what waits and then `datagrams`, in the order of each destination, to `offer`: so many of the first are
-    /// taken, or the first one is not. Destinations do not wait for each other, but where the socket itself is full.
+    /// Nothing waits. `joins` says whether datagrams may leave together.
+    pub(super) fn new(joins: bool) -> Outgoing {
+        Outgoing { joins, ..Outgoing::default() }
+    }
+
+    /// Offers what waits and then `datagrams`, those of a call to one destination in their order, to `offer`: so many of the
+    /// first are taken, whole messages, or the first one is not. Destinations do not wait for each other, but where the
+    /// socket itself is full.
     pub(super) fn send<'o>(
         &mut self,
         datagrams: impl Iterator<Item = (SocketAddr, &'o [u8])>,
         sent: &mut Sent,
-        mut offer: impl FnMut(&[(SocketAddr, &[u8])]) -> Result<usize, Errno>,
+        mut offer: impl FnMut(Leaving<'_, '_>) -> Result<usize, Errno>,
     ) {
         let mut held = Held::default();
         let waiting = std::mem::take(&mut self.backlog);
         self.of_destination.clear();
         for some in waiting.chunks(GROUP) {
+            // What found no room together may find it one by one.
             let group: Vec<(SocketAddr, &[u8])> = some.iter().map(|(to, bytes)| (*to, bytes.as_slice())).collect();
-            self.send_group(&group, &mut held, sent, &mut offer);
+            self.send_group(Leaving::singly(&group), &mut held, sent, &mut offer);
         }
         let mut datagrams = datagrams.peekable();
         let mut group: Vec<(SocketAddr, &[u8])> = Vec::with_capacity(GROUP);
+        let mut ordered: Vec<(SocketAddr, &[u8])> = Vec::new();
         while datagrams.peek().is_some() {
             group.clear();
             group.extend(datagrams.by_ref().take(GROUP));
-            self.send_group(&group, &mut held, sent, &mut offer);
+            let leaving = self.plan(&group).map(|plan| plan.leaving(&group, &mut ordered));
+            self.send_group(leaving.unwrap_or(Leaving::singly(&group)), &mut held, sent, &mut offer);
         }
         sent.waiting = sent.waiting.saturating_add(u64::try_from(self.backlog.len()).unwrap_or(u64::MAX));
+    }
+
+    /// What leaves together, where that is worth looking.
+    fn plan(&self, group: &[(SocketAddr, &[u8])]) -> Option<Plan> {
+        if !self.joins || group.len() < WORTH {
+            return None;
+        }
+        let now = (!self.refused.is_empty()).then(Instant::now);
+        Some(Plan::of(group, |to| now.map_or(usize::MAX, |now| self.refused.longest(to.ip(), now))))
     }
 
     /// Offers one group, and keeps of it what finds no room.
     fn send_group(
         &mut self,
-        group: &[(SocketAddr, &[u8])],
+        group: Leaving<'_, '_>,
         held: &mut Held,
         sent: &mut Sent,
-        offer: &mut impl FnMut(&[(SocketAddr, &[u8])]) -> Result<usize, Errno>,
+        offer: &mut impl FnMut(Leaving<'_, '_>) -> Result<usize, Errno>,
     ) {
         let mut rest = group;
         let mut tries = 0;
-        while let Some((&(to, bytes), others)) = rest.split_first() {
+        while let Some(&(to, bytes)) = rest.datagrams.first() {
+            let first = rest.first();
             if held.holds(to) {
-                if let Err(fault) = self.wait(to, bytes) {
-                    sent.failed.push(Failed { to, fault, bytes: bytes.to_vec() });
-                }
-                rest = others;
+                self.keep(rest.until(first), sent);
+                rest = rest.after(first);
                 continue;
             }
-            let run = rest.iter().take_while(|(to, _)| !held.holds(*to)).count();
-            let Some((offered, _)) = rest.split_at_checked(run) else { return };
-            match offer(offered) {
+            // All of a message go to one destination: it is held whole or not at all.
+            let run = rest.datagrams.iter().take_while(|(to, _)| !held.holds(*to)).count();
+            match offer(rest.until(run)) {
                 Ok(count) => {
-                    let bytes = rest.iter().take(count).map(|(_, bytes)| bytes.len()).sum::<usize>();
+                    let bytes = rest.datagrams.iter().take(count).map(|(_, bytes)| bytes.len()).sum::<usize>();
                     sent.datagrams += u64::try_from(count).unwrap_or(u64::MAX);
                     sent.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
-                    rest = rest.get(count..).unwrap_or_default();
+                    sent.joined += u64::try_from(rest.until(count).joined()).unwrap_or(u64::MAX);
+                    rest = rest.after(count);
                     tries = 0;
                 }
                 Err(Errno::EINTR) => {}
@@ -166,12 +196,31 @@ impl Outgoing {
                 Err(Errno::ENOBUFS | Errno::ENOMEM) => held.destinations.push(to),
                 Err(errno) => {
                     tries += 1;
-                    if tries == TRIES {
+                    let is_refused = first > 1 && refuses_joined(errno);
+                    if tries < TRIES && !is_refused {
+                        continue;
+                    }
+                    tries = 0;
+                    if is_refused {
+                        self.refused.note(to.ip(), bytes.len().saturating_sub(1), Instant::now());
+                    }
+                    if first > 1 {
+                        // Nothing of it left; now each has its own answer.
+                        rest = rest.parted();
+                    } else {
                         sent.failed.push(Failed { to, fault: SendFault::of(errno), bytes: bytes.to_vec() });
-                        rest = others;
-                        tries = 0;
+                        rest = rest.after(1);
                     }
                 }
+            }
+        }
+    }
+
+    /// Has these wait for room.
+    fn keep(&mut self, held_up: Leaving<'_, '_>, sent: &mut Sent) {
+        for (to, bytes) in held_up.datagrams {
+            if let Err(fault) = self.wait(*to, bytes) {
+                sent.failed.push(Failed { to: *to, fault, bytes: bytes.to_vec() });
             }
         }
     }
@@ -194,11 +243,19 @@ impl Held {
 }
 
 impl UdpSocket {
-    /// Sends `datagrams`, those of one destination in order. What the kernel has no room for waits, up to [`BACKLOG`]
-    /// datagrams in all and [`BACKLOG_PER_DESTINATION`] of one destination.
+    /// Sends `datagrams`, those of a call to one destination in order. What the kernel has no room for waits, up to
+    /// [`BACKLOG`] datagrams in all and [`BACKLOG_PER_DESTINATION`] of one destination.
     pub fn send<'o>(&mut self, datagrams: impl Iterator<Item = (SocketAddr, &'o [u8])>, sent: &mut Sent) {
-        let UdpSocket { socket, outgoing, envelopes, .. } = self;
-        outgoing.send(datagrams, sent, |group| envelopes.offer(socket.as_raw_fd(), group));
+        let UdpSocket { socket, outgoing, envelopes, may_have_errors, .. } = self;
+        outgoing.send(datagrams, sent, |leaving| {
+            let taken = envelopes.offer(socket.as_raw_fd(), leaving);
+            // An error behind others only cuts the call short.
+            *may_have_errors |= match taken {
+                Ok(count) => count < leaving.singles(),
+                Err(errno) => !matches!(errno, Errno::EAGAIN | Errno::EINTR),
+            };
+            taken
+        });
     }
 
     /// True when datagrams wait: call [`UdpSocket::send`] again soon, if with nothing new.
@@ -207,14 +264,28 @@ impl UdpSocket {
     }
 }
 
+/// Whether the kernel takes several datagrams as one message. One that does not know of it would send them as one datagram.
+pub(super) fn takes_joined(socket: &impl AsFd) -> bool {
+    getsockopt(socket, sockopt::UdpGsoSegment).is_ok()
+}
+
 impl Envelopes {
     pub(super) fn new() -> Envelopes {
-        Envelopes { headers: MultiHeaders::preallocate(GROUP, None), to: Vec::with_capacity(GROUP) }
+        Envelopes {
+            headers: MultiHeaders::preallocate(GROUP, None),
+            joined: MultiHeaders::preallocate(1, Some(cmsg_space!(u16))),
+            to: Vec::with_capacity(GROUP),
+        }
     }
 
-    /// Offers the kernel at most [`GROUP`] datagrams.
-    fn offer(&mut self, socket: RawFd, group: &[(SocketAddr, &[u8])]) -> Result<usize, Errno> {
+    /// Offers the kernel the first message, or as many of the first as have one datagram.
+    fn offer(&mut self, socket: RawFd, leaving: Leaving<'_, '_>) -> Result<usize, Errno> {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        let singles = leaving.singles();
+        if singles == 0 {
+            return self.offer_joined(socket, leaving.until(leaving.first()).datagrams, flags);
+        }
+        let group = leaving.until(singles).datagrams;
         if let [(to, bytes)] = group {
             // At a low rate most turns have one: it needs no headers.
             return sendto(socket, bytes, &SockaddrStorage::from(*to), flags).map(|_| 1);
@@ -228,5 +299,25 @@ impl Envelopes {
         // Each header is written anew by the call, as far as the kernel reads it.
         let taken = sendmmsg(socket, &mut self.headers, &slices, &self.to, [], flags)?;
         Ok(taken.count())
+    }
+
+    /// Offers one message of several datagrams: all leave, or none.
+    fn offer_joined(
+        &mut self,
+        socket: RawFd,
+        message: &[(SocketAddr, &[u8])],
+        flags: MsgFlags,
+    ) -> Result<usize, Errno> {
+        let Some((to, first)) = message.first() else { return Ok(0) };
+        let to = [Some(SockaddrStorage::from(*to))];
+        let segment_bytes = u16::try_from(first.len()).map_err(|_too_large| Errno::EMSGSIZE)?;
+        let mut slices = [IoSlice::new(&[]); GROUP];
+        for (slice, (_, bytes)) in slices.iter_mut().zip(message) {
+            *slice = IoSlice::new(bytes);
+        }
+        let slices = slices.get(..message.len()).unwrap_or_default();
+        let control = [ControlMessage::UdpGsoSegments(&segment_bytes)];
+        sendmmsg(socket, &mut self.joined, [&slices], &to, &control, flags)?;
+        Ok(message.len())
     }
 }

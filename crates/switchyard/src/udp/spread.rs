@@ -253,7 +253,7 @@ fn number(value: usize) -> u32 {
 }
 
 /// The first Call-ID of a message, as far as a hash needs it. One that may be cut off is none.
-fn call_id_in(message: &[u8]) -> Option<&[u8]> {
+pub(super) fn call_id_in(message: &[u8]) -> Option<&[u8]> {
     let begins = message.iter().position(|byte| !matches!(byte, b'\r' | b'\n'))?;
     let mut rest = message.get(begins..)?;
     loop {

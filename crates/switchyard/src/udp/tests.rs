@@ -1,4 +1,7 @@
+mod joined;
+
 use super::filter::Network;
+use super::join::Leaving;
 use super::*;
 use nix::errno::Errno;
 use proxy::{Flow, InterfaceId};
@@ -367,7 +370,8 @@ fn offered(
     answers: impl Fn(SocketAddr) -> Option<Errno>,
 ) -> (Vec<(SocketAddr, Vec<u8>)>, Sent) {
     let (mut taken, mut sent) = (Vec::new(), Sent::default());
-    outgoing.send(datagrams.iter().copied(), &mut sent, |group| {
+    outgoing.send(datagrams.iter().copied(), &mut sent, |leaving| {
+        let group = leaving.datagrams;
         // As sendmmsg does: an error is told of the first datagram alone, behind others it cuts the group short.
         let passing = group.iter().take_while(|(to, _)| answers(*to).is_none());
         let passing: Vec<_> = passing.map(|(to, bytes)| (*to, bytes.to_vec())).collect();

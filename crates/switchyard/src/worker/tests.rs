@@ -232,16 +232,16 @@ fn p12_the_next_target_is_tried_in_the_turn_that_reads_the_icmp_error() {
         let (mut worker, _) = Worker::new(parts(settings, socket, &counters)).unwrap();
         let waiting = worker.transports.waiting();
         gateway.send_to(request(&gateway, proxy, "INVITE", "dead").as_bytes(), proxy).unwrap();
-        tokio::time::timeout(PATIENCE, waiting[0].readable()).await.unwrap().unwrap();
+        assert!(tokio::time::timeout(PATIENCE, waiting[0].readable()).await.unwrap().unwrap().ready().is_readable());
         worker.serve_batch(0, News::Told);
         assert_eq!(counters.value(&catalogue::SENT, ""), 2, "100, and the INVITE to the first target");
 
         let readiness = tokio::time::timeout(PATIENCE, waiting[0].ready(tokio::io::Interest::ERROR)).await;
-        assert!(readiness.unwrap().unwrap().is_error());
+        assert!(readiness.unwrap().unwrap().ready().is_error());
         assert_eq!(counters.value(&catalogue::ICMP, ""), 0);
         let mut slot = [0; 4_096];
         assert!(next.recv(&mut slot).is_err(), "nothing before the error is read");
-        worker.serve_errors(0);
+        worker.serve_errors(0, News::Told);
         assert_eq!(counters.value(&catalogue::ICMP, ""), 1);
         let len = next.recv(&mut slot).expect("the INVITE has left in this turn");
         assert!(slot[..len].starts_with(b"INVITE sip:+918065978000@"), "{}", slot[..len].escape_ascii());

@@ -1,7 +1,7 @@
 //! The way out: each message to the socket of its listener.
 
 use crate::udp::filter::Network;
-use crate::udp::{Failed, Sent, UdpSocket};
+use crate::udp::{Failed, Sent, UdpSocket, Waiting};
 use bytes::Bytes;
 use proxy::{Flow, ListenerId};
 use std::io;
@@ -38,7 +38,7 @@ impl Transports {
     }
 
     /// The sockets to wait on, in the order in which [`Transports::socket`] counts.
-    pub(super) fn waiting(&self) -> Vec<Rc<tokio::net::UdpSocket>> {
+    pub(super) fn waiting(&self) -> Vec<Rc<Waiting>> {
         self.udp.iter().map(UdpSocket::waiting).collect()
     }
 
@@ -88,8 +88,9 @@ impl Transports {
                 }
             }
         }
-        if self.sent.datagrams > 0 {
-            self.counters.note(Fact::Sent { datagrams: self.sent.datagrams, bytes: self.sent.bytes });
+        let Sent { datagrams, bytes, joined, .. } = self.sent;
+        if datagrams > 0 {
+            self.counters.note(Fact::Sent { datagrams, bytes, joined });
         }
         self.sent = Sent { failed: std::mem::take(&mut self.sent.failed), ..Sent::default() };
         for (flow, bytes) in messages() {
