@@ -1,14 +1,12 @@
 //! UDP: one socket per listener, batches in, batches out.
 //!
 //! A batch comes in with one `recvmmsg` into slots that hold any datagram whole; what the core answers leaves with few
-//! system calls per drain, datagrams of one length to one destination together (`join.rs`). ICMP errors are read from the socket's error queue, because only there stands which
+//! system calls per drain, datagrams of one length to one destination together ([`telemetry::join`]). ICMP errors are read from the socket's error queue, because only there stands which
 //! destination they are about (RFC 3261 18.4).
 
 pub mod filter;
-mod join;
 mod open;
 mod receive;
-mod refused;
 mod send;
 pub mod spread;
 
@@ -18,11 +16,12 @@ pub use send::{Failed, SendFault, Sent};
 
 use filter::Network;
 use proxy::ListenerId;
-use send::{Envelopes, Outgoing, takes_joined};
+use send::{Envelopes, Outgoing};
 use socket2::SockRef;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use telemetry::join::takes_joined;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{Interest, Ready};
 

@@ -5,7 +5,8 @@
 //! [`Counters::samples`] reads it, for `switchyard status` as for an exporter. A label is always one word out of a list
 //! that the program holds: no number, no address and no Call-ID ever becomes one.
 //!
-//! [`calls`] keeps a record of each call and the journal of the last ones.
+//! [`calls`] keeps a record of each call and the journal of the last ones. [`join`] is what the sender of captures has in
+//! common with the worker's sockets: which datagrams leave together.
 
 pub mod calls;
 pub mod catalogue;
@@ -13,6 +14,7 @@ mod counters;
 mod exporter;
 mod header;
 pub mod hep;
+pub mod join;
 pub mod limits;
 mod pace;
 

@@ -1,18 +1,19 @@
-//! What goes out: one system call per drain, and a short list for what the kernel does not take at once.
+//! What goes out: few system calls per drain, and a short list for what the kernel does not take at once.
 
-use super::join::{GROUP, Leaving, Plan, WORTH};
-use super::refused::{Refused, refuses_joined};
+use super::spread::call_id_in;
 use super::{BACKLOG, BACKLOG_PER_DESTINATION, UdpSocket};
 use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::sys::socket::{
-    ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, getsockopt, sendmmsg, sendto, sockopt,
-};
+use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, SockaddrStorage, sendmmsg, sendto};
 use std::collections::HashMap;
 use std::io::IoSlice;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Instant;
+use telemetry::join::{GROUP, Leaving, Plan, Refused, refuses_joined};
+
+/// Fewer datagrams of a drain leave one by one: little is saved, and a capture on this machine shows each.
+pub(super) const WORTH: usize = 8;
 
 /// How often one datagram is offered again after an error: the first error may be another datagram's, left pending on
 /// the socket by ICMP, and reading it clears it.
@@ -160,7 +161,8 @@ impl Outgoing {
             return None;
         }
         let now = (!self.refused.is_empty()).then(Instant::now);
-        Some(Plan::of(group, |to| now.map_or(usize::MAX, |now| self.refused.longest(to.ip(), now))))
+        let longest = |to: SocketAddr| now.map_or(usize::MAX, |now| self.refused.longest(to.ip(), now));
+        Some(Plan::of(group, longest, |bytes| call_id_in(bytes).unwrap_or_default()))
     }
 
     /// Offers one group, and keeps of it what finds no room.
@@ -262,11 +264,6 @@ impl UdpSocket {
     pub fn is_waiting(&self) -> bool {
         !self.outgoing.backlog.is_empty()
     }
-}
-
-/// Whether the kernel takes several datagrams as one message. One that does not know of it would send them as one datagram.
-pub(super) fn takes_joined(socket: &impl AsFd) -> bool {
-    getsockopt(socket, sockopt::UdpGsoSegment).is_ok()
 }
 
 impl Envelopes {

@@ -1,12 +1,12 @@
 mod joined;
 
 use super::filter::Network;
-use super::join::Leaving;
 use super::*;
 use nix::errno::Errno;
 use proxy::{Flow, InterfaceId};
 use std::net::SocketAddr;
 use std::time::Duration;
+use telemetry::join::Leaving;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 

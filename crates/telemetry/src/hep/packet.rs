@@ -45,6 +45,8 @@ const FAMILY_V6: u8 = 10;
 const PROTOCOL_TCP: u8 = 6;
 const PROTOCOL_UDP: u8 = 17;
 const KIND_SIP: u8 = 1;
+/// Bytes of a packet before its chunks: the mark and its length.
+const PACKET_HEAD: usize = 6;
 /// Bytes of a chunk before its value.
 const CHUNK_HEAD: usize = 6;
 /// Bytes of all that stands before a message but for the key, with a Call-ID of the usual length.
@@ -100,6 +102,20 @@ fn write(packet: &Packet<'_>, collector: &Collector, out: &mut Vec<u8>) -> Optio
         put(out, chunk::CORRELATION, call_id)?;
     }
     put(out, chunk::PAYLOAD, packet.bytes)
+}
+
+/// The Call-ID of the message in a packet; nothing where it has none.
+pub(super) fn call_of(packet: &[u8]) -> &[u8] {
+    let mut rest = packet.get(PACKET_HEAD..).unwrap_or_default();
+    while let Some(([_, _, high, low, long, short], _)) = rest.split_first_chunk() {
+        let length = usize::from(u16::from_be_bytes([*long, *short]));
+        let Some((chunk, behind)) = rest.split_at_checked(length.max(CHUNK_HEAD)) else { break };
+        if u16::from_be_bytes([*high, *low]) == chunk::CORRELATION {
+            return chunk.get(CHUNK_HEAD..).unwrap_or_default();
+        }
+        rest = behind;
+    }
+    &[]
 }
 
 fn put(out: &mut Vec<u8>, kind: u16, value: &[u8]) -> Option<()> {

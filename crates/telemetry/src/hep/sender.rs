@@ -1,9 +1,12 @@
-//! The thread that sends captures: by datagram many in one system call, by stream a whole batch in one write.
+//! The thread that sends captures: by datagram those of one length together, by stream a whole batch in one write.
 
+use super::packet::call_of;
 use super::{Batch, Collector, Shared};
 use crate::Paced;
+use crate::join::{GROUP, Leaving, Plan, Refused, refuses_joined, takes_joined};
+use nix::cmsg_space;
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, MultiHeaders, sendmmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, sendmmsg};
 use proxy::Transport;
 use std::io::{self, IoSlice, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
@@ -12,8 +15,6 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-/// Datagrams of one system call.
-const GROUP: usize = 64;
 /// How often captures are looked for while they come: a worker wakes nobody, and each one has the time at which it was taken.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How long a connect, or one write, may take. The queue fills meanwhile, and what finds no room is lost.
@@ -38,8 +39,6 @@ pub(super) fn run(shared: &Shared, batches: &Receiver<Batch>) {
 
 /// The way to the collector.
 struct Line {
-    /// What a system call needs beside the datagrams, kept for the next one.
-    headers: MultiHeaders<()>,
     open: Option<(Transport, SocketAddr, Socket)>,
     /// Not before then is it tried again, and the wait after the next failure.
     try_at: Option<Instant>,
@@ -49,13 +48,25 @@ struct Line {
 }
 
 enum Socket {
-    Udp(UdpSocket),
+    Udp(Datagrams),
     Tcp(TcpStream),
+}
+
+/// A connected socket.
+struct Datagrams {
+    socket: UdpSocket,
+    /// Datagrams may leave together.
+    joins: bool,
+    /// Where they may not, for a while.
+    refused: Refused,
+    /// What a system call needs beside the datagrams, kept for the next one; of a message of several with room for their length.
+    headers: MultiHeaders<()>,
+    joined: MultiHeaders<()>,
 }
 
 impl Line {
     fn new() -> Line {
-        Line { headers: MultiHeaders::preallocate(GROUP, None), open: None, try_at: None, wait: BACKOFF, tried: None }
+        Line { open: None, try_at: None, wait: BACKOFF, tried: None }
     }
 
     /// Sends encoded packets, each of which ends where `ends` says. Returns how many left.
@@ -72,7 +83,7 @@ impl Line {
         }
         let Some((_, _, socket)) = &mut self.open else { return 0 };
         match socket {
-            Socket::Udp(socket) => send_all(socket, &mut self.headers, bytes, ends),
+            Socket::Udp(datagrams) => datagrams.send(wanted.1, bytes, ends),
             Socket::Tcp(stream) => match stream.write_all(bytes) {
                 Ok(()) => {
                     self.wait = BACKOFF;
@@ -94,33 +105,78 @@ impl Line {
     }
 }
 
-/// Sends datagrams, each of which ends where `ends` says, as many as a system call takes at a time. Returns how many left.
-fn send_all(socket: &UdpSocket, headers: &mut MultiHeaders<()>, bytes: &[u8], ends: &[usize]) -> u64 {
-    // The socket is connected.
-    const NOBODY: [Option<()>; GROUP] = [None; GROUP];
-    let (mut start, mut rest, mut left) = (0, ends, 0);
-    while !rest.is_empty() {
-        let group = rest.get(..GROUP).unwrap_or(rest);
-        let starts = std::iter::once(&start).chain(group);
-        let mut slices = [[IoSlice::new(&[])]; GROUP];
-        for (slice, (start, end)) in slices.iter_mut().zip(starts.zip(group)) {
-            *slice = [IoSlice::new(bytes.get(*start..*end).unwrap_or_default())];
+impl Datagrams {
+    fn new(socket: UdpSocket) -> Datagrams {
+        Datagrams {
+            joins: takes_joined(&socket),
+            socket,
+            refused: Refused::default(),
+            headers: MultiHeaders::preallocate(GROUP, None),
+            joined: MultiHeaders::preallocate(1, Some(cmsg_space!(u16))),
         }
-        let slices = slices.get(..group.len()).unwrap_or_default();
-        let done = match sendmmsg(socket.as_raw_fd(), headers, slices, NOBODY, [], MsgFlags::MSG_NOSIGNAL) {
-            Ok(taken) => {
-                let count = taken.count();
-                left += count;
-                count
-            }
-            Err(Errno::EINTR) => 0,
-            // A collector that is away is told by ICMP on the next send, which is lost; the socket serves on.
-            Err(_) => 1,
-        };
-        start = done.checked_sub(1).and_then(|last| rest.get(last)).copied().unwrap_or(start);
-        rest = rest.get(done..).unwrap_or_default();
     }
-    u64::try_from(left).unwrap_or(u64::MAX)
+
+    /// Sends packets, each of which ends where `ends` says, those of one length together. Returns how many left.
+    fn send(&mut self, to: SocketAddr, bytes: &[u8], ends: &[usize]) -> u64 {
+        let (mut group, mut ordered, mut start, mut left) = (Vec::with_capacity(GROUP), Vec::new(), 0, 0);
+        for some in ends.chunks(GROUP) {
+            group.clear();
+            for end in some {
+                group.push((to, bytes.get(start..*end).unwrap_or_default()));
+                start = *end;
+            }
+            let now = Instant::now();
+            let longest = if self.joins { self.refused.longest(to.ip(), now) } else { 0 };
+            let plan = Plan::of(&group, |_| longest, call_of);
+            left += self.send_group(plan.leaving(&group, &mut ordered), now);
+        }
+        u64::try_from(left).unwrap_or(u64::MAX)
+    }
+
+    fn send_group(&mut self, group: Leaving<'_, '_>, now: Instant) -> usize {
+        let (mut rest, mut left) = (group, 0);
+        while let Some((to, first)) = rest.datagrams.first() {
+            let together = rest.first();
+            match self.offer(rest) {
+                Ok(count) => {
+                    left += count;
+                    rest = rest.after(count);
+                }
+                Err(Errno::EINTR) => {}
+                Err(errno) if together > 1 => {
+                    // Nothing of it left.
+                    if refuses_joined(errno) {
+                        self.refused.note(to.ip(), first.len().saturating_sub(1), now);
+                    }
+                    rest = rest.parted();
+                }
+                // A collector that is away is told by ICMP on the next send, which is lost; the socket serves on.
+                Err(_) => rest = rest.after(1),
+            }
+        }
+        left
+    }
+
+    /// Offers the kernel the first message, or as many of the first as have one datagram. The socket is connected.
+    fn offer(&mut self, leaving: Leaving<'_, '_>) -> Result<usize, Errno> {
+        const NOBODY: [Option<()>; GROUP] = [None; GROUP];
+        let (socket, flags) = (self.socket.as_raw_fd(), MsgFlags::MSG_NOSIGNAL);
+        let singles = leaving.singles();
+        let message = leaving.until(if singles == 0 { leaving.first() } else { singles }).datagrams;
+        let mut slices = [[IoSlice::new(&[])]; GROUP];
+        for (slice, (_, bytes)) in slices.iter_mut().zip(message) {
+            *slice = [IoSlice::new(bytes)];
+        }
+        let slices = slices.get(..message.len()).unwrap_or_default();
+        if singles > 0 {
+            return sendmmsg(socket, &mut self.headers, slices, NOBODY, [], flags).map(Iterator::count);
+        }
+        let length = message.first().map_or(0, |(_, bytes)| bytes.len());
+        let segment_bytes = u16::try_from(length).map_err(|_too_large| Errno::EMSGSIZE)?;
+        let control = [ControlMessage::UdpGsoSegments(&segment_bytes)];
+        sendmmsg(socket, &mut self.joined, [&slices.as_flattened()], [None::<()>], &control, flags)?;
+        Ok(message.len())
+    }
 }
 
 fn open(collector: &Collector) -> io::Result<Socket> {
@@ -132,7 +188,7 @@ fn open(collector: &Collector) -> io::Result<Socket> {
             };
             let socket = UdpSocket::bind(any)?;
             socket.connect(collector.address)?;
-            Ok(Socket::Udp(socket))
+            Ok(Socket::Udp(Datagrams::new(socket)))
         }
         Transport::Tcp => {
             let stream = TcpStream::connect_timeout(&collector.address, PATIENCE)?;

@@ -1,4 +1,5 @@
 use super::*;
+use nix::sys::socket::{setsockopt, sockopt};
 use proxy::Time;
 use std::io::Read;
 use std::net::{TcpListener, UdpSocket};
@@ -243,4 +244,57 @@ fn datagrams_leave_whole_and_in_order() {
         }
     }
     until("all to be counted", || tap.counts() == Counts { sent: 450, lost: 0, queued: 0 });
+}
+
+/// Messages of many calls: those of one length cross the kernel together, and each call's arrive in order.
+#[test]
+fn datagrams_of_one_length_leave_together_and_a_call_keeps_its_order() {
+    const CALLS: usize = 60;
+    let message = |call: usize, kind: &str| format!("{kind} sip:x SIP/2.0\r\nCall-ID: {call:02}@gw\r\n\r\n");
+    let kinds = ["INVITE", "ACK", "BYE", "INFO"];
+    let sent = |joined: bool| {
+        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        receiver.set_read_timeout(Some(PATIENCE)).unwrap();
+        setsockopt(&receiver, sockopt::UdpGroSegment, &joined).unwrap();
+        let tap = Tap::start(Some(collector(Transport::Udp, receiver.local_addr().unwrap()))).unwrap();
+        tap.switch(Some(Filter::default()));
+        let mut feed = tap.feed();
+        for (call, kind) in (0..CALLS).flat_map(|call| kinds.map(|kind| (call, kind))) {
+            let (from, to) = (address("10.10.10.1:5060"), address("10.10.10.2:5060"));
+            feed.take(Way::In, Transport::Udp, from, to, message(call, kind).as_bytes());
+        }
+        feed.hand_over();
+        until("all to be counted", || tap.counts() == Counts { sent: 240, lost: 0, queued: 0 });
+        receiver
+    };
+    let mut buffer = vec![0; 65_536];
+    let receiver = sent(false);
+    let arrived: Vec<String> = (0..CALLS * kinds.len())
+        .map(|_| {
+            let length = receiver.recv(&mut buffer).unwrap();
+            let payload = chunks(&buffer[..length]).into_iter().find(|(kind, _)| *kind == 15).unwrap().1;
+            String::from_utf8_lossy(payload).into_owned()
+        })
+        .collect();
+    for call in 0..CALLS {
+        let own: Vec<&String> = arrived.iter().filter(|text| text.contains(&format!(" {call:02}@"))).collect();
+        assert_eq!(own, kinds.map(|kind| message(call, kind)).iter().collect::<Vec<_>>());
+    }
+    // A receiver that asks for it has what crossed as one message at once.
+    let receiver = sent(true);
+    let (mut bytes, mut messages) = (0, 0);
+    while bytes < arrived.iter().map(|text| packet_bytes(text)).sum::<usize>() {
+        bytes += receiver.recv(&mut buffer).unwrap();
+        messages += 1;
+    }
+    assert!(messages <= 4 * kinds.len(), "{messages} messages for {} datagrams", arrived.len());
+}
+
+/// The length of a packet with this message.
+fn packet_bytes(text: &str) -> usize {
+    let to = address("10.10.10.2:5060");
+    let packet = Packet { at: SystemTime::now(), transport: Transport::Udp, from: to, to, bytes: text.as_bytes() };
+    let mut out = Vec::new();
+    encode(&packet, &collector(Transport::Udp, to), &mut out).unwrap();
+    out.len()
 }

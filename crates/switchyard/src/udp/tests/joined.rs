@@ -1,8 +1,7 @@
 //! Datagrams that leave together: what arrives is what was sent, whatever the kernel says.
 
 use super::*;
-use crate::udp::join::WORTH;
-use crate::udp::join::tests::{drawn, message, told};
+use crate::udp::send::WORTH;
 use nix::cmsg_space;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt};
 use proptest::prelude::*;
@@ -10,6 +9,27 @@ use std::collections::HashMap;
 use std::io::IoSliceMut;
 use std::net::UdpSocket as Plain;
 use std::os::fd::AsRawFd;
+
+/// A datagram of a call: which one it is can be told from its bytes.
+fn message(call: u8, number: usize, bytes: usize) -> Vec<u8> {
+    let mut message =
+        format!("BYE sip:x SIP/2.0\r\nCall-ID: call{call}@gw\r\nCSeq: {number:04} BYE\r\n\r\n").into_bytes();
+    message.resize(bytes.max(message.len()), b'x');
+    message
+}
+
+/// The call and the number of such a datagram.
+fn told(message: &[u8]) -> (u8, usize) {
+    let text = std::str::from_utf8(message).unwrap();
+    let between = |from: &str, to: char| text.split_once(from).unwrap().1.split_once(to).unwrap().0.to_owned();
+    (between("call", '@').parse().unwrap(), between("CSeq: ", ' ').parse().unwrap())
+}
+
+/// Some datagrams: a destination, a call and a length of each. Few of each, so that many are equal.
+fn drawn(most: usize) -> impl Strategy<Value = Vec<(u8, u8, usize)>> {
+    let bytes = prop_oneof![Just(100_usize), Just(300), Just(301), Just(700), Just(1_500), 80_usize..2_000];
+    proptest::collection::vec((0_u8..3, 0_u8..12, bytes), 1..=most)
+}
 
 /// A receiver with room for all that a test sends.
 fn receiver(address: &str) -> Plain {

@@ -2,22 +2,21 @@ use super::*;
 use proptest::prelude::*;
 
 /// A datagram of a call: which one it is can be told from its bytes.
-pub(in crate::udp) fn message(call: u8, number: usize, bytes: usize) -> Vec<u8> {
+fn message(call: u8, number: usize, bytes: usize) -> Vec<u8> {
     let mut message =
         format!("BYE sip:x SIP/2.0\r\nCall-ID: call{call}@gw\r\nCSeq: {number:04} BYE\r\n\r\n").into_bytes();
     message.resize(bytes.max(message.len()), b'x');
     message
 }
 
-/// The call and the number of such a datagram.
-pub(in crate::udp) fn told(message: &[u8]) -> (u8, usize) {
-    let text = std::str::from_utf8(message).unwrap();
-    let between = |from: &str, to: char| text.split_once(from).unwrap().1.split_once(to).unwrap().0.to_owned();
-    (between("call", '@').parse().unwrap(), between("CSeq: ", ' ').parse().unwrap())
+/// What stands behind its Call-ID.
+fn call_of(message: &[u8]) -> &[u8] {
+    let value = |line: &&[u8]| line.starts_with(b"Call-ID: ");
+    message.split(|byte| *byte == b'\n').find(value).unwrap_or_default()
 }
 
 /// Some datagrams: a destination, a call and a length of each. Few of each, so that many are equal.
-pub(in crate::udp) fn drawn(most: usize) -> impl Strategy<Value = Vec<(u8, u8, usize)>> {
+fn drawn(most: usize) -> impl Strategy<Value = Vec<(u8, u8, usize)>> {
     let bytes = prop_oneof![Just(100_usize), Just(300), Just(301), Just(700), Just(1_500), 80_usize..2_000];
     proptest::collection::vec((0_u8..3, 0_u8..12, bytes), 1..=most)
 }
@@ -29,7 +28,7 @@ fn at(destination: u8) -> SocketAddr {
 /// The messages of a plan, as numbers of datagrams.
 fn messages(datagrams: &[(SocketAddr, &[u8])], longest: impl Fn(SocketAddr) -> usize) -> Vec<Vec<usize>> {
     let mut ordered = Vec::new();
-    let plan = Plan::of(datagrams, longest);
+    let plan = Plan::of(datagrams, longest, call_of);
     let mut rest = plan.leaving(datagrams, &mut ordered);
     let mut messages = Vec::new();
     while !rest.datagrams.is_empty() {

@@ -2,33 +2,36 @@
 //! length but the last, which may be shorter, and makes datagrams of it at the end of its own way (`UDP_SEGMENT`): what it
 //! costs to get there is paid once.
 //!
-//! Datagrams of one call to one destination keep their order. Others may change places.
+//! Datagrams of one call to one destination keep their order. Others may change places. What is here only sorts: the
+//! worker's sockets and the sender of captures send by it.
 
-use super::spread::call_id_in;
+mod refused;
+
+pub use refused::{DESTINATIONS, PERIOD, Refused, refuses_joined};
+
+use nix::sys::socket::{getsockopt, sockopt};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 
 /// Datagrams that are looked at together, and the most that one message has: older kernels take no more.
-pub(super) const GROUP: usize = 64;
+pub const GROUP: usize = 64;
 /// Bytes of one message: an IP packet until the kernel cuts it.
-pub(super) const MESSAGE_BYTES: usize = 65_507;
-/// Fewer leave one by one: little is saved, and a capture on this machine shows each.
-pub(super) const WORTH: usize = 8;
-
+pub const MESSAGE_BYTES: usize = 65_507;
 /// Mixes the words of a key: an odd number with as many ones as zeros.
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Datagrams in the order in which they leave.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Leaving<'g, 'o> {
+pub struct Leaving<'g, 'o> {
     /// Where each goes, and its bytes.
-    pub(super) datagrams: &'g [(SocketAddr, &'o [u8])],
+    pub datagrams: &'g [(SocketAddr, &'o [u8])],
     /// Bit n: the n-th is in one message with the one before it.
     joined: u64,
 }
 
 /// The order in which datagrams leave, and which of them leave together.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
+pub struct Plan {
     /// Places in the drain.
     order: [u8; GROUP],
     count: usize,
@@ -75,43 +78,43 @@ struct Sorting {
 
 impl<'g, 'o> Leaving<'g, 'o> {
     /// Each by itself.
-    pub(super) fn singly(datagrams: &'g [(SocketAddr, &'o [u8])]) -> Leaving<'g, 'o> {
+    pub fn singly(datagrams: &'g [(SocketAddr, &'o [u8])]) -> Leaving<'g, 'o> {
         Leaving { datagrams, joined: 0 }
     }
 
     /// Datagrams of the first message.
-    pub(super) fn first(&self) -> usize {
+    pub fn first(&self) -> usize {
         let follow = usize::try_from((self.joined >> 1).trailing_ones()).unwrap_or(0);
         (1 + follow).min(self.datagrams.len())
     }
 
     /// How many at the beginning leave by themselves.
-    pub(super) fn singles(&self) -> usize {
+    pub fn singles(&self) -> usize {
         let joins = usize::try_from(self.joined.trailing_zeros()).unwrap_or(0);
         joins.saturating_sub(1).min(self.datagrams.len())
     }
 
     /// How many are in messages with others.
-    pub(super) fn joined(&self) -> usize {
+    pub fn joined(&self) -> usize {
         usize::try_from((self.joined | self.joined >> 1).count_ones()).unwrap_or(0)
     }
 
     /// The first of them, so many.
-    pub(super) fn until(&self, count: usize) -> Leaving<'g, 'o> {
+    pub fn until(&self, count: usize) -> Leaving<'g, 'o> {
         let datagrams = self.datagrams.get(..count).unwrap_or(self.datagrams);
         let kept = u32::try_from(count).ok().and_then(|count| 1_u64.checked_shl(count));
         Leaving { datagrams, joined: self.joined & kept.map_or(u64::MAX, |above| above - 1) }
     }
 
     /// Those behind the first so many, which are whole messages.
-    pub(super) fn after(&self, count: usize) -> Leaving<'g, 'o> {
+    pub fn after(&self, count: usize) -> Leaving<'g, 'o> {
         let datagrams = self.datagrams.get(count..).unwrap_or_default();
         let joined = u32::try_from(count).ok().and_then(|count| self.joined.checked_shr(count)).unwrap_or(0);
         Leaving { datagrams, joined }
     }
 
     /// The same, with the datagrams of the first message each by itself.
-    pub(super) fn parted(&self) -> Leaving<'g, 'o> {
+    pub fn parted(&self) -> Leaving<'g, 'o> {
         let first = self.until(self.first()).joined;
         Leaving { joined: self.joined & !first, ..*self }
     }
@@ -119,20 +122,24 @@ impl<'g, 'o> Leaving<'g, 'o> {
 
 impl Plan {
     /// Looks at no more than [`GROUP`] datagrams. `longest` says of each destination, once, up to how many bytes a datagram
-    /// may leave together with others.
-    pub(super) fn of(datagrams: &[(SocketAddr, &[u8])], mut longest: impl FnMut(SocketAddr) -> usize) -> Plan {
+    /// may leave together with others; `call_of` of each datagram what all of its call have in common, in doubt nothing.
+    pub fn of<'o>(
+        datagrams: &[(SocketAddr, &'o [u8])],
+        mut longest: impl FnMut(SocketAddr) -> usize,
+        call_of: impl Fn(&'o [u8]) -> &'o [u8],
+    ) -> Plan {
         let mut destinations = Destinations { known: [None; GROUP] };
         let mut sorting = Sorting::new();
         for (to, bytes) in datagrams.iter().take(GROUP) {
             let (destination, longest) = destinations.of(*to, &mut longest);
-            sorting.put(key_of(destination, call_id_in(bytes).unwrap_or_default()), destination, bytes.len(), longest);
+            sorting.put(key_of(destination, call_of(bytes)), destination, bytes.len(), longest);
         }
         sorting.end_messages();
         sorting.plan()
     }
 
     /// Puts the datagrams that were looked at into `ordered`.
-    pub(super) fn leaving<'g, 'o>(
+    pub fn leaving<'g, 'o>(
         &self,
         datagrams: &[(SocketAddr, &'o [u8])],
         ordered: &'g mut Vec<(SocketAddr, &'o [u8])>,
@@ -143,6 +150,11 @@ impl Plan {
         ordered.extend(places.filter_map(|place| datagrams.get(usize::from(*place))));
         Leaving { datagrams: ordered, joined: self.joined }
     }
+}
+
+/// Whether the kernel takes several datagrams as one message. One that does not know of it would send them as one datagram.
+pub fn takes_joined(socket: &impl AsFd) -> bool {
+    getsockopt(socket, sockopt::UdpGsoSegment).is_ok()
 }
 
 impl Destinations {
@@ -284,9 +296,9 @@ fn number(place: usize) -> u8 {
     u8::try_from(place).unwrap_or(u8::MAX)
 }
 
-/// Equal for equal destinations and Call-IDs. Where two calls have the same by chance, they only keep their order too.
-fn key_of(destination: u8, call_id: &[u8]) -> u64 {
-    let (words, rest) = call_id.as_chunks();
+/// Equal for equal destinations and calls. Where two calls have the same by chance, they only keep their order too.
+fn key_of(destination: u8, call: &[u8]) -> u64 {
+    let (words, rest) = call.as_chunks();
     let mut last = [0; size_of::<u64>()];
     last.iter_mut().zip(rest).for_each(|(to, byte)| *to = *byte);
     let words = words.iter().chain([&last]).map(|word| u64::from_le_bytes(*word));
@@ -294,4 +306,4 @@ fn key_of(destination: u8, call_id: &[u8]) -> u64 {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+mod tests;

@@ -5,14 +5,14 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// So many destinations are remembered; one more takes the place of the oldest.
-const DESTINATIONS: usize = 64;
+pub const DESTINATIONS: usize = 64;
 /// For so long, then it is tried again: a tunnel may have come back with another way.
-pub(super) const PERIOD: Duration = Duration::from_secs(10);
+pub const PERIOD: Duration = Duration::from_secs(10);
 
 /// Destinations to which messages of several datagrams were refused, or that ICMP says cannot be reached: of such a message
 /// ICMP names the first datagram alone where it ends on this machine.
 #[derive(Debug, Default)]
-pub(super) struct Refused {
+pub struct Refused {
     /// In the order in which they were refused.
     known: Vec<Refusal>,
 }
@@ -28,13 +28,13 @@ struct Refusal {
 /// True for what says that a message of several datagrams cannot leave, where each by itself may: one is longer than what
 /// the device carries uncut (`EINVAL`, in later kernels `EMSGSIZE`), or its way computes no checksums or encrypts (`EIO`). Other
 /// errors are about the destination, or about a datagram of before.
-pub(super) fn refuses_joined(errno: Errno) -> bool {
+pub fn refuses_joined(errno: Errno) -> bool {
     matches!(errno, Errno::EINVAL | Errno::EMSGSIZE | Errno::EIO | Errno::EOPNOTSUPP)
 }
 
 impl Refused {
     /// From now on datagrams to `to` leave together only where they have no more than `longest` bytes.
-    pub(super) fn note(&mut self, to: IpAddr, longest: usize, now: Instant) {
+    pub fn note(&mut self, to: IpAddr, longest: usize, now: Instant) {
         let before = self.longest(to, now);
         self.known.retain(|refusal| refusal.to != to && refusal.until > now);
         if self.known.len() >= DESTINATIONS {
@@ -44,13 +44,13 @@ impl Refused {
     }
 
     /// How many bytes a datagram may have that leaves together with others.
-    pub(super) fn longest(&self, to: IpAddr, now: Instant) -> usize {
+    pub fn longest(&self, to: IpAddr, now: Instant) -> usize {
         let refusal = self.known.iter().find(|refusal| refusal.to == to && refusal.until > now);
         refusal.map_or(usize::MAX, |refusal| refusal.longest)
     }
 
     /// True where nothing was refused: nobody need know the time.
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.known.is_empty()
     }
 }
