@@ -14,11 +14,22 @@ struct Bench {
     counters: Arc<Counters>,
 }
 
+/// A worker's end: what arrives, and where what leaves is put.
+struct Streams {
+    arrived: mpsc::Receiver<Arrived>,
+    outgoing: mpsc::Sender<(Flow, Bytes)>,
+}
+
+fn streams(parts: Parts) -> Streams {
+    let (arriving, arrived) = mpsc::channel(MESSAGES);
+    Streams { arrived, outgoing: start(parts, Ways::to_one(arriving)).unwrap() }
+}
+
 impl Bench {
     fn new() -> Bench {
         let (parts, local) = parts();
         let counters = Arc::clone(&parts.counters);
-        Bench { local, streams: start(parts).unwrap(), counters }
+        Bench { local, streams: streams(parts), counters }
     }
 
     /// A peer's connection; 127.0.0.41 and 127.0.0.42 are configured.
@@ -289,7 +300,7 @@ fn the_arrival_interface_is_known_by_the_socket_that_accepts() {
     parts.settings.store(Arc::new(settings(local, "interface = \"lo\"\n")));
     parts.interfaces.store(Arc::new(Interfaces::resolve(&["lo".into()])));
     let counters = Arc::clone(&parts.counters);
-    let mut bench = Bench { local, streams: start(parts).unwrap(), counters };
+    let mut bench = Bench { local, streams: streams(parts), counters };
     // The socket of the interface is opened a moment after the general one.
     let found = (0..200).any(|_| {
         let mut stream = bench.connected("127.0.0.41");
@@ -378,7 +389,7 @@ fn above_all_connections_peers_are_closed_and_what_we_open_finds_a_place() {
     let (mut parts, local) = parts();
     parts.connections_max = 3;
     let counters = Arc::clone(&parts.counters);
-    let mut bench = Bench { local, streams: start(parts).unwrap(), counters };
+    let mut bench = Bench { local, streams: streams(parts), counters };
     let mut held: Vec<TcpStream> = (0..3).map(|_| bench.connected("127.0.0.41")).collect();
     held[2].write_all(OPTIONS.as_bytes()).unwrap();
     bench.message();

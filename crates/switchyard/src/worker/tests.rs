@@ -57,6 +57,7 @@ fn parts(settings: Arc<Settings>, socket: UdpSocket, counters: &Arc<Counters>) -
         directory: Published::fixed(Builder::new(&Policy::default(), None).finish(Generation(1))),
         interfaces: Arc::new(ArcSwap::from_pointee(Interfaces::default())),
         sockets: vec![(ListenerId(0), socket)],
+        streams: None,
         arriving: None,
         outgoing: None,
         fellows: None,
@@ -270,7 +271,7 @@ fn at_a_high_rate_batches_are_taken_untold() {
         let received = || counters.value(&catalogue::RECEIVED, "");
 
         invite();
-        worker.serve_gathered(&commands, &mut None);
+        worker.serve_gathered(&commands, &mut None).await;
         assert_eq!(received(), 0, "at a low rate the runtime tells");
 
         let hurry = |worker: &mut Worker| {
@@ -280,20 +281,20 @@ fn at_a_high_rate_batches_are_taken_untold() {
         };
         hurry(&mut worker);
         (0..40).for_each(|_| invite());
-        worker.serve_gathered(&commands, &mut None);
+        worker.serve_gathered(&commands, &mut None).await;
         assert_eq!(received(), 41, "one after the other, until nothing came");
         assert_eq!(counters.value(&catalogue::CALLS, "inbound"), 41);
 
         hurry(&mut worker);
         invite();
         orders.send(Command::Refuse(false)).await.unwrap();
-        worker.serve_gathered(&commands, &mut None);
+        worker.serve_gathered(&commands, &mut None).await;
         assert_eq!(received(), 41, "the command comes first");
         drop(commands);
 
         let (_orders, commands) = mpsc::channel(4);
         worker.obey(Command::Drain);
-        worker.serve_gathered(&commands, &mut None);
+        worker.serve_gathered(&commands, &mut None).await;
         assert_eq!(received(), 41, "who drains looks whether the end has come");
     });
 }
