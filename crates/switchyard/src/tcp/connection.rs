@@ -78,11 +78,12 @@ async fn wait(hub: &Hub, line: &Rc<Line>, stream: &TcpStream) -> &'static str {
             () = line.news() => {}
             ready = stream.ready(interest.unwrap_or(Interest::READABLE)), if interest.is_some() => match ready {
                 Ok(ready) => {
-                    if ready.is_readable() {
-                        line.read_told(hub);
-                    }
                     if ready.is_writable() {
                         line.write(hub);
+                    }
+                    if ready.is_readable() && line.read_told(hub) {
+                        // A peer that has more to say than one read takes lets the others have their turn.
+                        tokio::task::yield_now().await;
                     }
                 }
                 Err(_) => line.end(BROKEN),

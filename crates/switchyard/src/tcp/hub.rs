@@ -1,7 +1,9 @@
 //! Where connections are known: by their number, and by the address that they lead to.
 
 use super::line::Line;
-use super::{Arrived, CONNECT_OR_DATAGRAM_WITHIN, CONNECT_WITHIN, CONNECTIONS_PER_SOURCE, CONNECTIONS_GATHERED, Parts, Ways};
+use super::{
+    Arrived, CONNECT_OR_DATAGRAM_WITHIN, CONNECT_WITHIN, CONNECTIONS_GATHERED, CONNECTIONS_PER_SOURCE, Parts, Ways,
+};
 use super::{accept, connection};
 use crate::udp::Interfaces;
 use arc_swap::{ArcSwap, Guard};
@@ -82,7 +84,8 @@ impl Hub {
             gathered: RefCell::default(),
             gathers: Cell::default(),
         });
-        let addresses = listeners.iter().filter_map(|(id, listener)| Some((*id, listener.local_addr().ok()?))).collect();
+        let addresses =
+            listeners.iter().filter_map(|(id, listener)| Some((*id, listener.local_addr().ok()?))).collect();
         for (id, listener) in listeners {
             if let Err(error) = accept::share_port(&listener) {
                 tracing::warn!(%error, "peers that are tied to an interface cannot be told apart on TCP");
@@ -182,7 +185,8 @@ impl Hub {
     /// A connection was told of something.
     pub(super) fn offer_to_gather(&self, line: &Rc<Line>) {
         let mut gathered = self.gathered.borrow_mut();
-        if self.gathers.get() && !line.is_gathered() && line.ended().is_none() && gathered.len() < CONNECTIONS_GATHERED {
+        if self.gathers.get() && !line.is_gathered() && line.ended().is_none() && gathered.len() < CONNECTIONS_GATHERED
+        {
             line.gather();
             gathered.push(Rc::clone(line));
         }
@@ -281,7 +285,9 @@ impl Connections {
             self.by_address.remove(&address);
             // What we have opened to an address and what was opened from there may be two.
             let leads_there = |other: &&Rc<Line>| {
-                (other.flow.listener, other.flow.remote) == address && !Rc::ptr_eq(other, line) && other.ended().is_none()
+                (other.flow.listener, other.flow.remote) == address
+                    && !Rc::ptr_eq(other, line)
+                    && other.ended().is_none()
             };
             if let Some(other) = self.by_number.values().find(leads_there) {
                 self.by_address.insert(address, Rc::clone(other));

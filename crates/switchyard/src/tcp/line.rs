@@ -153,9 +153,9 @@ impl Line {
         }
     }
 
-    /// Takes in what has come, once the runtime has told that something has.
-    pub(super) fn read_told(self: &Rc<Self>, hub: &Hub) {
-        let Some(stream) = self.stream.get() else { return };
+    /// Takes in what has come, once the runtime has told that something has. True when there may be more.
+    pub(super) fn read_told(self: &Rc<Self>, hub: &Hub) -> bool {
+        let Some(stream) = self.stream.get() else { return false };
         let mut buffer = hub.buffer();
         let mut taken = None;
         let done = stream.try_io(Interest::READABLE, || {
@@ -172,6 +172,7 @@ impl Line {
             (None, Err(error)) if error.kind() != io::ErrorKind::WouldBlock => self.end(BROKEN),
             (None, _) => {}
         }
+        taken == Some(buffer.len())
     }
 
     /// The same without having been told. What the runtime knows stays true.

@@ -91,7 +91,8 @@ mod tests {
     use super::*;
 
     fn request(method: &str, branch: &str) -> Bytes {
-        format!("{method} sip:a@b SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.43;branch={branch}\r\nCall-ID: a@test\r\n\r\n").into()
+        format!("{method} sip:a@b SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.43;branch={branch}\r\nCall-ID: a@test\r\n\r\n")
+            .into()
     }
 
     fn response(method: &str, via: &str) -> String {
@@ -122,7 +123,8 @@ mod tests {
 
     #[test]
     fn a_branch_in_another_spelling_is_read() {
-        let spelled = response("INVITE", "; Branch = z9hG4bKa").replace(", SIP/2.0/TCP 127.0.0.41;branch=z9hG4bKother", "");
+        let spelled =
+            response("INVITE", "; Branch = z9hG4bKa").replace(", SIP/2.0/TCP 127.0.0.41;branch=z9hG4bKother", "");
         assert_eq!(left(&spelled), 2, "{spelled}");
     }
 }
