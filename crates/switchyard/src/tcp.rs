@@ -1,14 +1,23 @@
 //! TCP: listeners, connections, and framing between them and the worker.
 //!
-//! All connections live on one thread of their own. A peer that never reads, or sends a byte an hour, costs its own
-//! connection and nothing else: each has a bounded queue, deadlines, and a place among a counted number. Messages pass to
-//! and from the worker through bounded channels; the core sees [`proxy::Flow`]s with a connection's number.
+//! All connections live on one thread: that of the worker where there is one, else one of their own. A peer that never
+//! reads, or sends a byte an hour, costs its own connection and nothing else: each has a bounded queue, deadlines, and a
+//! place among a counted number. Messages pass to a worker through a bounded channel; the core sees [`proxy::Flow`]s with a
+//! connection's number.
+//!
+//! A connection is a value (`line.rs`) that may be read and written at any time without waiting, and a task
+//! (`connection.rs`) that waits for what is not tried anyway. So a worker at a high rate reads the busy ones by its clock,
+//! and writes what a turn has for each of them in one call.
 
 mod accept;
 mod connection;
 mod hub;
+mod line;
+mod outbound;
+mod unanswered;
 mod ways;
 
+pub use hub::Hub;
 pub use ways::Ways;
 
 use crate::udp::Interfaces;
@@ -18,6 +27,7 @@ use proxy::{Flow, ListenerId, Settings};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use telemetry::Counters;
@@ -27,6 +37,8 @@ use tokio::sync::mpsc;
 pub const CONNECTIONS: usize = 4_096;
 /// Connections from one address; one more is closed at once.
 pub const CONNECTIONS_PER_SOURCE: usize = 256;
+/// Connections that are read by the clock at one time; the others are told of what comes, at each look.
+pub const CONNECTIONS_GATHERED: usize = 16;
 /// Messages that wait on one connection for a peer that does not read; what comes on top is dropped and counted.
 pub const QUEUE: usize = 256;
 /// Requests of one connection that are told as undelivered when the peer resets it: the last that the kernel took.
@@ -59,15 +71,6 @@ pub struct Parts {
     pub counters: Arc<Counters>,
 }
 
-/// The worker's end: what arrives, and where what leaves is put.
-#[derive(Debug)]
-pub struct Streams {
-    /// Messages and failures, in the order in which they happened on each connection.
-    pub arrived: mpsc::Receiver<Arrived>,
-    /// Messages to send. The TCP side ends when this is dropped, after it has sent what it has.
-    pub outgoing: mpsc::Sender<(Flow, Bytes)>,
-}
-
 /// What a worker is told by the TCP side, and by other workers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Arrived {
@@ -84,14 +87,16 @@ pub fn open(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     accept::open(address, None)
 }
 
-/// Starts the TCP side on a thread of its own, for one worker.
-pub fn start(parts: Parts) -> io::Result<Streams> {
+/// Serves connections on the calling thread, that of the only worker, within a [`tokio::task::LocalSet`]: where messages
+/// are sent, and what arrives.
+pub fn serve_here(parts: Parts) -> (Rc<Hub>, mpsc::Receiver<Arrived>) {
     let (arriving, arrived) = mpsc::channel(MESSAGES);
-    Ok(Streams { arrived, outgoing: start_to(parts, Ways::to_one(arriving))? })
+    (Hub::begin(parts, Ways::to_one(arriving)), arrived)
 }
 
-/// The same for workers that have these ways to them. What they send goes where the sender leads that it gives.
-pub fn start_to(parts: Parts, arriving: Ways) -> io::Result<mpsc::Sender<(Flow, Bytes)>> {
+/// Starts the TCP side on a thread of its own, for workers that have these ways to them. What they send goes where the
+/// sender leads that it gives. It ends when that is dropped, after it has sent what it has.
+pub fn start(parts: Parts, arriving: Ways) -> io::Result<mpsc::Sender<(Flow, Bytes)>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (outgoing, orders) = mpsc::channel(MESSAGES);
     std::thread::Builder::new().name("streams".to_owned()).spawn(move || {

@@ -3,7 +3,7 @@
 //!
 //! A turn is a straight line: receive a batch, one `now` and one directory for all of it, the engine, one flush, the
 //! facts to telemetry. Nothing in it waits and nothing is locked. Between two turns the worker sleeps until it is told of
-//! something, or at a high rate for a moment in which datagrams gather (`gather.rs`).
+//! something, or at a high rate for a moment in which datagrams and messages of streams gather (`gather.rs`).
 
 mod backlog;
 mod capture;
@@ -21,7 +21,7 @@ pub use turn::{Heard, Seen};
 
 use crate::call_journal::{CallJournal, Pen};
 use crate::clock::Clock;
-use crate::tcp::Arrived;
+use crate::tcp::{self, Arrived};
 use crate::udp::{BATCH, Batch, Interfaces, Unreachable, ready};
 use arc_swap::ArcSwap;
 use backlog::Backlog;
@@ -66,9 +66,11 @@ pub struct Parts {
     pub interfaces: Arc<ArcSwap<Interfaces>>,
     /// The sockets, each with its listener.
     pub sockets: Vec<(ListenerId, std::net::UdpSocket)>,
+    /// The TCP side, where this worker has it on its own thread: nothing else arrives then.
+    pub streams: Option<tcp::Parts>,
     /// What arrives on streams and from other workers, where there are some.
     pub arriving: Option<mpsc::Receiver<Arrived>>,
-    /// Where messages for streams go, where there is a TCP listener.
+    /// Where messages for streams go that another thread has.
     pub outgoing: Option<mpsc::Sender<(Flow, Bytes)>>,
     /// The other workers, where there are some.
     pub fellows: Option<Fellows>,
@@ -171,11 +173,24 @@ enum News {
 /// Runs a worker on the calling thread until it has drained or is told to stop.
 pub fn run(parts: Parts, commands: mpsc::Receiver<Command>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let (mut worker, arriving) = Worker::new(parts)?;
-        worker.serve(commands, arriving).await;
-        Ok(())
+    if parts.streams.is_none() {
+        return runtime.block_on(serve(parts, commands));
+    }
+    // A task among those of the connections: what a look at the sockets tells is read before the worker has its turn.
+    let local = tokio::task::LocalSet::new();
+    let worker = local.spawn_local(serve(parts, commands));
+    let ended = local.block_on(&runtime, worker);
+    ended.unwrap_or_else(|failed| match failed.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(cancelled) => Err(io::Error::other(cancelled)),
     })
+}
+
+async fn serve(parts: Parts, commands: mpsc::Receiver<Command>) -> io::Result<()> {
+    let (mut worker, arriving) = Worker::new(parts)?;
+    worker.serve(commands, arriving).await;
+    worker.transports.leave_streams().await;
+    Ok(())
 }
 
 impl Worker {
@@ -186,6 +201,7 @@ impl Worker {
             directory,
             interfaces,
             sockets,
+            streams,
             arriving,
             outgoing,
             fellows,
@@ -199,7 +215,8 @@ impl Worker {
             tap,
         } = parts;
         let settings = fellows.as_ref().map_or_else(|| Arc::clone(&settings), |fellows| fellows.share_of(&settings));
-        let transports = Transports::new(sockets, outgoing, Arc::clone(&counters))?;
+        let (own_streams, own_arriving) = streams.map(tcp::serve_here).unzip();
+        let transports = Transports::new(sockets, outgoing, Arc::clone(&counters))?.with_streams(own_streams);
         let mut engine = Engine::new(Arc::clone(&settings), keys);
         calls.counts.set_zero(clock.zero_unix_us(clock.now()));
         engine.set_states(states);
@@ -228,7 +245,7 @@ impl Worker {
             draining: false,
         };
         worker.door.renew(&mut worker.turns, &mut worker.transports);
-        Ok((worker, arriving))
+        Ok((worker, own_arriving.or(arriving)))
     }
 
     async fn serve(&mut self, mut commands: mpsc::Receiver<Command>, mut arriving: Arriving) {
@@ -253,50 +270,54 @@ impl Worker {
                 count = next_of(&mut arriving, &mut self.arrived) => match count {
                     // The TCP side is gone: it ends by itself only with its process.
                     0 => arriving = None,
-                    _ => self.serve_arrived(),
+                    count => _ = self.serve_arrived(count == BATCH),
                 },
             }
             self.end_turn();
-            self.serve_gathered(&commands, &mut arriving);
+            self.serve_gathered(&commands, &mut arriving).await;
         }
     }
 
-    /// At a high rate, batches one after the other without being told of them, each after a moment in which datagrams
-    /// gather; until nothing came, or something else may wait.
-    fn serve_gathered(&mut self, commands: &mpsc::Receiver<Command>, arriving: &mut Arriving) {
+    /// At a high rate, batches one after the other without being told of them, each after a moment in which datagrams and
+    /// messages of streams gather; until nothing came, or something else may wait.
+    async fn serve_gathered(&mut self, commands: &mpsc::Receiver<Command>, arriving: &mut Arriving) {
         for _ in 0..UNTOLD {
-            let Some(pause) = self.gather.pause(self.clock.now()) else { return };
+            let Some(pause) = self.gather.pause(self.clock.now()) else { break };
             if self.draining || !commands.is_empty() {
-                return;
+                break;
             }
             if !pause.is_zero() {
                 std::thread::sleep(pause);
             }
+            self.transports.gather_streams(arriving.as_ref()).await;
             let sockets = 0..self.transports.sockets();
-            let mut taken = 0;
+            let mut datagrams = 0;
             for position in sockets {
-                taken += self.serve_batch(position, News::Untold);
+                datagrams += self.serve_batch(position, News::Untold);
                 self.serve_errors(position, News::Untold);
             }
-            self.take_arrived(arriving);
+            let messages = self.take_arrived(arriving);
             self.end_turn();
-            if taken == 0 {
-                return;
+            if datagrams + messages == 0 {
+                break;
             }
         }
+        self.transports.release_streams();
     }
 
-    /// The same of streams and other workers.
-    fn take_arrived(&mut self, arriving: &mut Arriving) {
-        let Some(arriving) = arriving else { return };
+    /// The same of streams and other workers. Returns how many messages of streams there were.
+    fn take_arrived(&mut self, arriving: &mut Arriving) -> usize {
+        let Some(arriving) = arriving else { return 0 };
         while self.arrived.len() < BATCH
             && let Ok(arrived) = arriving.try_recv()
         {
             self.arrived.push(arrived);
         }
-        if !self.arrived.is_empty() {
-            self.serve_arrived();
+        if self.arrived.is_empty() {
+            return 0;
         }
+        let has_more = !arriving.is_empty();
+        self.serve_arrived(has_more)
     }
 
     fn end_turn(&mut self) {
@@ -397,10 +418,15 @@ impl Worker {
         self.batch.len()
     }
 
-    /// Messages of streams and of other workers, and those of ours that found no way.
-    fn serve_arrived(&mut self) {
+    /// Messages of streams and of other workers, and those of ours that found no way. Returns how many were of streams: they
+    /// gather as datagrams do.
+    fn serve_arrived(&mut self, has_more: bool) -> usize {
         let (now, directory) = (self.clock.now(), Arc::clone(self.directory.latest()));
         self.turns.tell_time(self.clock.zero_unix_us(now));
+        let messages = self.arrived.iter().filter(|arrived| matches!(arrived, Arrived::Message(..))).count();
+        if messages > 0 {
+            self.gather.took(now, messages, has_more);
+        }
         for arrived in self.arrived.drain(..) {
             if let Arrived::Message(flow, bytes) | Arrived::Datagram(flow, bytes) = &arrived {
                 self.turns.arrived(now, flow, bytes);
@@ -413,6 +439,7 @@ impl Worker {
             });
         }
         self.turns.flush(now, &directory, &mut self.transports);
+        messages
     }
 
     /// ICMP: whom our datagrams do not reach (RFC 3261 18.4).

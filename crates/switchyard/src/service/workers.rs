@@ -1,7 +1,7 @@
 //! The workers of a service: their sockets, their shares of the calls, their threads, and what they count together.
 
 use super::Told;
-use crate::tcp::{self, Arrived, Streams, Ways};
+use crate::tcp::{self, Arrived, Ways};
 use crate::udp::spread::Spread;
 use crate::udp::{self, Interfaces, OpenFault};
 use crate::worker::{self, Command, Crew, Fellows, Heard, InProgress, Parts, Seen};
@@ -67,6 +67,8 @@ pub(super) fn open_listeners(listeners: &[Listener], spread: Option<&Spread>) ->
 /// What reaches the workers beside their sockets.
 #[derive(Debug, Default)]
 pub(super) struct Arrivals {
+    /// The TCP side, where the only worker has it on its own thread.
+    streams: Option<tcp::Parts>,
     /// Of each worker; none where nothing can.
     arriving: Vec<Option<mpsc::Receiver<Arrived>>>,
     fellows: Vec<Option<Fellows>>,
@@ -74,7 +76,8 @@ pub(super) struct Arrivals {
 }
 
 impl Arrivals {
-    /// Starts the TCP side, where there is a TCP listener, and makes the ways between the workers, where there are several.
+    /// Makes the TCP side, where there is a TCP listener: for the only worker, or on a thread of its own with the ways
+    /// between the workers, where there are several.
     pub(super) fn start(
         listeners: Vec<(ListenerId, std::net::TcpListener)>,
         told: &Told,
@@ -86,17 +89,14 @@ impl Arrivals {
         let (interfaces, connections_max) = (Arc::clone(interfaces), tcp::CONNECTIONS);
         let streams = tcp::Parts { listeners, settings, interfaces, connections_max, counters };
         let Some(spread) = spread else {
-            let Some(Streams { arrived, outgoing }) = has_streams.then(|| tcp::start(streams)).transpose()? else {
-                return Ok(Arrivals::default());
-            };
-            return Ok(Arrivals { arriving: vec![Some(arrived)], fellows: Vec::new(), outgoing: Some(outgoing) });
+            return Ok(Arrivals { streams: has_streams.then_some(streams), ..Arrivals::default() });
         };
         let channels = (0..spread.workers()).map(|_| mpsc::channel(tcp::MESSAGES));
         let (to, arriving): (Vec<_>, Vec<_>) = channels.unzip();
         let Some(ways) = Ways::to_all(to, Arc::clone(spread)) else { return Ok(Arrivals::default()) };
         let fellows = Fellows::of(&ways).into_iter().map(Some).collect();
-        let outgoing = has_streams.then(|| tcp::start_to(streams, ways)).transpose()?;
-        Ok(Arrivals { arriving: arriving.into_iter().map(Some).collect(), fellows, outgoing })
+        let outgoing = has_streams.then(|| tcp::start(streams, ways)).transpose()?;
+        Ok(Arrivals { streams: None, arriving: arriving.into_iter().map(Some).collect(), fellows, outgoing })
     }
 
     fn of(&mut self, worker: usize) -> (Option<mpsc::Receiver<Arrived>>, Option<Fellows>) {
@@ -154,6 +154,7 @@ pub(super) fn spawn(own: Own, mut calls: InProgress, shared: &Shared, told: &Tol
             directory: shared.directory.clone(),
             interfaces: Arc::clone(&shared.interfaces),
             sockets,
+            streams: arrivals.streams.take(),
             arriving,
             fellows,
             outgoing: arrivals.outgoing.clone(),

@@ -53,6 +53,8 @@ pub(super) async fn accept(hub: Rc<Hub>, id: ListenerId, interface: InterfaceId,
             Ok((stream, remote)) => {
                 let interface = arrival(&hub, interface, remote, &stream);
                 hub.accepted(id, interface, remote, stream);
+                // Whoever connects again and again takes one look at the sockets each time: calls go on beside.
+                tokio::task::yield_now().await;
             }
             Err(error) if is_exhausted(&error) => {
                 // Row SX10: with the reserve given up for a moment, the connection that waits can be taken and closed;

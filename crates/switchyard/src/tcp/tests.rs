@@ -14,11 +14,22 @@ struct Bench {
     counters: Arc<Counters>,
 }
 
+/// A worker's end: what arrives, and where what leaves is put.
+struct Streams {
+    arrived: mpsc::Receiver<Arrived>,
+    outgoing: mpsc::Sender<(Flow, Bytes)>,
+}
+
+fn streams(parts: Parts) -> Streams {
+    let (arriving, arrived) = mpsc::channel(MESSAGES);
+    Streams { arrived, outgoing: start(parts, Ways::to_one(arriving)).unwrap() }
+}
+
 impl Bench {
     fn new() -> Bench {
         let (parts, local) = parts();
         let counters = Arc::clone(&parts.counters);
-        Bench { local, streams: start(parts).unwrap(), counters }
+        Bench { local, streams: streams(parts), counters }
     }
 
     /// A peer's connection; 127.0.0.41 and 127.0.0.42 are configured.
@@ -289,7 +300,7 @@ fn the_arrival_interface_is_known_by_the_socket_that_accepts() {
     parts.settings.store(Arc::new(settings(local, "interface = \"lo\"\n")));
     parts.interfaces.store(Arc::new(Interfaces::resolve(&["lo".into()])));
     let counters = Arc::clone(&parts.counters);
-    let mut bench = Bench { local, streams: start(parts).unwrap(), counters };
+    let mut bench = Bench { local, streams: streams(parts), counters };
     // The socket of the interface is opened a moment after the general one.
     let found = (0..200).any(|_| {
         let mut stream = bench.connected("127.0.0.41");
@@ -378,7 +389,7 @@ fn above_all_connections_peers_are_closed_and_what_we_open_finds_a_place() {
     let (mut parts, local) = parts();
     parts.connections_max = 3;
     let counters = Arc::clone(&parts.counters);
-    let mut bench = Bench { local, streams: start(parts).unwrap(), counters };
+    let mut bench = Bench { local, streams: streams(parts), counters };
     let mut held: Vec<TcpStream> = (0..3).map(|_| bench.connected("127.0.0.41")).collect();
     held[2].write_all(OPTIONS.as_bytes()).unwrap();
     bench.message();
@@ -502,6 +513,167 @@ fn tp5_a_refused_peer_that_still_sends_gets_its_answer() {
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         read_to_end(&mut stream);
     }
+}
+
+/// What the kernel does not take at once follows, in order and whole.
+#[test]
+fn what_a_slow_peer_makes_wait_arrives_in_order() {
+    let mut bench = Bench::new();
+    let mut stream = bench.connected("127.0.0.41");
+    stream.write_all(OPTIONS.as_bytes()).unwrap();
+    let (flow, _) = bench.message();
+    // More than the kernel's buffers hold, less than the queue.
+    let messages: Vec<String> = (0..QUEUE).map(|number| format!("{number};").repeat(10_000)).collect();
+    messages.iter().for_each(|message| bench.send(flow, message));
+    let text = read(&mut stream, messages.iter().map(String::len).sum());
+    assert!(text == messages.concat(), "not the same bytes");
+    assert_eq!(bench.counters.value(&catalogue::SEND_FAILED, "no_room"), 0);
+}
+
+/// The TCP side on the test's own thread, as the only worker has it.
+struct Here {
+    hub: Rc<Hub>,
+    arrived: mpsc::Receiver<Arrived>,
+    local: SocketAddr,
+    counters: Arc<Counters>,
+}
+
+impl Here {
+    async fn connected(&self) -> tokio::net::TcpStream {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.41:0".parse().unwrap()).unwrap();
+        socket.connect(self.local).await.unwrap()
+    }
+
+    /// What a connection's task is told of.
+    async fn told(&mut self) -> Flow {
+        let Some(Arrived::Message(flow, bytes)) = self.arrived.recv().await else { panic!("no message") };
+        assert_eq!(&bytes[..], OPTIONS.as_bytes());
+        flow
+    }
+
+    /// Messages that are found untold; the runtime has no look at the sockets meanwhile.
+    fn untold(&mut self, count: usize) -> Vec<Flow> {
+        let begun = std::time::Instant::now();
+        let mut flows = Vec::new();
+        while flows.len() < count && begun.elapsed() < PATIENCE {
+            self.hub.gather();
+            while let Ok(Arrived::Message(flow, _)) = self.arrived.try_recv() {
+                flows.push(flow);
+            }
+        }
+        assert_eq!(flows.len(), count);
+        flows
+    }
+
+    /// Lets the runtime look often enough for everything that is told.
+    async fn looks(&self) {
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn on_this_thread<F: Future<Output = ()>>(test: impl FnOnce(Here) -> F) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let (parts, local) = parts();
+        let counters = Arc::clone(&parts.counters);
+        let (hub, arrived) = serve_here(parts);
+        tokio::time::timeout(PATIENCE * 2, test(Here { hub, arrived, local, counters })).await.expect("in time");
+    });
+}
+
+#[test]
+fn a_connection_is_read_by_the_clock_until_it_is_released() {
+    use tokio::io::AsyncWriteExt;
+    on_this_thread(|mut here| async move {
+        let mut peer = here.connected().await;
+        peer.write_all(OPTIONS.as_bytes()).await.unwrap();
+        let flow = here.told().await;
+        peer.write_all(OPTIONS.as_bytes()).await.unwrap();
+        assert_eq!(here.told().await, flow, "nothing gathers before somebody gathers");
+
+        here.hub.gather();
+        peer.write_all(OPTIONS.as_bytes()).await.unwrap();
+        here.told().await;
+        let cut = OPTIONS.len() / 2;
+        peer.write_all(OPTIONS.repeat(3).as_bytes()).await.unwrap();
+        peer.write_all(&OPTIONS.as_bytes()[..cut]).await.unwrap();
+        assert_eq!(here.untold(3), [flow; 3], "many messages in one read");
+        peer.write_all(&OPTIONS.as_bytes()[cut..]).await.unwrap();
+        here.looks().await;
+        assert!(here.arrived.is_empty(), "its task is told of nothing");
+        assert_eq!(here.untold(1), [flow], "one message over two reads");
+
+        peer.write_all(OPTIONS.as_bytes()).await.unwrap();
+        here.hub.release();
+        assert_eq!(here.told().await, flow, "what came before the release, too");
+
+        // The end of a connection that is read by the clock.
+        here.hub.gather();
+        peer.write_all(OPTIONS.as_bytes()).await.unwrap();
+        here.told().await;
+        drop(peer);
+        while here.counters.value(&catalogue::STREAMS_CLOSED, "ended_by_peer") == 0 {
+            here.hub.gather();
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(here.counters.value(&catalogue::OPEN_STREAMS, ""), 0);
+    });
+}
+
+/// Limit CONNECTIONS_GATHERED.
+#[test]
+fn so_many_connections_are_read_by_the_clock_and_the_others_are_told() {
+    use tokio::io::AsyncWriteExt;
+    on_this_thread(|mut here| async move {
+        here.hub.gather();
+        let mut peers = Vec::new();
+        for _ in 0..=CONNECTIONS_GATHERED {
+            let mut peer = here.connected().await;
+            peer.write_all(OPTIONS.as_bytes()).await.unwrap();
+            here.told().await;
+            peers.push(peer);
+        }
+        for peer in &mut peers {
+            peer.write_all(OPTIONS.as_bytes()).await.unwrap();
+        }
+        let last = peers.last().unwrap().local_addr().unwrap();
+        assert_eq!(here.told().await.remote, last);
+        here.looks().await;
+        assert!(here.arrived.is_empty());
+        let mut found: Vec<_> = here.untold(CONNECTIONS_GATHERED).into_iter().map(|flow| flow.connection).collect();
+        found.dedup();
+        assert_eq!(found.len(), CONNECTIONS_GATHERED, "each once");
+    });
+}
+
+/// What a turn sends on one connection is queued, and leaves in order when the turn ends.
+#[test]
+fn the_messages_of_a_turn_leave_together() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    on_this_thread(|mut here| async move {
+        let mut peers = [here.connected().await, here.connected().await];
+        let mut flows = Vec::new();
+        for peer in &mut peers {
+            peer.write_all(OPTIONS.as_bytes()).await.unwrap();
+            flows.push(here.told().await);
+        }
+        let text = |number: usize, flow: &Flow| format!("{number} on {};", flow.connection);
+        for number in 0..100 {
+            flows.iter().for_each(|flow| here.hub.send(*flow, text(number, flow).into()));
+        }
+        here.looks().await;
+        assert_eq!(here.counters.value(&catalogue::STREAM_SENT_BYTES, ""), 0, "the turn has not ended");
+        here.hub.flush();
+        for (peer, flow) in peers.iter_mut().zip(&flows) {
+            let sent: String = (0..100).map(|number| text(number, flow)).collect();
+            let mut bytes = vec![0; sent.len()];
+            peer.read_exact(&mut bytes).await.unwrap();
+            assert_eq!(String::from_utf8(bytes).unwrap(), sent);
+        }
+    });
 }
 
 /// What a crowd of slow connections got.

@@ -57,6 +57,7 @@ fn parts(settings: Arc<Settings>, socket: UdpSocket, counters: &Arc<Counters>) -
         directory: Published::fixed(Builder::new(&Policy::default(), None).finish(Generation(1))),
         interfaces: Arc::new(ArcSwap::from_pointee(Interfaces::default())),
         sockets: vec![(ListenerId(0), socket)],
+        streams: None,
         arriving: None,
         outgoing: None,
         fellows: None,
@@ -270,7 +271,7 @@ fn at_a_high_rate_batches_are_taken_untold() {
         let received = || counters.value(&catalogue::RECEIVED, "");
 
         invite();
-        worker.serve_gathered(&commands, &mut None);
+        worker.serve_gathered(&commands, &mut None).await;
         assert_eq!(received(), 0, "at a low rate the runtime tells");
 
         let hurry = |worker: &mut Worker| {
@@ -280,22 +281,164 @@ fn at_a_high_rate_batches_are_taken_untold() {
         };
         hurry(&mut worker);
         (0..40).for_each(|_| invite());
-        worker.serve_gathered(&commands, &mut None);
+        worker.serve_gathered(&commands, &mut None).await;
         assert_eq!(received(), 41, "one after the other, until nothing came");
         assert_eq!(counters.value(&catalogue::CALLS, "inbound"), 41);
 
         hurry(&mut worker);
         invite();
         orders.send(Command::Refuse(false)).await.unwrap();
-        worker.serve_gathered(&commands, &mut None);
+        worker.serve_gathered(&commands, &mut None).await;
         assert_eq!(received(), 41, "the command comes first");
         drop(commands);
 
         let (_orders, commands) = mpsc::channel(4);
         worker.obey(Command::Drain);
-        worker.serve_gathered(&commands, &mut None);
+        worker.serve_gathered(&commands, &mut None).await;
         assert_eq!(received(), 41, "who drains looks whether the end has come");
     });
+}
+
+/// A worker's parts with a TCP listener on its own thread and nothing beside.
+fn parts_of_streams(counters: &Arc<Counters>) -> (Parts, SocketAddr) {
+    let listener = tcp::open("127.0.0.23:0".parse().unwrap()).unwrap();
+    let proxy = listener.local_addr().unwrap();
+    let text = format!(
+        "[sip]\nlisten = [\"tcp:{proxy}\"]\nadopt_for = \"0s\"\n\
+         [[trunk]]\nname = \"tata\"\ngateways = [\"tcp:127.0.0.21:5060\"]\n\
+         [environments.prod]\ntargets = [\"tcp:127.0.0.22:5060\"]\n"
+    );
+    let settings = Arc::new(crate::config::read("test", &text, &|_| None).unwrap().core);
+    let streams = tcp::Parts {
+        listeners: vec![(ListenerId(0), listener)],
+        settings: Arc::new(ArcSwap::new(Arc::clone(&settings))),
+        interfaces: Arc::default(),
+        connections_max: tcp::CONNECTIONS,
+        counters: Arc::clone(counters),
+    };
+    let unused = UdpSocket::bind("127.0.0.23:0").unwrap();
+    (Parts { sockets: Vec::new(), streams: Some(streams), ..parts(settings, unused, counters) }, proxy)
+}
+
+fn options(numbers: std::ops::RangeInclusive<u32>) -> String {
+    let one = |number| {
+        format!(
+            "OPTIONS sip:127.0.0.23 SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.21;branch=z9hG4bK{number}\r\nMax-Forwards: 70\r\n\
+             From: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: {number}@test\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+        )
+    };
+    numbers.map(one).collect()
+}
+
+/// The status and the number of each answer, until there are so many.
+async fn answers(stream: &mut tokio::net::TcpStream, count: usize) -> Vec<(String, u32)> {
+    use tokio::io::AsyncReadExt;
+    let mut text = String::new();
+    while text.matches("\r\n\r\n").count() < count {
+        let mut slot = vec![0; 65_536];
+        let len = tokio::time::timeout(PATIENCE, stream.read(&mut slot)).await.expect("no answer").unwrap();
+        assert_ne!(len, 0, "closed after {text}");
+        text.push_str(std::str::from_utf8(&slot[..len]).unwrap());
+    }
+    let number = |message: &str| {
+        let rest = message.split("Call-ID: ").nth(1).unwrap();
+        rest.split('@').next().unwrap().parse().unwrap()
+    };
+    text.split_terminator("\r\n\r\n").map(|message| (message[8..11].to_owned(), number(message))).collect()
+}
+
+/// Messages of streams are told of at a low rate, and gather at a high one as datagrams do; each connection keeps its order,
+/// and what came before a message with no clear end is answered.
+#[test]
+fn messages_of_streams_gather_at_a_high_rate() {
+    use tokio::io::AsyncWriteExt;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let counters = Arc::new(Counters::new());
+        let (parts, proxy) = parts_of_streams(&counters);
+        let (mut worker, mut arriving) = Worker::new(parts).unwrap();
+        let (_orders, commands) = mpsc::channel(4);
+        let received = || counters.value(&catalogue::REQUESTS, "OPTIONS");
+        let mut streams = Vec::new();
+        for _ in 0..2 {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.21:0".parse().unwrap()).unwrap();
+            streams.push(socket.connect(proxy).await.unwrap());
+        }
+        let [gateway, other] = &mut streams[..] else { panic!("two") };
+        let numbers = |answers: Vec<(String, u32)>| answers.into_iter().map(|(_, number)| number).collect::<Vec<_>>();
+
+        gateway.write_all(options(0..=0).as_bytes()).await.unwrap();
+        worker.serve_gathered(&commands, &mut arriving).await;
+        assert_eq!(received(), 0, "at a low rate the runtime tells");
+        let told = tokio::time::timeout(PATIENCE, next_of(&mut arriving, &mut worker.arrived)).await.unwrap();
+        assert_eq!((told, worker.serve_arrived(false)), (1, 1));
+        assert_eq!(numbers(answers(gateway, 1).await), [0], "without a moment's wait");
+
+        gateway.write_all(options(1..=40).as_bytes()).await.unwrap();
+        other.write_all(options(41..=50).as_bytes()).await.unwrap();
+        serve_until(&mut worker, &commands, &mut arriving, || received() == 51).await;
+        assert_eq!(numbers(answers(gateway, 40).await), (1..=40).collect::<Vec<_>>());
+        assert_eq!(numbers(answers(other, 10).await), (41..=50).collect::<Vec<_>>());
+
+        let unclear = options(53..=53).replace("Content-Length: 0", "Content-Length: -1");
+        let batch = options(51..=52) + &unclear + &options(54..=54);
+        gateway.write_all(batch.as_bytes()).await.unwrap();
+        serve_until(&mut worker, &commands, &mut arriving, || received() == 53).await;
+        let mut answered = answers(gateway, 3).await;
+        answered.sort_by_key(|(_, number)| *number);
+        assert_eq!(answered[2], ("400".to_owned(), 53));
+        assert_eq!(numbers(answered), [51, 52, 53]);
+        gateway.shutdown().await.unwrap();
+        serve_until(&mut worker, &commands, &mut arriving, || {
+            counters.value(&catalogue::STREAMS_CLOSED, "refused") == 1
+        })
+        .await;
+        assert_eq!(received(), 53, "nothing behind it is read");
+    });
+}
+
+/// Serves by the clock until something is so.
+async fn serve_until(
+    worker: &mut Worker,
+    commands: &mpsc::Receiver<Command>,
+    arriving: &mut Arriving,
+    is_so: impl Fn() -> bool,
+) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "not in time");
+        // So many in so short a time, whatever the machine does beside.
+        let then = worker.clock.now() + Duration::from_secs(60);
+        worker.gather.took(then, 10_000_000, false);
+        worker.serve_gathered(commands, arriving).await;
+    }
+}
+
+/// The last answers of a worker that is told to stop leave before it ends.
+#[test]
+fn a_worker_with_streams_serves_them_and_ends_when_it_is_told() {
+    use std::io::{Read, Write};
+    let counters = Arc::new(Counters::new());
+    let (parts, proxy) = parts_of_streams(&counters);
+    let (commands, orders) = mpsc::channel(4);
+    let thread = std::thread::spawn(move || run(parts, orders));
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&"127.0.0.21:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+    socket.connect(&proxy.into()).unwrap();
+    let mut gateway = std::net::TcpStream::from(socket);
+    gateway.set_read_timeout(Some(PATIENCE)).unwrap();
+    gateway.write_all(options(1..=200).as_bytes()).unwrap();
+    let mut text = String::new();
+    let mut slot = [0; 65_536];
+    while text.matches("\r\n\r\n").count() < 200 {
+        let len = gateway.read(&mut slot).expect("an answer");
+        text.push_str(std::str::from_utf8(&slot[..len]).unwrap());
+    }
+    commands.blocking_send(Command::Stop).unwrap();
+    thread.join().unwrap().unwrap();
+    assert_eq!(counters.value(&catalogue::REQUESTS, "OPTIONS"), 200);
+    assert_eq!(gateway.read(&mut slot).unwrap(), 0, "closed");
 }
 
 #[test]

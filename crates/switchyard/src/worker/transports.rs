@@ -1,5 +1,6 @@
 //! The way out: each message to the socket of its listener.
 
+use crate::tcp::{Arrived, Hub};
 use crate::udp::filter::Network;
 use crate::udp::{Failed, Sent, UdpSocket, Waiting};
 use bytes::Bytes;
@@ -21,8 +22,10 @@ pub(super) struct Undelivered {
 /// The sockets of one worker.
 pub(super) struct Transports {
     udp: Vec<UdpSocket>,
-    /// Where messages for streams go; none without a TCP listener.
+    /// Where messages for streams go that another thread has; none without a TCP listener.
     streams: Option<mpsc::Sender<(Flow, Bytes)>>,
+    /// The streams, where this thread has them.
+    own_streams: Option<Rc<Hub>>,
     sent: Sent,
     counters: Arc<Counters>,
 }
@@ -34,7 +37,37 @@ impl Transports {
         counters: Arc<Counters>,
     ) -> io::Result<Transports> {
         let udp = sockets.into_iter().map(|(listener, socket)| UdpSocket::new(listener, socket));
-        Ok(Transports { udp: udp.collect::<io::Result<_>>()?, streams, sent: Sent::default(), counters })
+        let (udp, sent) = (udp.collect::<io::Result<_>>()?, Sent::default());
+        Ok(Transports { udp, streams, own_streams: None, sent, counters })
+    }
+
+    /// The same, with streams on this thread.
+    pub(super) fn with_streams(self, own_streams: Option<Rc<Hub>>) -> Transports {
+        Transports { own_streams, ..self }
+    }
+
+    /// Takes in what has come on the streams of this thread, told or untold, while nothing of what came before waits.
+    pub(super) async fn gather_streams(&self, arriving: Option<&mpsc::Receiver<Arrived>>) {
+        let Some(hub) = &self.own_streams else { return };
+        if arriving.is_some_and(mpsc::Receiver::is_empty) {
+            hub.gather();
+        }
+        // The runtime looks at those that are told, and their tasks come before this one.
+        tokio::task::yield_now().await;
+    }
+
+    /// From now on all streams are told of what comes.
+    pub(super) fn release_streams(&self) {
+        if let Some(hub) = &self.own_streams {
+            hub.release();
+        }
+    }
+
+    /// Writes what the streams of this thread have left, within a time.
+    pub(super) async fn leave_streams(&self) {
+        if let Some(hub) = &self.own_streams {
+            hub.leave().await;
+        }
     }
 
     /// The sockets to wait on, in the order in which [`Transports::socket`] counts.
@@ -97,6 +130,11 @@ impl Transports {
             if self.udp.iter().any(|socket| socket.listener() == flow.listener) {
                 continue;
             }
+            if let Some(hub) = &self.own_streams {
+                // What does not arrive, the hub tells.
+                hub.send(*flow, Bytes::copy_from_slice(bytes));
+                continue;
+            }
             let queued = self.streams.as_ref().map(|streams| streams.try_send((*flow, Bytes::copy_from_slice(bytes))));
             let reason = match queued {
                 Some(Ok(())) => continue,
@@ -105,6 +143,9 @@ impl Transports {
             };
             self.counters.note(Fact::SendFailed(reason));
             failed.push(Undelivered { flow: *flow, bytes: bytes.to_vec() });
+        }
+        if let Some(hub) = &self.own_streams {
+            hub.flush();
         }
     }
 }
