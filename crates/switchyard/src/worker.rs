@@ -222,7 +222,7 @@ impl Worker {
             clock,
             counters,
             backlog: Backlog::default(),
-            gather: Gather::default(),
+            gather: Gather::new(fellows.is_some()),
             door: Door::default(),
             fellows,
             draining: false,
