@@ -10,6 +10,11 @@ const SLOTS_OF_LEVEL: usize = 64;
 const SLOT_BITS: u32 = 6;
 /// The farthest deadline that the wheel can hold, in ticks: about two years.
 const MAX_TICKS: u64 = 1 << (SLOT_BITS * 6);
+/// A deadline farther off than this, in ticks, comes due with others of its time: what lingers or is given up after 5 s to
+/// minutes, or is sent again after 8 s, may be so a moment later. Each one alone would wake somebody.
+const FAR_TICKS: u64 = 4_500;
+/// From one of these times to the next, in ticks: so much later it is at most.
+const FAR_STEP_TICKS: u64 = 4;
 
 /// What comes due: a table slot and the generation it had when the deadline was set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,9 +62,13 @@ impl Timers {
         Timers { now_tick: 0, levels: std::array::from_fn(|_| level()), entries: Vec::new(), free: NONE }
     }
 
-    /// Sets a deadline. One that has passed comes due at the next call of [`Timers::expire`].
+    /// Sets a deadline. One that has passed comes due at the next call of [`Timers::expire`], one that is far off up to
+    /// [`FAR_STEP_TICKS`] later.
     pub(crate) fn arm(&mut self, at: Time, id: TimerId) {
-        let at_tick = at.0.div_ceil(1_000).max(self.now_tick + 1).min(self.now_tick + MAX_TICKS - 1);
+        let at_tick = at.0.div_ceil(1_000).max(self.now_tick + 1);
+        let is_far = at_tick - self.now_tick > FAR_TICKS;
+        let at_tick = if is_far { at_tick.next_multiple_of(FAR_STEP_TICKS) } else { at_tick };
+        let at_tick = at_tick.min(self.now_tick + MAX_TICKS - 1);
         let entry = Entry { at_tick, id, next: NONE };
         let at = self.free;
         if let Some(place) = self.entries.get_mut(at as usize) {
@@ -169,6 +178,19 @@ mod tests {
         assert_eq!(timers.next(), None);
     }
 
+    /// What is sent again is sent to the millisecond; what lingers ends together with others.
+    #[test]
+    fn far_deadlines_come_due_together_and_near_ones_alone() {
+        let mut timers = Timers::new();
+        let far = (0..1_000).map(|at| 32_000 + at);
+        let near = [500, 1_500, 3_501, 4_499];
+        far.chain(near).zip(0..).for_each(|(at, slot)| timers.arm(Time::from_millis(at), id(slot)));
+        let mut times: Vec<u64> = run(&mut timers, Time::from_millis(40_000)).into_iter().map(|(at, _)| at).collect();
+        times.dedup();
+        let together = (0..=250).map(|at| 32_000 + at * FAR_STEP_TICKS);
+        assert_eq!(times, near.into_iter().chain(together).collect::<Vec<_>>());
+    }
+
     #[test]
     fn a_deadline_in_the_past_comes_due_at_the_next_tick() {
         let mut timers = Timers::new();
@@ -201,7 +223,8 @@ mod tests {
             for (slot, (after, pause)) in steps.iter().enumerate() {
                 let at = now + after;
                 timers.arm(Time::from_millis(at), id(u32::try_from(slot).unwrap()));
-                wanted.push(at.max(now + 1));
+                let wait = at.max(now + 1) - now;
+                wanted.push(if wait > FAR_TICKS { at.next_multiple_of(FAR_STEP_TICKS) } else { at.max(now + 1) });
                 now += pause;
                 seen.extend(run(&mut timers, Time::from_millis(now)));
                 timers.expire(Time::from_millis(now), &mut Vec::new());

@@ -15,6 +15,7 @@ pub mod keys_file;
 pub mod logging;
 mod memory;
 mod names;
+mod priority;
 pub mod probe;
 pub mod run;
 pub mod service;

@@ -4,6 +4,7 @@ use crate::config::{self, Configuration, Faults};
 use crate::keys_file;
 use crate::logging;
 use crate::memory;
+use crate::priority;
 use crate::service::{Ended, Service};
 use crate::signals::{Signal, Signals};
 use crate::supervisor::Supervisor;
@@ -64,6 +65,7 @@ async fn serve(path: &Path, configuration: Configuration) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    priority::stand_back();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "switchyard serves");
     let supervisor = Supervisor::of_this_process();
     supervisor.ready();

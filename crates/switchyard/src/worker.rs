@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::tcp::{self, Arrived};
 use crate::udp::{BATCH, Batch, Interfaces, Unreachable, ready};
 use arc_swap::ArcSwap;
-use backlog::Backlog;
+use backlog::{Backlog, Taken};
 use bytes::Bytes;
 use crew::LOOKS_AGAIN;
 use door::Door;
@@ -239,7 +239,7 @@ impl Worker {
             clock,
             counters,
             backlog: Backlog::default(),
-            gather: Gather::default(),
+            gather: Gather::new(fellows.is_some()),
             door: Door::default(),
             fellows,
             draining: false,
@@ -392,9 +392,15 @@ impl Worker {
             self.counters.note(Fact::Filtered(self.batch.filtered.into()));
         }
         let (now, directory) = (self.clock.now(), Arc::clone(self.directory.latest()));
-        self.turns.tell_time(self.clock.zero_unix_us(now));
-        let is_behind = self.backlog.is_behind(position, now, self.batch.len(), self.batch.is_full());
-        self.turns.set_behind(is_behind);
+        let zero_unix_us = self.clock.zero_unix_us(now);
+        self.turns.tell_time(zero_unix_us);
+        let taken = Taken {
+            now,
+            waited: self.batch.waited(zero_unix_us.saturating_add(now.0)),
+            has_lost: self.batch.overflowed > 0,
+            is_full: self.batch.is_full(),
+        };
+        self.turns.set_behind(self.backlog.is_behind(position, &taken));
         if self.batch.is_empty() {
             return 0;
         }

@@ -150,6 +150,31 @@ fn heard(socket: &UdpSocket) -> String {
     String::from_utf8_lossy(&slot[..len]).into_owned()
 }
 
+/// Where threads share a core, those that serve calls go first: records, journals and the directory's writer stand back, and
+/// so does what they start.
+#[test]
+fn threads_that_serve_no_calls_stand_back() {
+    let running = Running::start("1s");
+    // Name and nice value: the second, and the 19th field of proc(5).
+    let niceness = |id: &str| {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+        let (name, fields) = stat.split_once('(').unwrap().1.rsplit_once(')').unwrap();
+        (name.to_owned(), fields.split_whitespace().nth(16).unwrap().parse::<i32>().unwrap())
+    };
+    let (_, own) = niceness("thread-self");
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", running.child.id())).unwrap();
+    let threads: Vec<(String, i32)> =
+        tasks.map(|task| niceness(&format!("{}/task/{0}", task.unwrap().file_name().to_str().unwrap()))).collect();
+    let names: Vec<&str> = threads.iter().map(|(name, _)| name.as_str()).collect();
+    for name in ["worker", "switchyard", "records", "call-journal", "sync", "log"] {
+        assert!(names.contains(&name), "{name} is not among {names:?}");
+    }
+    for (name, nice) in &threads {
+        let wanted = if name == "worker" { own } else { (own + 5).min(19) };
+        assert!(*nice == wanted, "{name} has {nice}, expected {wanted}");
+    }
+}
+
 /// sd_notify(3), as the unit in deploy/systemd asks for it.
 #[test]
 fn a_supervisor_hears_of_start_life_reload_and_end() {

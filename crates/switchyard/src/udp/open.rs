@@ -89,6 +89,7 @@ fn open_one(address: SocketAddr, is_shared: bool) -> Result<(UdpSocket, Vec<Noti
         Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP)).map_err(fault("socket"))?;
     socket.set_nonblocking(true).map_err(fault("non-blocking"))?;
     setsockopt(&socket, sockopt::RxqOvfl, &1).map_err(errno("SO_RXQ_OVFL"))?;
+    setsockopt(&socket, sockopt::ReceiveTimestampns, &true).map_err(errno("SO_TIMESTAMPNS"))?;
     if address.is_ipv4() {
         socket.set_freebind_v4(true).map_err(fault("IP_FREEBIND"))?;
         setsockopt(&socket, sockopt::Ipv4PacketInfo, &true).map_err(errno("IP_PKTINFO"))?;

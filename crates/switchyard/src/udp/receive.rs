@@ -11,7 +11,7 @@ use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::Interest;
 
 /// Errors that one call reads from the error queue; the rest waits for the next.
@@ -42,6 +42,8 @@ pub struct Batch {
     arrivals: Vec<Arrival>,
     /// There may be more: as many came as were asked for.
     is_full: bool,
+    /// When the first one reached the socket, in microseconds since 1970 (SO_TIMESTAMPNS).
+    came_unix_us: Option<u64>,
     /// Datagrams that the kernel dropped for want of room, since the batch before (SO_RXQ_OVFL; row H8).
     pub overflowed: u32,
     /// Strangers' datagrams that the filter dropped, since the batch before (row SX1).
@@ -77,7 +79,14 @@ impl Batch {
     /// An empty batch with its slots.
     pub fn new() -> Batch {
         let slots = vec![0; STRIDE_BYTES * BATCH].into_boxed_slice();
-        Batch { slots, arrivals: Vec::with_capacity(BATCH), is_full: false, overflowed: 0, filtered: 0 }
+        Batch {
+            slots,
+            arrivals: Vec::with_capacity(BATCH),
+            is_full: false,
+            came_unix_us: None,
+            overflowed: 0,
+            filtered: 0,
+        }
     }
 
     /// The datagrams, in order of arrival.
@@ -93,9 +102,16 @@ impl Batch {
         self.is_full
     }
 
+    /// How long the first one had waited in the socket's buffer, by the time of day that it is now. Somebody who sets the time
+    /// changes it for what waits at that moment.
+    pub fn waited(&self, now_unix_us: u64) -> Duration {
+        let since = self.came_unix_us.map(|came| now_unix_us.saturating_sub(came));
+        Duration::from_micros(since.unwrap_or_default())
+    }
+
     fn clear(&mut self) {
         self.arrivals.clear();
-        self.is_full = false;
+        (self.is_full, self.came_unix_us) = (false, None);
         (self.overflowed, self.filtered) = (0, 0);
     }
 
@@ -190,20 +206,20 @@ impl UdpSocket {
 
     fn take_once(&mut self, batch: &mut Batch, interfaces: &Interfaces) -> io::Result<()> {
         // The kernel writes lengths into the headers and the wrapper does not reset them: they are good for one use.
-        let space = cmsg_space!(libc::in6_pktinfo, libc::in_pktinfo, u32);
+        let space = cmsg_space!(libc::in6_pktinfo, libc::in_pktinfo, libc::timespec, u32);
         let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(self.asks, Some(space));
         let slots = batch.slots.chunks_exact_mut(STRIDE_BYTES).take(self.asks);
         let slots = slots.filter_map(|slot| slot.get_mut(..SLOT_BYTES));
         let mut slices: Vec<_> = slots.map(|slot| [IoSliceMut::new(slot)]).collect();
         let mut taken = 0;
-        let mut overflow = None;
+        let (mut overflow, mut came_unix_us) = (None, None);
         let flags = MsgFlags::MSG_DONTWAIT;
         let done = recvmmsg(self.socket.as_raw_fd(), &mut headers, slices.iter_mut(), flags, None).map(|received| {
             for (slot, message) in received.enumerate() {
                 taken += 1;
                 let Some(remote) = message.address.as_ref().and_then(socket_addr) else { continue };
-                let (interface, dropped) = told(&message, remote, interfaces);
-                overflow = dropped.or(overflow);
+                let Told { interface, dropped, came_unix_us: came } = told(&message, remote, interfaces);
+                (overflow, came_unix_us) = (dropped.or(overflow), came_unix_us.or(came));
                 let flow = Flow { listener: self.listener, remote, connection: 0, interface };
                 batch.arrivals.push(Arrival { slot, len: message.bytes, flow });
             }
@@ -213,7 +229,7 @@ impl UdpSocket {
         {
             return Err(error.into());
         }
-        batch.is_full = taken == self.asks;
+        (batch.is_full, batch.came_unix_us) = (taken == self.asks, came_unix_us);
         self.asks = (2 * taken).clamp(ASKS_LEAST, BATCH);
         self.attribute(overflow, batch);
         done.map_err(io::Error::from)
@@ -280,7 +296,7 @@ impl UdpSocket {
 /// One entry of the error queue; `None` where it is no failure.
 fn read_error(socket: RawFd) -> io::Result<Option<Unreachable>> {
     let mut bytes = [0; ERROR_BYTES];
-    let mut space = cmsg_space!(libc::sock_extended_err, libc::sockaddr_in6, libc::in6_pktinfo, u32);
+    let mut space = cmsg_space!(libc::sock_extended_err, libc::sockaddr_in6, libc::in6_pktinfo, libc::timespec, u32);
     let mut slices = [IoSliceMut::new(&mut bytes)];
     let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
     let message = recvmsg::<SockaddrStorage>(socket, &mut slices, Some(&mut space), flags)?;
@@ -290,14 +306,19 @@ fn read_error(socket: RawFd) -> io::Result<Option<Unreachable>> {
     Ok(remote.map(|remote| Unreachable { remote, returned: bytes.get(..len).unwrap_or_default().to_vec() }))
 }
 
-/// What the control messages tell: the arrival interface, and the socket's running count of dropped datagrams.
-fn told(
-    message: &RecvMsg<'_, '_, SockaddrStorage>,
-    remote: SocketAddr,
-    interfaces: &Interfaces,
-) -> (InterfaceId, Option<u32>) {
+/// What the control messages tell of a datagram.
+struct Told {
+    /// Where it arrived.
+    interface: InterfaceId,
+    /// The socket's running count of dropped datagrams.
+    dropped: Option<u32>,
+    /// When it reached the socket, in microseconds since 1970.
+    came_unix_us: Option<u64>,
+}
+
+fn told(message: &RecvMsg<'_, '_, SockaddrStorage>, remote: SocketAddr, interfaces: &Interfaces) -> Told {
     let mut interface = InterfaceId::OTHER;
-    let mut dropped = None;
+    let (mut dropped, mut came_unix_us) = (None, None);
     for control in message.cmsgs().into_iter().flatten() {
         match control {
             ControlMessageOwned::Ipv4PacketInfo(info) => {
@@ -310,10 +331,13 @@ fn told(
                 interface = interfaces.of_arrival(info.ipi6_ifindex, remote.ip(), destination.into());
             }
             ControlMessageOwned::RxqOvfl(total) => dropped = Some(total),
+            ControlMessageOwned::ScmTimestampns(came) => {
+                came_unix_us = u64::try_from(Duration::from(came).as_micros()).ok();
+            }
             _ => {}
         }
     }
-    (interface, dropped)
+    Told { interface, dropped, came_unix_us }
 }
 
 fn is_failure(message: &RecvMsg<'_, '_, SockaddrStorage>) -> bool {

@@ -5,7 +5,7 @@ use super::*;
 use nix::errno::Errno;
 use proxy::{Flow, InterfaceId};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use telemetry::join::Leaving;
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -88,6 +88,29 @@ fn batches_grow_with_what_arrives_and_shrink_again() {
         // Nothing, and it asks for few again.
         right.receive_untold(&mut batch, &Interfaces::default()).unwrap();
         assert_eq!((batch.len(), right.asks), (0, receive::ASKS_LEAST));
+    });
+}
+
+/// How long a batch has waited is told by the kernel, by the time of day.
+#[test]
+fn a_batch_knows_how_long_it_has_waited() {
+    let unix_us = || u64::try_from(SystemTime::UNIX_EPOCH.elapsed().unwrap().as_micros()).unwrap();
+    runtime().block_on(async {
+        let (mut left, mut right) = (opened("127.0.0.2:0"), opened("127.0.0.3:0"));
+        let to = right.local_addr().unwrap();
+        let mut batch = Batch::new();
+        right.receive_untold(&mut batch, &Interfaces::default()).unwrap();
+        assert_eq!(batch.waited(unix_us()), Duration::ZERO, "nothing came");
+        let before = unix_us();
+        send(&mut left, &[(to, b"first")]);
+        let between = unix_us();
+        send(&mut left, &[(to, b"second")]);
+        right.receive_untold(&mut batch, &Interfaces::default()).unwrap();
+        assert_eq!(batch.len(), 2);
+        let second = Duration::from_secs(1);
+        let waited = batch.waited(between + 1_000_000);
+        assert!(second <= waited && waited <= second + Duration::from_micros(between - before), "{waited:?}");
+        assert_eq!(batch.waited(before - 1_000_000), Duration::ZERO, "somebody has set the time back");
     });
 }
 

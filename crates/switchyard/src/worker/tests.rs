@@ -441,6 +441,47 @@ fn a_worker_with_streams_serves_them_and_ends_when_it_is_told() {
     assert_eq!(gateway.read(&mut slot).unwrap(), 0, "closed");
 }
 
+/// A real socket that loses what finds no room, while its worker takes batch after batch: new calls are refused, and taken
+/// again once a batch has emptied it.
+#[test]
+fn a_socket_that_goes_on_losing_refuses_new_calls_until_it_is_emptied() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let [gateway, pbx] = ["127.0.0.21:0", "127.0.0.22:0"].map(|at| UdpSocket::bind(at).unwrap());
+        let (socket, _) = crate::udp::open("127.0.0.23:0".parse().unwrap()).unwrap();
+        // Room for more than a batch, and for much less than what comes.
+        socket2::SockRef::from(&socket).set_recv_buffer_size(128 << 10).unwrap();
+        let proxy = socket.local_addr().unwrap();
+        let settings = Arc::new(settings(proxy, &gateway, &pbx, "prod"));
+        let counters = Arc::new(Counters::new());
+        let (mut worker, _) = Worker::new(parts(settings, socket, &counters)).unwrap();
+        let refused = || counters.value(&catalogue::LIMITS, "backlog");
+        let calls = || counters.value(&catalogue::CALLS, "inbound");
+        let mut count = 0;
+        let mut invite = || {
+            count += 1;
+            gateway.send_to(request(&gateway, proxy, "INVITE", &format!("call{count}")).as_bytes(), proxy).unwrap();
+        };
+
+        let until = Instant::now() + 4 * PATIENCE;
+        while refused() == 0 {
+            assert!(Instant::now() < until, "never behind: {} lost", counters.value(&catalogue::OVERFLOWED, ""));
+            // The first finds the room that the last batch made; then there is none.
+            invite();
+            for _ in 0..500 {
+                gateway.send_to(b"\r\n\r\n", proxy).unwrap();
+            }
+            worker.serve_batch(0, News::Untold);
+        }
+        assert!(counters.value(&catalogue::OVERFLOWED, "") > 0);
+        while worker.serve_batch(0, News::Untold) > 0 {}
+        let (before, carried) = (refused(), calls());
+        invite();
+        worker.serve_batch(0, News::Untold);
+        assert_eq!((refused(), calls()), (before, carried + 1));
+    });
+}
+
 #[test]
 fn draining_refuses_new_calls_and_ends_with_the_last_transaction() {
     let timers = TimerSettings { t1: Duration::from_millis(1), ..TimerSettings::default() };
