@@ -3,7 +3,7 @@
 use crate::plan::{Plan, Road};
 use crate::read::Read;
 use crate::text::{Id, Number, Texts};
-use memchr::memmem;
+use memchr::{memchr, memmem};
 
 /// What is wrong with a message, or with a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,7 +62,7 @@ pub(crate) struct Sent<'s> {
 
 /// A request as it arrived at its callee.
 pub(crate) fn request(plan: &Plan, sent: &Sent<'_>, read: &Read<'_>) -> Result<(), Fault> {
-    let is_bare = plan.road == Road::Bare;
+    let is_bare = plan.is_bare();
     let is_invite = read.method() == b"INVITE";
     let (vias, forwards): (usize, &[u8]) = if is_bare { (1, b"70") } else { (2, b"69") };
     hold(is_shown(plan, sent, read) && is_tagged(read.from, b'f', sent.id), Fault::Identity)?;
@@ -89,12 +89,29 @@ pub(crate) fn response(plan: &Plan, sent: &Sent<'_>, read: &Read<'_>) -> Result<
     hold(is_tagged(read.to, b't', sent.id), Fault::Tag)?;
     hold(read.vias.len() == 1 && is_own(read.vias.first(), sent), Fault::Via)?;
     if is_invite {
-        hold(read.records.len() > 0 || plan.road == Road::Bare, Fault::RecordRoute)?;
+        hold(read.records.len() > 0 || plan.is_bare(), Fault::RecordRoute)?;
         let contact = read.contact.strip_prefix(b"<").and_then(|contact| contact.strip_suffix(b">"));
         hold(contact == Some(sent.texts.contact(sent.callee)), Fault::Address)?;
     }
     let has_body = is_invite && read.status() == Some(200);
     hold(if has_body { sent.texts.is_sdp(read.body) } else { read.body.is_empty() }, Fault::Body)
+}
+
+/// True when a response is what was sent, without so many of the Vias on top: after the start line, `sent` from there on,
+/// and then `end`.
+pub(crate) fn is_as_sent(received: &[u8], start: &[u8], sent: &[u8], end: &[u8], vias: usize) -> bool {
+    let mut rest = sent;
+    for line in 0..=vias {
+        let Some((before, after)) = memchr(b'\n', rest).and_then(|at| rest.split_at_checked(at + 1)) else {
+            return false;
+        };
+        if line > 0 && !before.starts_with(b"Via: ") {
+            return false;
+        }
+        rest = after;
+    }
+    let rest_received = received.strip_prefix(start).and_then(|received| received.strip_suffix(end));
+    rest_received == Some(rest)
 }
 
 fn hold(is_true: bool, fault: Fault) -> Result<(), Fault> {
@@ -116,8 +133,7 @@ fn is_tagged(value: &[u8], end: u8, id: &Id) -> bool {
 
 /// True for the caller's Via, whatever its `rport` was filled with.
 fn is_own(via: &[u8], sent: &Sent<'_>) -> bool {
-    let sent_by = sent.texts.via().split(|byte| *byte == b';').next().unwrap_or_default();
-    via.starts_with(sent_by) && memmem::find(via, sent.id).is_some()
+    via.starts_with(sent.texts.sent_by()) && (via.ends_with(sent.id) || memmem::find(via, sent.id).is_some())
 }
 
 fn user(uri: &[u8]) -> &[u8] {
@@ -166,6 +182,11 @@ mod tests {
         let back = String::from_utf8(ringing).unwrap().replacen("Via: SIP/2.0/UDP p;branch=z9hG4bKx\r\n", "", 1);
         let told = |text: &str| response(&plan, &sent, &Read::of(text.as_bytes()).unwrap());
         assert_eq!(told(&back), Ok(()));
+        let mut success = Vec::new();
+        texts.response(&mut success, "200 OK", &Read::of(forwarded.as_bytes()).unwrap(), 2);
+        let shared = &success[..success.len() - texts.tail_bytes()];
+        let is_same = |text: &str| is_as_sent(text.as_bytes(), text::RINGING, shared, text::NO_BODY, 1);
+        assert!(is_same(&back) && !is_as_sent(back.as_bytes(), text::RINGING, shared, text::NO_BODY, 0));
         for (from, to, fault) in [
             (";tag=t", ";tag=u", Fault::Tag),
             ("From: <sip:+44", "From: <sip:+45", Fault::Identity),
@@ -173,7 +194,8 @@ mod tests {
             ("Contact: <sip:pbx", "Contact: <sip:p", Fault::Address),
             ("branch=z9hG4bKi0", "branch=z9hG4bKi1", Fault::Via),
         ] {
-            assert_eq!(told(&back.replacen(from, to, 1)), Err(fault), "{from} became {to}");
+            let spoilt = back.replacen(from, to, 1);
+            assert_eq!((told(&spoilt), is_same(&spoilt)), (Err(fault), false), "{from} became {to}");
         }
     }
 }
