@@ -18,6 +18,9 @@ pub(crate) struct Call {
     /// What is sent again: the caller's last request, and the callee's last response.
     pub(crate) request: Vec<u8>,
     pub(crate) ack: Vec<u8>,
+    pub(crate) bye: Vec<u8>,
+    /// Bytes of the ACK and of the BYE from the name of From on.
+    pub(crate) from_on: usize,
     pub(crate) response: Vec<u8>,
     /// The callee's response to the BYE.
     pub(crate) goodbye: Vec<u8>,
@@ -47,6 +50,18 @@ pub(crate) enum Called {
     /// A BYE came, and no ACK yet.
     Unconfirmed,
     Ended,
+}
+
+impl Call {
+    /// A BYE has reached the callee; true when one had before.
+    pub(crate) fn is_bye_again(&mut self) -> bool {
+        match self.called {
+            Called::Answered => self.called = Called::Unconfirmed,
+            Called::Confirmed => self.called = Called::Ended,
+            _ => return true,
+        }
+        false
+    }
 }
 
 /// Another one for each run: a proxy remembers the branches of the run before for 32 s, and takes an INVITE that repeats

@@ -114,6 +114,39 @@ pub(crate) fn is_as_sent(received: &[u8], start: &[u8], sent: &[u8], end: &[u8],
     rest_received == Some(rest)
 }
 
+/// A request in a dialog that came as it was sent, but for so many Vias more on top, Max-Forwards less by as many, and no Route.
+pub(crate) struct InDialog<'m> {
+    /// The lines of its Vias.
+    pub(crate) vias: &'m [u8],
+    /// From the name of From on.
+    pub(crate) rest: &'m [u8],
+}
+
+impl<'m> InDialog<'m> {
+    /// `None` for any other. `from_on` bytes at the end of `sent` begin with the name of From.
+    pub(crate) fn of(
+        received: &'m [u8],
+        request: &[u8],
+        from_on: usize,
+        vias: usize,
+        sent: &Sent<'_>,
+    ) -> Option<InDialog<'m>> {
+        let start = memchr(b'\n', request).and_then(|at| request.get(..=at))?;
+        let mut after = received.strip_prefix(start)?;
+        let all = after;
+        let mut last: &[u8] = b"";
+        for _ in 0..=vias {
+            let (line, rest) = memchr(b'\n', after).and_then(|at| after.split_at_checked(at + 1))?;
+            (last, after) = (line.strip_prefix(b"Via: ")?.strip_suffix(b"\r\n")?, rest);
+        }
+        let forwards: &[u8] = if vias == 0 { b"Max-Forwards: 70\r\n" } else { b"Max-Forwards: 69\r\n" };
+        let rest = after.strip_prefix(forwards)?;
+        let tail = request.len().checked_sub(from_on).and_then(|at| request.get(at..))?;
+        let vias = all.get(..all.len() - after.len())?;
+        (is_own(last, sent) && rest == tail).then_some(InDialog { vias, rest })
+    }
+}
+
 fn hold(is_true: bool, fault: Fault) -> Result<(), Fault> {
     if is_true { Ok(()) } else { Err(fault) }
 }
@@ -145,6 +178,49 @@ mod tests {
     use super::*;
     use crate::text;
     use clap::Parser;
+
+    /// An ACK as it is forwarded is taken at a glance; spoilt, it is not, and the whole check tells why.
+    #[test]
+    fn a_request_in_a_dialog_is_taken_at_a_glance_only_when_nothing_is_wrong() {
+        let plan = Plan::parse_from(["load", "--dids", "9"]);
+        let texts = Texts::new(&plan, &plan.ends());
+        let (number, id) = (texts.number(1).unwrap(), text::id(5, 7));
+        let sent = Sent { texts: &texts, number, id: &id, callee: 2 };
+        let mut invite = Vec::new();
+        texts.invite(&mut invite, number, &id);
+        let invite = String::from_utf8(invite).unwrap().replacen("\r\nVia", "\r\nRecord-Route: <sip:p;lr>\r\nVia", 1);
+        let read = Read::of(invite.as_bytes()).unwrap();
+        let (mut ack, mut other) = (Vec::new(), Vec::new());
+        let from_on = texts.in_dialog(&mut ack, "ACK", &text::Dialog::of_invite(&read, &id), 2, &id);
+        let mut success = Vec::new();
+        texts.response(&mut success, "200 OK", &read, 2);
+        texts.in_dialog(&mut other, "ACK", &text::Dialog::of_success(&Read::of(&success).unwrap()), 2, &id);
+        assert_eq!(ack, other, "both ends know the same dialog");
+        let sent_text = String::from_utf8(ack.clone()).unwrap();
+        let forwarded = sent_text
+            .replace("Forwards: 70", "Forwards: 69")
+            .replace("Route: <sip:p;lr>\r\n", "")
+            .replacen("Via: ", "Via: SIP/2.0/UDP p;branch=z9hG4bKx\r\nVia: ", 1)
+            .replacen(";rport;", ";rport=5060;received=127.0.202.2;", 1);
+        let glance = |text: &str| InDialog::of(text.as_bytes(), &ack, from_on, 1, &sent).is_some();
+        let told = |text: &str| request(&plan, &sent, &Read::of(text.as_bytes()).unwrap());
+        assert_eq!((glance(&forwarded), told(&forwarded)), (true, Ok(())));
+        assert!(!glance(&sent_text));
+        for (from, to, fault) in [
+            ("ACK sip:pbx@127.0.202.4", "ACK sip:pbx@127.0.202.5", Fault::Address),
+            ("branch=z9hG4bKa0", "branch=z9hG4bKa1", Fault::Via),
+            ("Via: SIP/2.0/UDP p;branch=z9hG4bKx\r\n", "", Fault::Via),
+            ("Max-Forwards: 69", "Max-Forwards: 68", Fault::MaxForwards),
+            ("Max-Forwards", "Route: <sip:p;lr>\r\nMax-Forwards", Fault::Route),
+            ("From: <sip:+44", "From: <sip:+45", Fault::Identity),
+            (";tag=t", ";tag=u", Fault::Tag),
+            ("Length: 0\r\n\r\n", "Length: 1\r\n\r\nx", Fault::Body),
+        ] {
+            let spoilt = forwarded.replacen(from, to, 1);
+            assert_ne!(spoilt, forwarded, "{from} is not there");
+            assert_eq!((glance(&spoilt), told(&spoilt)), (false, Err(fault)), "{from} became {to}");
+        }
+    }
 
     /// Every check fails for a message that is spoilt in its place, and for no other.
     #[test]

@@ -79,6 +79,11 @@ impl<'m> Read<'m> {
             [b'F', b'r', b'o', b'm', b':', b' ', value @ ..] => (&b"From"[..], value),
             [b'T', b'o', b':', b' ', value @ ..] => (&b"To"[..], value),
             [b'C', b'S', b'e', b'q', b':', b' ', value @ ..] => (&b"CSeq"[..], value),
+            [b'C', b'a', b'l', b'l', b'-', b'I', b'D', b':', b' ', value @ ..] => (&b"Call-ID"[..], value),
+            [b'A', b'l', b'l', b'o', b'w', b':', ..]
+            | [b'S', b'u', b'p', b'p', b'o', b'r', b't', b'e', b'd', b':', ..] => {
+                return Some(());
+            }
             _ => {
                 let colon = memchr(b':', line)?;
                 (line.get(..colon)?.trim_ascii_end(), line.get(colon + 1..)?)
@@ -159,6 +164,12 @@ impl Finder {
         Finder(memmem::Finder::new(b"\r\nCall-ID: "))
     }
 
+    /// True when the CSeq of an INVITE follows the Call-ID of this message.
+    pub(crate) fn is_of_invite(&self, bytes: &[u8]) -> bool {
+        let behind = self.0.find(bytes).and_then(|at| bytes.get(at + self.0.needle().len() + size_of::<Id>()..));
+        behind.is_some_and(|behind| behind.starts_with(b"@load\r\nCSeq: 1 INVITE\r\n"))
+    }
+
     pub(crate) fn id<'m>(&self, bytes: &'m [u8]) -> Option<&'m Id> {
         let at = self.0.find(bytes)? + self.0.needle().len();
         let (id, rest) = bytes.get(at..)?.split_first_chunk()?;
@@ -189,6 +200,7 @@ mod tests {
         assert_eq!(read.vias.iter().collect::<Vec<_>>(), [b"a", b"b"]);
         assert!(Read::of(&text[..text.len() - 2]).is_none());
         assert_eq!(Finder::new().id(text), Some(b"0000000a00000002"));
+        assert!(Finder::new().is_of_invite(text) && !Finder::new().is_of_invite(&text[..text.len() - 12]));
         let unusual = b"SIP/2.0 180 Ringing\nVia : \ta \r\nCall-ID:0000000A00000002@load\nTo:  b\n\nbody";
         let read = Read::of(unusual).unwrap();
         assert_eq!((read.vias.first(), read.to, read.body), (&b"a"[..], &b"b"[..], &b"body"[..]));

@@ -1,14 +1,16 @@
 //! Calls in the open loop: each begins at its own time, whatever became of the others.
 
+mod glance;
+
 use crate::call::{Call, Called, Caller, first_generation};
 use crate::check::{self, Fault, Sent};
 use crate::due::{Due, Queues, T1_NS, What};
 use crate::lanes::Turn;
-use crate::plan::{Plan, Road};
-use crate::read::{Finder, Read, call_of, status_of};
+use crate::plan::Plan;
+use crate::read::{Finder, Read};
 use crate::spent;
 use crate::tally::Tally;
-use crate::text::{self, Id, Texts};
+use crate::text::{self, Dialog, Id, Texts};
 use crate::wire::{Inbox, Place, Readable, Wire};
 use std::collections::VecDeque;
 use std::thread;
@@ -278,41 +280,6 @@ impl Run {
         }
     }
 
-    /// True for a response that reaches its caller byte for byte as its callee sent it, without its topmost Via. It is
-    /// taken in then: what it answers was checked, and so would hold whatever is checked of a response.
-    fn is_as_expected(&mut self, place: Place, bytes: &[u8]) -> bool {
-        // Where From must be restored, it must not be as it was sent.
-        if place.end != self.plan.caller() || self.plan.road == Road::Outbound {
-            return false;
-        }
-        let Some(status @ (180 | 200)) = status_of(bytes) else { return false };
-        let Some((slot, generation)) = self.finder.id(bytes).and_then(call_of) else { return false };
-        let Some(call) = self.calls.get_mut(slot).filter(|call| call.generation == generation) else { return false };
-        let vias = usize::from(!self.plan.is_bare());
-        match (status, call.caller) {
-            (180, Caller::Calling | Caller::Proceeding) => {
-                let shared = call.response.len().saturating_sub(self.texts.tail_bytes());
-                let sent = call.response.get(..shared).unwrap_or_default();
-                if !check::is_as_sent(bytes, text::RINGING, sent, text::NO_BODY, vias) {
-                    return false;
-                }
-                call.caller = Caller::Proceeding;
-                self.tally.rang += u64::from(!call.has_rung);
-                call.has_rung = true;
-                true
-            }
-            (200, Caller::Ending) if call.called == Called::Ended => {
-                let is_same = check::is_as_sent(bytes, text::OK, &call.goodbye, b"", vias);
-                if is_same {
-                    self.tally.completed += 1;
-                    self.end(slot);
-                }
-                is_same
-            }
-            _ => false,
-        }
-    }
-
     fn on_request(&mut self, slot: usize, id: &Id, place: Place, read: &Read<'_>) -> Result<(), Fault> {
         let Some(call) = self.calls.get_mut(slot) else { return Err(Fault::Unreadable) };
         let Some(number) = self.texts.number(call.number) else { return Err(Fault::Unreadable) };
@@ -326,6 +293,7 @@ impl Run {
                 call.called = Called::Ringing;
                 call.response.clear();
                 self.texts.response(&mut call.response, "200 OK", read, place.end);
+                self.texts.write_dialog(call, &Dialog::of_invite(read, id), id);
                 if self.plan.is_bare() {
                     let write = |out: &mut Vec<u8>| self.texts.response(out, "100 Trying", read, place.end);
                     self.wire.queue(place, &mut call.called_turn, write);
@@ -347,21 +315,9 @@ impl Run {
                 self.tally.came_again += 1;
                 self.wire.queue(place, &mut call.called_turn, |out| out.extend_from_slice(&call.response));
             }
-            (b"ACK", Called::Answered) => call.called = Called::Confirmed,
-            (b"ACK", Called::Unconfirmed) => {
-                call.called = Called::Ended;
-                if call.caller == Caller::Over {
-                    self.unconfirmed -= 1;
-                    self.end(slot);
-                }
-            }
-            (b"ACK", Called::Confirmed | Called::Ended) => self.tally.came_again += 1,
+            (b"ACK", Called::Answered | Called::Confirmed | Called::Unconfirmed | Called::Ended) => self.on_ack(slot),
             (b"BYE", Called::Answered | Called::Confirmed | Called::Unconfirmed | Called::Ended) => {
-                match call.called {
-                    Called::Answered => call.called = Called::Unconfirmed,
-                    Called::Confirmed => call.called = Called::Ended,
-                    _ => self.tally.came_again += 1,
-                }
+                self.tally.came_again += u64::from(call.is_bye_again());
                 call.goodbye.clear();
                 self.texts.response(&mut call.goodbye, "200 OK", read, place.end);
                 self.wire.queue(place, &mut call.called_turn, |out| out.extend_from_slice(&call.goodbye));
@@ -369,6 +325,35 @@ impl Run {
             _ => return Err(Fault::Unexpected),
         }
         Ok(())
+    }
+
+    fn on_ack(&mut self, slot: usize) {
+        let Some(call) = self.calls.get_mut(slot) else { return };
+        match call.called {
+            Called::Answered => call.called = Called::Confirmed,
+            Called::Unconfirmed => {
+                call.called = Called::Ended;
+                if call.caller == Caller::Over {
+                    self.unconfirmed -= 1;
+                    self.end(slot);
+                }
+            }
+            _ => self.tally.came_again += 1,
+        }
+    }
+
+    /// The caller's BYE was answered.
+    fn on_end(&mut self, slot: usize) -> Result<(), Fault> {
+        let Some(call) = self.calls.get_mut(slot) else { return Ok(()) };
+        self.tally.completed += 1;
+        if call.called == Called::Unconfirmed {
+            call.caller = Caller::Over;
+            self.unconfirmed += 1;
+            return Ok(());
+        }
+        let is_whole = call.called == Called::Ended;
+        self.end(slot);
+        if is_whole { Ok(()) } else { Err(Fault::LeftOver) }
     }
 
     fn answer(&mut self, slot: usize) {
@@ -400,18 +385,8 @@ impl Run {
             }
             (b"INVITE", 200, Caller::Calling | Caller::Proceeding) => {
                 check::response(&self.plan, &sent, read)?;
-                let time_ns = self.now_ns.saturating_sub(call.began_ns);
-                self.tally.answered(call.began_ns.saturating_sub(self.begun_ns), time_ns);
-                call.caller = Caller::Up;
-                call.ack.clear();
-                self.texts.in_dialog(&mut call.ack, "ACK", read, callee, id);
-                call.request.clear();
-                self.texts.in_dialog(&mut call.request, "BYE", read, callee, id);
-                self.wire.queue(caller, &mut call.caller_turn, |out| out.extend_from_slice(&call.ack));
-                match self.plan.talk_ms {
-                    0 => self.hang_up(slot),
-                    talk_ms => self.queues.talk.push_back(self.due(slot, talk_ms, What::Talk)),
-                }
+                self.texts.write_dialog(call, &Dialog::of_success(read), id);
+                self.acknowledge(slot);
             }
             (b"INVITE", 200, _) => {
                 self.tally.came_again += 1;
@@ -426,18 +401,7 @@ impl Run {
             }
             (b"BYE", 200, Caller::Ending) => {
                 check::response(&self.plan, &sent, read)?;
-                self.tally.completed += 1;
-                match call.called {
-                    Called::Unconfirmed => {
-                        call.caller = Caller::Over;
-                        self.unconfirmed += 1;
-                    }
-                    Called::Ended => self.end(slot),
-                    _ => {
-                        self.end(slot);
-                        return Err(Fault::LeftOver);
-                    }
-                }
+                self.on_end(slot)?;
             }
             (b"BYE", 200, Caller::Over) => self.tally.came_again += 1,
             _ => return Err(Fault::Unexpected),
@@ -445,11 +409,25 @@ impl Run {
         Ok(())
     }
 
+    /// The caller's ACK to the 200 that it waited for.
+    fn acknowledge(&mut self, slot: usize) {
+        let Some(call) = self.calls.get_mut(slot) else { return };
+        let time_ns = self.now_ns.saturating_sub(call.began_ns);
+        self.tally.answered(call.began_ns.saturating_sub(self.begun_ns), time_ns);
+        call.caller = Caller::Up;
+        let caller = Place { end: self.plan.caller(), stream: 0 };
+        self.wire.queue(caller, &mut call.caller_turn, |out| out.extend_from_slice(&call.ack));
+        match self.plan.talk_ms {
+            0 => self.hang_up(slot),
+            talk_ms => self.queues.talk.push_back(self.due(slot, talk_ms, What::Talk)),
+        }
+    }
+
     fn hang_up(&mut self, slot: usize) {
         let Some(call) = self.calls.get_mut(slot) else { return };
         call.caller = Caller::Ending;
         let caller = Place { end: self.plan.caller(), stream: 0 };
-        self.wire.queue(caller, &mut call.caller_turn, |out| out.extend_from_slice(&call.request));
+        self.wire.queue(caller, &mut call.caller_turn, |out| out.extend_from_slice(&call.bye));
         self.queues.again(self.now_ns, slot, call.generation, What::Bye, 0);
     }
 
@@ -471,6 +449,7 @@ impl Run {
             if call.generation != due.generation {
                 continue;
             }
+            let caller = Place { end: self.plan.caller(), stream: 0 };
             let (place, turn, bytes) = match (due.what, call.caller, call.called) {
                 (What::Ring, _, Called::Ringing) => {
                     self.answer(due.slot);
@@ -480,9 +459,8 @@ impl Run {
                     self.hang_up(due.slot);
                     continue;
                 }
-                (What::Invite, Caller::Calling, _) | (What::Bye, Caller::Ending, _) => {
-                    (Place { end: self.plan.caller(), stream: 0 }, &mut call.caller_turn, &call.request)
-                }
+                (What::Invite, Caller::Calling, _) => (caller, &mut call.caller_turn, &call.request),
+                (What::Bye, Caller::Ending, _) => (caller, &mut call.caller_turn, &call.bye),
                 (What::Answer, _, Called::Answered | Called::Unconfirmed) => {
                     (call.callee, &mut call.called_turn, &call.response)
                 }

@@ -1,5 +1,6 @@
 //! The messages of a call, as its two ends write them.
 
+use crate::call::Call;
 use crate::plan::{Plan, Road, Transport};
 use crate::read::{Few, Read};
 use benches::dids;
@@ -39,6 +40,27 @@ pub(crate) struct Number {
     pub(crate) from: Vec<u8>,
     /// What the callee's From must begin with, or hold: the number that is shown.
     pub(crate) shown: Vec<u8>,
+}
+
+/// What requests in a dialog are written of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dialog<'d> {
+    pub(crate) records: Few<'d>,
+    pub(crate) from: &'d [u8],
+    /// The parts of To.
+    pub(crate) to: [&'d [u8]; 3],
+}
+
+impl<'d> Dialog<'d> {
+    /// As a success tells its caller.
+    pub(crate) fn of_success(success: &Read<'d>) -> Dialog<'d> {
+        Dialog { records: success.records, from: success.from, to: [success.to, b"", b""] }
+    }
+
+    /// As it will be when a success answers this INVITE, and reaches its caller as it is sent.
+    pub(crate) fn of_invite(invite: &Read<'d>, id: &'d Id) -> Dialog<'d> {
+        Dialog { records: invite.records, from: invite.from, to: [invite.to, b";tag=t", id] }
+    }
 }
 
 /// The id of a call.
@@ -116,15 +138,29 @@ impl Texts {
         put(out, &[RINGING, shared, NO_BODY]);
     }
 
-    /// ACK to a 200, or BYE: in the dialog that `success` made.
-    pub(crate) fn in_dialog(&self, out: &mut Vec<u8>, method: &str, success: &Read<'_>, callee: usize, id: &Id) {
+    /// ACK to a 200, or BYE: in the dialog of which these are the Record-Routes, From and To. Returns how long the part from
+    /// the name of From on is.
+    pub(crate) fn in_dialog(&self, out: &mut Vec<u8>, method: &str, of: &Dialog<'_>, callee: usize, id: &Id) -> usize {
         let (part, number): (&[u8], &[u8]) = if method == "ACK" { (b"a", b"1 ") } else { (b"b", b"2 ") };
         put(out, &[method.as_bytes(), b" ", self.contact(callee), b" SIP/2.0\r\nVia: ", &self.via, part, id]);
-        for route in success.records.iter().rev() {
+        for route in of.records.iter().rev() {
             put(out, &[b"\r\nRoute: ", route]);
         }
-        put(out, &[b"\r\nMax-Forwards: 70\r\nFrom: ", success.from, b"\r\nTo: ", success.to, b"\r\nCall-ID: ", id]);
-        put(out, &[b"@load\r\nCSeq: ", number, method.as_bytes(), b"\r\nContent-Length: 0\r\n\r\n"]);
+        out.extend_from_slice(b"\r\nMax-Forwards: 70\r\n");
+        let head = out.len();
+        put(out, &[b"From: ", of.from]);
+        let [to, before_tag, tag] = of.to;
+        put(out, &[b"\r\nTo: ", to, before_tag, tag, b"\r\nCall-ID: ", id]);
+        put(out, &[b"@load\r\nCSeq: ", number, method.as_bytes(), b"\r\n", NO_BODY]);
+        out.len() - head
+    }
+
+    /// ACK and BYE of a call.
+    pub(crate) fn write_dialog(&self, call: &mut Call, of: &Dialog<'_>, id: &Id) {
+        call.ack.clear();
+        call.bye.clear();
+        self.in_dialog(&mut call.ack, "ACK", of, call.callee.end, id);
+        call.from_on = self.in_dialog(&mut call.bye, "BYE", of, call.callee.end, id);
     }
 
     /// ACK to a refusal: a part of the INVITE's transaction.
