@@ -4,6 +4,9 @@ use crate::lanes::Turn;
 use crate::wire::Place;
 use std::hash::{BuildHasher, RandomState};
 
+/// As most messages fit into.
+const MESSAGE_BYTES: usize = 1_024;
+
 /// One call, at both its ends.
 #[derive(Debug, Default)]
 pub(crate) struct Call {
@@ -53,6 +56,12 @@ pub(crate) enum Called {
 }
 
 impl Call {
+    /// One that has not begun, with room for its messages.
+    pub(crate) fn new(generation: u32) -> Call {
+        let [request, ack, bye, response, goodbye] = std::array::from_fn(|_| Vec::with_capacity(MESSAGE_BYTES));
+        Call { generation, request, ack, bye, response, goodbye, ..Call::default() }
+    }
+
     /// A BYE has reached the callee; true when one had before.
     pub(crate) fn is_bye_again(&mut self) -> bool {
         match self.called {

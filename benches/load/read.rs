@@ -164,16 +164,11 @@ impl Finder {
         Finder(memmem::Finder::new(b"\r\nCall-ID: "))
     }
 
-    /// True when the CSeq of an INVITE follows the Call-ID of this message.
-    pub(crate) fn is_of_invite(&self, bytes: &[u8]) -> bool {
-        let behind = self.0.find(bytes).and_then(|at| bytes.get(at + self.0.needle().len() + size_of::<Id>()..));
-        behind.is_some_and(|behind| behind.starts_with(b"@load\r\nCSeq: 1 INVITE\r\n"))
-    }
-
-    pub(crate) fn id<'m>(&self, bytes: &'m [u8]) -> Option<&'m Id> {
+    /// The id, and what follows its line.
+    pub(crate) fn id<'m>(&self, bytes: &'m [u8]) -> Option<(&'m Id, &'m [u8])> {
         let at = self.0.find(bytes)? + self.0.needle().len();
         let (id, rest) = bytes.get(at..)?.split_first_chunk()?;
-        rest.starts_with(b"@load\r\n").then_some(id)
+        Some((id, rest.strip_prefix(b"@load\r\n")?))
     }
 }
 
@@ -199,8 +194,7 @@ mod tests {
         assert_eq!((read.status(), read.method(), read.call()), (Some(180), &b"INVITE"[..], Some((10, 2))));
         assert_eq!(read.vias.iter().collect::<Vec<_>>(), [b"a", b"b"]);
         assert!(Read::of(&text[..text.len() - 2]).is_none());
-        assert_eq!(Finder::new().id(text), Some(b"0000000a00000002"));
-        assert!(Finder::new().is_of_invite(text) && !Finder::new().is_of_invite(&text[..text.len() - 12]));
+        assert_eq!(Finder::new().id(text), Some((b"0000000a00000002", &b"CSeq: 1 INVITE\r\n\r\n"[..])));
         let unusual = b"SIP/2.0 180 Ringing\nVia : \ta \r\nCall-ID:0000000A00000002@load\nTo:  b\n\nbody";
         let read = Read::of(unusual).unwrap();
         assert_eq!((read.vias.first(), read.to, read.body), (&b"a"[..], &b"b"[..], &b"body"[..]));

@@ -232,7 +232,7 @@ impl Run {
 
     fn begin(&mut self, due_ns: u64) {
         let slot = self.unused.pop_front().unwrap_or_else(|| {
-            self.calls.push(Call { generation: self.first_generation, ..Call::default() });
+            self.calls.push(Call::new(self.first_generation));
             self.calls.len() - 1
         });
         let place = self.next_did;

@@ -13,26 +13,27 @@ impl Run {
     /// True for a message that was taken in, with all that it brings about.
     pub(super) fn is_as_expected(&mut self, place: Place, bytes: &[u8]) -> bool {
         // Where From is changed and restored, it must not be as it was sent.
-        if self.plan.road == Road::Outbound {
+        if self.plan.road == Road::Outbound || !matches!(bytes, [b'S' | b'A' | b'B', ..]) {
             return false;
         }
-        let Some(id) = self.finder.id(bytes) else { return false };
+        let Some((id, behind)) = self.finder.id(bytes) else { return false };
         let Some((slot, generation)) = call_of(id) else { return false };
         let is_open = |call: &&mut Call| call.generation == generation && call.caller != Caller::Unused;
         let Some(call) = self.calls.get_mut(slot).filter(is_open) else { return false };
         match status_of(bytes) {
-            Some(status) if place.end == self.plan.caller() => self.is_response(slot, status, bytes),
+            Some(status) if place.end == self.plan.caller() => self.is_response(slot, status, behind, bytes),
             None if place == call.callee => self.is_request(slot, id, bytes),
             _ => false,
         }
     }
 
     /// A response without its topmost Via. What it answers was checked, and so would hold whatever is checked of a response.
-    fn is_response(&mut self, slot: usize, status: u16, bytes: &[u8]) -> bool {
+    /// `behind` is what follows the Call-ID.
+    fn is_response(&mut self, slot: usize, status: u16, behind: &[u8], bytes: &[u8]) -> bool {
         let Some(call) = self.calls.get_mut(slot) else { return false };
         let vias = usize::from(!self.plan.is_bare());
         match (status, call.caller) {
-            (100, Caller::Calling | Caller::Proceeding) if self.finder.is_of_invite(bytes) => {
+            (100, Caller::Calling | Caller::Proceeding) if behind.starts_with(b"CSeq: 1 INVITE\r\n") => {
                 call.caller = Caller::Proceeding;
                 true
             }
