@@ -11,10 +11,14 @@
     reason = "a measuring program speaks to the terminal, and its numbers are far below the bounds of their types"
 )]
 
+mod call;
 mod check;
+mod due;
+mod lanes;
 mod plan;
 mod read;
 mod run;
+mod search;
 mod spent;
 mod tally;
 mod text;
@@ -26,13 +30,9 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use plan::Plan;
 use run::Run;
+use search::Search;
 use spent::Spent;
 use std::process::ExitCode;
-
-/// The search for the highest rate ends when its bounds are so close, in parts of a hundred.
-const CLOSE_PERCENT: u64 = 4;
-/// No proxy on one core comes here: where the search ends upward.
-const RATE_MOST: u64 = 200_000;
 
 fn main() -> Result<ExitCode> {
     let plan = Plan::parse();
@@ -59,6 +59,8 @@ fn at_one_rate(plan: &Plan) -> Result<bool> {
     run.calls(plan.rate, plan.rate * plan.seconds);
     let (after, own_after) = (spent(plan)?, spent::own_us()?);
     print!("{}", run.tally);
+    let own_us: u64 = own_after.iter().sum::<u64>() - own.iter().sum::<u64>();
+    println!("generator_calls_per_core_second {:.0}", run.tally.begun as f64 * 1e6 / own_us.max(1) as f64);
     for (name, (before, after)) in ["user", "system"].iter().zip(own.into_iter().zip(own_after)) {
         println!("generator_{name}_us_per_call {:.2}", (after - before) as f64 / run.tally.begun.max(1) as f64);
     }
@@ -72,50 +74,36 @@ fn at_one_rate(plan: &Plan) -> Result<bool> {
     Ok(run.tally.faults_total() == 0 && (is_whole || plan.overload))
 }
 
-/// Doubles the rate until it is not carried, then halves the distance. A rate counts as not carried when it fails twice.
+/// The highest rate that is carried, and how many messages were sent again at it.
 fn find_highest(plan: &Plan) -> Result<bool> {
     let mut run = Run::new(plan.clone())?;
-    let (mut carried, mut missed) = (0, None);
-    let mut rate = plan.rate;
-    let mut is_ours = false;
-    loop {
-        let mut is_carried = false;
-        for _ in 0..2 {
-            run.calls(rate, rate * plan.seconds);
-            let tally = &run.tally;
-            is_carried = tally.is_carried() && tally.kept_up();
-            is_ours = !is_carried && !tally.kept_up();
-            println!(
-                "step {rate}: {} completed of {}, {} sent again, {} faults, p99 {:.0} us, lag {} us{}",
-                tally.completed,
-                tally.begun,
-                tally.sent_again,
-                tally.faults_total(),
-                tally.answered.per_mille_us(990),
-                tally.lag_us,
-                if is_carried { "" } else { ": not carried" }
-            );
-            if is_carried {
-                break;
-            }
-        }
+    let mut search = Search::new(plan.rate);
+    let (mut is_ours, mut sent_again) = (false, 0.0);
+    while let Some(rate) = search.next() {
+        run.calls(rate, rate * plan.seconds);
+        let tally = &run.tally;
+        let is_carried = tally.is_carried() && tally.kept_up();
         if is_carried {
-            carried = rate;
+            sent_again = tally.sent_again as f64 * 1_000.0 / tally.begun.max(1) as f64;
         } else {
-            missed = Some(rate);
+            is_ours = !tally.kept_up();
         }
-        rate = match missed {
-            None => rate * 2,
-            Some(missed) => (carried + missed) / 2,
-        };
-        let is_close = missed.is_some_and(|missed| (missed - carried) * 100 <= missed * CLOSE_PERCENT);
-        if is_close || !(100..=RATE_MOST).contains(&rate) {
-            break;
-        }
+        println!(
+            "step {rate}: {} completed of {}, {} sent again, {} faults, p99 {:.0} us, lag {} us{}",
+            tally.completed,
+            tally.begun,
+            tally.sent_again,
+            tally.faults_total(),
+            tally.answered.per_mille_us(990),
+            tally.lag_us,
+            if is_carried { "" } else { ": not carried" }
+        );
+        search.tried(is_carried);
     }
-    println!("highest_rate {carried}");
+    println!("highest_rate {}", search.highest());
+    println!("highest_rate_sent_again_per_thousand {sent_again:.2}");
     println!("highest_rate_is_the_generators {}", u8::from(is_ours));
-    Ok(carried > 0)
+    Ok(search.highest() > 0)
 }
 
 /// The memory of calls that ring all at once.
@@ -138,6 +126,8 @@ fn hold(plan: &Plan, calls: u64) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use read::Read;
+    use std::collections::HashMap;
     use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -159,6 +149,36 @@ mod tests {
             if count.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61 != 0 {
                 let to = if from == one.into() { other } else { one };
                 relay.send_to(&slot[..len], to).unwrap();
+            }
+        }
+    }
+
+    /// A relay that loses the first so many ACKs of each call.
+    fn without_acks(relay: &UdpSocket, [one, other]: [SocketAddrV4; 2], ends: &AtomicBool, lost: usize) {
+        relay.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let (mut slot, mut acks) = ([0; 4_096], HashMap::<Vec<u8>, usize>::new());
+        while !ends.load(Ordering::Relaxed) {
+            let Ok((len, from)) = relay.recv_from(&mut slot) else { continue };
+            let bytes = &slot[..len];
+            if bytes.starts_with(b"ACK ") {
+                let count = acks.entry(Read::of(bytes).unwrap().call_id.to_vec()).or_default();
+                *count += 1;
+                if *count <= lost {
+                    continue;
+                }
+            }
+            relay.send_to(bytes, if from == one.into() { other } else { one }).unwrap();
+        }
+    }
+
+    /// A relay that sends everything twice.
+    fn twice(relay: &UdpSocket, [one, other]: [SocketAddrV4; 2], ends: &AtomicBool) {
+        relay.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let mut slot = [0; 4_096];
+        while !ends.load(Ordering::Relaxed) {
+            let Ok((len, from)) = relay.recv_from(&mut slot) else { continue };
+            for _ in 0..2 {
+                relay.send_to(&slot[..len], if from == one.into() { other } else { one }).unwrap();
             }
         }
     }
@@ -222,6 +242,42 @@ mod tests {
         let tally = through("bare", &more, 1, lossy);
         assert_eq!((tally.begun, tally.completed, tally.failed), (100, 100, 0), "{tally}");
         assert!(tally.sent_again > 30 && tally.came_again > 0, "{tally}");
+    }
+
+    /// A BYE that comes before its ACK ends a call, and the ACK that is sent again makes it whole.
+    #[test]
+    fn a_call_whose_ack_was_lost_is_whole_when_it_was_sent_again() {
+        let more = ["--rate", "40", "--seconds", "1"];
+        let tally = through("bare", &more, 1, |relay, peers, ends| without_acks(relay, peers, ends, 1));
+        assert_eq!((tally.begun, tally.completed, tally.faults_total()), (40, 40, 0), "{tally}");
+        assert!(tally.sent_again >= 40, "each 200 was sent again: {tally}");
+    }
+
+    /// Every call has ended at its caller, and no callee has seen an ACK.
+    #[test]
+    fn a_call_whose_ack_never_comes_is_left_over() {
+        let more = ["--rate", "40", "--seconds", "1", "--settle-seconds", "2"];
+        let tally = through("bare", &more, 1, |relay, peers, ends| without_acks(relay, peers, ends, usize::MAX));
+        assert_eq!((tally.completed, tally.faults_total()), (40, 40), "{tally}");
+        assert!(tally.to_string().contains("fault_left_over 40\n"), "{tally}");
+    }
+
+    /// A second 200, to an INVITE or to a BYE, is nothing that is wrong.
+    #[test]
+    fn what_comes_twice_is_no_fault() {
+        let tally = through("bare", &["--rate", "60", "--seconds", "1", "--talk-ms", "5"], 1, twice);
+        assert_eq!((tally.completed, tally.rang, tally.faults_total()), (60, 60, 0), "{tally}");
+        assert!(tally.came_again + tally.late >= 240, "{tally}");
+    }
+
+    /// By the clock, joined and one by one: the generator with nothing between its ends.
+    #[test]
+    fn calls_from_end_to_end_complete_at_a_high_rate() {
+        for more in [&["--rate", "6000", "--seconds", "1"][..], &["--rate", "6000", "--seconds", "1", "--singly"]] {
+            let tally = through_relay("mirror", more);
+            assert_eq!((tally.begun, tally.completed, tally.faults_total()), (6_000, 6_000, 0), "{tally}");
+            assert!(tally.messages >= 7 * 6_000, "{tally}");
+        }
     }
 
     /// What comes of a run's calls when the next has begun is late, and completes none of the next one's.

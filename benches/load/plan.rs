@@ -58,6 +58,9 @@ pub(crate) struct Plan {
     /// Lets this many calls ring at once, reads the memory that they take, and answers them.
     #[arg(long, conflicts_with = "find_highest")]
     pub(crate) hold: Option<u64>,
+    /// Lets each datagram leave by itself; else those of equal length leave together.
+    #[arg(long)]
+    pub(crate) singly: bool,
     /// Exits with 0 although calls failed: for a proxy that is meant to refuse.
     #[arg(long)]
     pub(crate) overload: bool,
@@ -74,6 +77,8 @@ pub(crate) enum Road {
     OutboundPass,
     /// From the gateway to prod's PBX through something that reads nothing.
     Bare,
+    /// From the gateway to prod's PBX with nothing between, over UDP: what the generator alone carries on its core.
+    Mirror,
 }
 
 /// How messages travel.
@@ -88,17 +93,33 @@ pub(crate) enum Transport {
 /// The ends that the generator plays, as places in [`Plan::ends`].
 pub(crate) const GATEWAY: usize = 0;
 pub(crate) const PROD: usize = 1;
+/// So many ends.
+pub(crate) const ENDS: usize = 4;
 
 impl Plan {
     /// The addresses of all ends: the gateway, then the environments.
-    pub(crate) fn ends(&self) -> [SocketAddrV4; 4] {
+    pub(crate) fn ends(&self) -> [SocketAddrV4; ENDS] {
         [self.gateway, self.prod, self.staging, self.oss]
+    }
+
+    /// Where an end sends.
+    pub(crate) fn sends_to(&self, end: usize) -> SocketAddrV4 {
+        match (self.road, end) {
+            (Road::Mirror, GATEWAY) => self.prod,
+            (Road::Mirror, PROD) => self.gateway,
+            _ => self.proxy,
+        }
+    }
+
+    /// True where nothing is between the ends that reads and changes messages.
+    pub(crate) fn is_bare(&self) -> bool {
+        matches!(self.road, Road::Bare | Road::Mirror)
     }
 
     /// The end that calls.
     pub(crate) fn caller(&self) -> usize {
         match self.road {
-            Road::Inbound | Road::Bare => GATEWAY,
+            Road::Inbound | Road::Bare | Road::Mirror => GATEWAY,
             Road::Outbound | Road::OutboundPass => PROD,
         }
     }
@@ -107,7 +128,7 @@ impl Plan {
     pub(crate) fn callee(&self, place: u64) -> usize {
         match self.road {
             Road::Inbound => PROD + usize::try_from(benches::dids::environment(place)).unwrap_or(0),
-            Road::Bare => PROD,
+            Road::Bare | Road::Mirror => PROD,
             Road::Outbound | Road::OutboundPass => GATEWAY,
         }
     }

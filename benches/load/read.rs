@@ -1,6 +1,7 @@
 //! Reading a message as far as it is checked: the generator's own eyes, so that no fault of the proxy's parser hides
 //! itself.
 
+use crate::text::Id;
 use memchr::{memchr, memmem};
 
 /// What a message says. Values are without the name and the blanks around.
@@ -17,6 +18,8 @@ pub(crate) struct Read<'m> {
     pub(crate) contact: &'m [u8],
     pub(crate) max_forwards: &'m [u8],
     pub(crate) body: &'m [u8],
+    /// The method of a request, or the one that a response is about.
+    method: &'m [u8],
 }
 
 /// The values of a header that may stand more than once, in order; more than four are none.
@@ -51,58 +54,121 @@ impl<'m> Read<'m> {
     /// `None` without an empty line at the end of the headers.
     pub(crate) fn of(bytes: &'m [u8]) -> Option<Read<'m>> {
         let mut read = Read::default();
-        let mut rest = bytes;
+        let end = memchr(b'\n', bytes)?;
+        read.start = bytes.get(..end)?.trim_ascii_end();
+        let mut rest = bytes.get(end + 1..)?;
         loop {
             let end = memchr(b'\n', rest)?;
-            let (line, after) = (rest.get(..end)?.trim_ascii_end(), rest.get(end + 1..)?);
+            let (line, after) = (rest.get(..end)?, rest.get(end + 1..)?);
             rest = after;
-            if line.is_empty() {
-                read.body = rest;
-                return Some(read);
-            }
-            if read.start.is_empty() {
-                read.start = line;
-                continue;
-            }
-            let colon = memchr(b':', line)?;
-            let value = line.get(colon + 1..)?.trim_ascii();
-            match line.get(..colon)?.trim_ascii_end() {
-                b"Via" => read.vias.push(value),
-                b"Route" => read.routes.push(value),
-                b"Record-Route" => read.records.push(value),
-                b"From" => read.from = value,
-                b"To" => read.to = value,
-                b"Call-ID" => read.call_id = value,
-                b"CSeq" => read.cseq = value,
-                b"Contact" => read.contact = value,
-                b"Max-Forwards" => read.max_forwards = value,
-                _ => {}
+            match line {
+                [] | [b'\r'] => {
+                    read.body = rest;
+                    return Some(read);
+                }
+                [line @ .., b'\r'] => read.line(line)?,
+                line => read.line(line)?,
             }
         }
     }
 
+    /// As most write them: the name, a colon, a blank. Others are read by their parts.
+    fn line(&mut self, line: &'m [u8]) -> Option<()> {
+        let (name, value) = match line {
+            [b'V', b'i', b'a', b':', b' ', value @ ..] => (&b"Via"[..], value),
+            [b'F', b'r', b'o', b'm', b':', b' ', value @ ..] => (&b"From"[..], value),
+            [b'T', b'o', b':', b' ', value @ ..] => (&b"To"[..], value),
+            [b'C', b'S', b'e', b'q', b':', b' ', value @ ..] => (&b"CSeq"[..], value),
+            [b'C', b'a', b'l', b'l', b'-', b'I', b'D', b':', b' ', value @ ..] => (&b"Call-ID"[..], value),
+            [b'A', b'l', b'l', b'o', b'w', b':', ..]
+            | [b'S', b'u', b'p', b'p', b'o', b'r', b't', b'e', b'd', b':', ..] => {
+                return Some(());
+            }
+            _ => {
+                let colon = memchr(b':', line)?;
+                (line.get(..colon)?.trim_ascii_end(), line.get(colon + 1..)?)
+            }
+        };
+        let value = match value {
+            [b' ', rest @ ..] => rest,
+            value => value,
+        };
+        let is_trimmed =
+            !value.first().is_some_and(u8::is_ascii_whitespace) && !value.last().is_some_and(u8::is_ascii_whitespace);
+        let value = if is_trimmed { value } else { value.trim_ascii() };
+        match name {
+            b"Via" => self.vias.push(value),
+            b"Route" => self.routes.push(value),
+            b"Record-Route" => self.records.push(value),
+            b"From" => self.from = value,
+            b"To" => self.to = value,
+            b"Call-ID" => self.call_id = value,
+            b"CSeq" => {
+                self.cseq = value;
+                self.method = value.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+            }
+            b"Contact" => self.contact = value,
+            b"Max-Forwards" => self.max_forwards = value,
+            _ => {}
+        }
+        Some(())
+    }
+
     /// The status of a response; `None` for a request.
     pub(crate) fn status(&self) -> Option<u16> {
-        let digits = self.start.strip_prefix(b"SIP/2.0 ")?.get(..3)?;
-        std::str::from_utf8(digits).ok()?.parse().ok()
+        status_of(self.start)
     }
 
     /// The method of a request, or the one that a response is about.
     pub(crate) fn method(&self) -> &'m [u8] {
-        self.cseq.rsplit(|byte| *byte == b' ').next().unwrap_or_default()
+        self.method
     }
 
     /// The call of its Call-ID: slot and generation.
     pub(crate) fn call(&self) -> Option<(usize, u32)> {
-        let digits = std::str::from_utf8(self.id()?).ok()?;
-        let slot = u32::from_str_radix(digits.get(..8)?, 16).ok()?;
-        let generation = u32::from_str_radix(digits.get(8..)?, 16).ok()?;
-        Some((usize::try_from(slot).ok()?, generation))
+        call_of(self.id()?)
     }
 
     /// The sixteen digits of its Call-ID, from which tags and branches are made.
-    pub(crate) fn id(&self) -> Option<&'m [u8]> {
-        self.call_id.strip_suffix(b"@load").filter(|id| id.len() == 16)
+    pub(crate) fn id(&self) -> Option<&'m Id> {
+        self.call_id.strip_suffix(b"@load")?.try_into().ok()
+    }
+}
+
+/// The status that a start line tells; `None` for a request.
+pub(crate) fn status_of(start: &[u8]) -> Option<u16> {
+    let digits = start.strip_prefix(b"SIP/2.0 ")?.get(..3)?;
+    digits.iter().try_fold(0, |sum: u16, digit| digit.is_ascii_digit().then(|| sum * 10 + u16::from(digit - b'0')))
+}
+
+/// Slot and generation, of which an id is made.
+pub(crate) fn call_of(id: &Id) -> Option<(usize, u32)> {
+    let mut value = 0_u64;
+    for byte in id {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            _ => return None,
+        };
+        value = value << 4 | u64::from(digit);
+    }
+    Some((usize::try_from(value >> 32).ok()?, value as u32))
+}
+
+/// Finds the call of a message without reading all of it: the id behind the name `Call-ID` as most write it.
+#[derive(Debug)]
+pub(crate) struct Finder(memmem::Finder<'static>);
+
+impl Finder {
+    pub(crate) fn new() -> Finder {
+        Finder(memmem::Finder::new(b"\r\nCall-ID: "))
+    }
+
+    /// The id, and what follows its line.
+    pub(crate) fn id<'m>(&self, bytes: &'m [u8]) -> Option<(&'m Id, &'m [u8])> {
+        let at = self.0.find(bytes)? + self.0.needle().len();
+        let (id, rest) = bytes.get(at..)?.split_first_chunk()?;
+        Some((id, rest.strip_prefix(b"@load\r\n")?))
     }
 }
 
@@ -128,6 +194,12 @@ mod tests {
         assert_eq!((read.status(), read.method(), read.call()), (Some(180), &b"INVITE"[..], Some((10, 2))));
         assert_eq!(read.vias.iter().collect::<Vec<_>>(), [b"a", b"b"]);
         assert!(Read::of(&text[..text.len() - 2]).is_none());
+        assert_eq!(Finder::new().id(text), Some((b"0000000a00000002", &b"CSeq: 1 INVITE\r\n\r\n"[..])));
+        let unusual = b"SIP/2.0 180 Ringing\nVia : \ta \r\nCall-ID:0000000A00000002@load\nTo:  b\n\nbody";
+        let read = Read::of(unusual).unwrap();
+        assert_eq!((read.vias.first(), read.to, read.body), (&b"a"[..], &b"b"[..], &b"body"[..]));
+        assert_eq!((read.call(), Finder::new().id(unusual)), (None, None), "our ids are in small letters");
+        assert_eq!((status_of(b"SIP/2.0 2x0 OK"), status_of(b"INVITE x SIP/2.0")), (None, None));
     }
 
     #[test]

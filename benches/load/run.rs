@@ -1,26 +1,32 @@
 //! Calls in the open loop: each begins at its own time, whatever became of the others.
 
+mod glance;
+
+use crate::call::{Call, Called, Caller, first_generation};
 use crate::check::{self, Fault, Sent};
-use crate::plan::{Plan, Road};
-use crate::read::Read;
+use crate::due::{Due, Queues, T1_NS, What};
+use crate::lanes::Turn;
+use crate::plan::Plan;
+use crate::read::{Finder, Read};
 use crate::spent;
 use crate::tally::Tally;
-use crate::text::{self, Id, Texts};
-use crate::wire::{Inbox, Place, Wire};
+use crate::text::{self, Dialog, Id, Texts};
+use crate::wire::{Inbox, Place, Readable, Wire};
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, RandomState};
+use std::thread;
 use std::time::{Duration, Instant};
 
 const MS: u64 = 1_000_000;
-/// RFC 3261: T1, and 64 times T1.
-const T1_NS: u64 = 500 * MS;
+/// RFC 3261: 64 times T1.
 const GIVE_UP_NS: u64 = 64 * T1_NS;
-/// T2, as the power of two that T1 is multiplied with.
-const T2_POWER: usize = 3;
 /// Calls that begin between two looks at the sockets.
 const BEGIN_AT_ONCE: u64 = 8;
-/// Received batches between two looks at the clock and what is due.
+/// The longest sleep while it is told of what arrives.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// Where a call or more begins in this time, it is not told of what arrives: it looks each time this has passed.
+const LOOK_NS: u64 = MS / 5;
+/// Full batches that are taken from one end in a row.
+const IN_A_ROW: usize = 4;
 
 /// The generator: all calls, and the time of its clock.
 pub(crate) struct Run {
@@ -32,72 +38,20 @@ pub(crate) struct Run {
     unused: VecDeque<usize>,
     queues: Queues,
     pub(crate) tally: Tally,
+    finder: Finder,
     origin: Instant,
     now_ns: u64,
+    /// When this run's first call was due.
+    begun_ns: u64,
+    /// When it looked at the sockets last.
+    looked_ns: u64,
+    /// Calls that have ended at their callers, while their callees still wait for an ACK.
+    unconfirmed: u64,
     next_did: u64,
     /// Where the generations of this run's slots begin.
     first_generation: u32,
     /// Calls that ring are not answered before they are told to.
     holds: bool,
-}
-
-#[derive(Debug, Default)]
-struct Call {
-    generation: u32,
-    number: usize,
-    callee: Place,
-    began_ns: u64,
-    caller: Caller,
-    called: Called,
-    /// What is sent again: the caller's last request, and the callee's last response.
-    request: Vec<u8>,
-    ack: Vec<u8>,
-    response: Vec<u8>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-enum Caller {
-    #[default]
-    Unused,
-    Calling,
-    Proceeding,
-    Up,
-    Ending,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-enum Called {
-    #[default]
-    Idle,
-    Ringing,
-    Answered,
-    Confirmed,
-    Ended,
-}
-
-/// What is due, in one queue for each length of time: so each is in order by itself.
-#[derive(Default)]
-struct Queues {
-    again: [VecDeque<Due>; 7],
-    ring: VecDeque<Due>,
-    talk: VecDeque<Due>,
-}
-
-#[derive(Clone, Copy)]
-struct Due {
-    at_ns: u64,
-    slot: usize,
-    generation: u32,
-    what: What,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum What {
-    Invite,
-    Bye,
-    Answer,
-    Ring,
-    Talk,
 }
 
 impl Run {
@@ -113,8 +67,12 @@ impl Run {
             unused: VecDeque::new(),
             queues: Queues::default(),
             tally: Tally::default(),
+            finder: Finder::new(),
             origin: Instant::now(),
             now_ns: 0,
+            begun_ns: 0,
+            looked_ns: 0,
+            unconfirmed: 0,
             next_did: 0,
             first_generation: first_generation(),
         })
@@ -129,31 +87,44 @@ impl Run {
         let overflowed = spent::overflowed(&self.wire.addresses());
         self.look();
         let begun_ns = self.now_ns;
+        self.begun_ns = begun_ns;
         let gap_ns = 1e9 / rate as f64;
+        let by_clock = gap_ns <= LOOK_NS as f64;
         let mut inbox = Inbox::new();
         let mut last_ns = begun_ns;
         while self.is_busy(count, last_ns) {
             self.look();
             let due = |nth: u64| begun_ns + (nth as f64 * gap_ns) as u64;
             for _ in 0..BEGIN_AT_ONCE {
-                if self.tally.begun < count && due(self.tally.begun) <= self.now_ns {
-                    let lag_us = (self.now_ns - due(self.tally.begun)) / 1_000;
-                    self.tally.lag_us = self.tally.lag_us.max(lag_us);
-                    self.begin();
+                let due_ns = due(self.tally.begun);
+                if self.tally.begun < count && due_ns <= self.now_ns {
+                    self.tally.lag_us = self.tally.lag_us.max((self.now_ns - due_ns) / 1_000);
+                    self.begin(due_ns);
                     last_ns = self.now_ns;
                 }
             }
             self.fire();
             self.wire.flush();
-            if !self.receive(&mut inbox) {
-                let next = if self.tally.begun < count { due(self.tally.begun) } else { u64::MAX };
-                self.sleep(next);
-            }
+            let next = if self.tally.begun < count { due(self.tally.begun) } else { u64::MAX };
+            let readable = self.wait(next, by_clock);
+            self.receive(readable, by_clock, &mut inbox);
         }
+        self.leave();
         self.tally.elapsed_us = (last_ns - begun_ns) / 1_000 + (gap_ns / 1_000.0) as u64;
         self.tally.failed = self.tally.begun - self.tally.completed - self.tally.refused;
         self.tally.unsent = self.wire.unsent;
         self.tally.overflowed = spent::overflowed(&self.wire.addresses()).saturating_sub(overflowed);
+    }
+
+    /// Callees that had no ACK in all the time are left over.
+    fn leave(&mut self) {
+        for slot in 0..self.calls.len() {
+            if self.calls.get(slot).is_some_and(|call| call.caller == Caller::Over) {
+                self.unconfirmed -= 1;
+                self.end(slot);
+                self.tally.fault(Fault::LeftOver);
+            }
+        }
     }
 
     /// Calls that did not end in the run before: what still comes of them is late, and counts for no call of this run.
@@ -178,7 +149,8 @@ impl Run {
             if slot % 32 == 0 {
                 self.look();
                 self.wire.flush();
-                while self.receive(&mut inbox) {}
+                let readable = self.wire.wait(Duration::ZERO);
+                self.receive(readable, true, &mut inbox);
             }
         }
         let count = self.tally.begun;
@@ -187,16 +159,16 @@ impl Run {
             self.look();
             self.fire();
             self.wire.flush();
-            if !self.receive(&mut inbox) {
-                self.sleep(u64::MAX);
-            }
+            let readable = self.wait(u64::MAX, false);
+            self.receive(readable, false, &mut inbox);
         }
+        self.leave();
         self.tally.failed = self.tally.begun - self.tally.completed - self.tally.refused;
     }
 
     fn is_busy(&self, count: u64, last_ns: u64) -> bool {
         let settled_ns = last_ns + self.plan.settle_seconds * 1_000 * MS + (self.plan.ring_ms + self.plan.talk_ms) * MS;
-        let is_open = self.tally.completed + self.tally.refused < self.tally.begun;
+        let is_open = self.tally.completed + self.tally.refused < self.tally.begun || self.unconfirmed > 0;
         let waits = if self.holds { self.tally.rang < self.tally.begun } else { is_open };
         self.tally.begun < count || (waits && self.now_ns < settled_ns)
     }
@@ -205,32 +177,48 @@ impl Run {
         self.now_ns = self.origin.elapsed().as_nanos() as u64;
     }
 
-    fn sleep(&self, next_ns: u64) {
-        let due_ns = next_ns.min(self.queues.next_ns());
-        let most_ns = LOOK_AGAIN.as_nanos() as u64;
-        let time_ns = due_ns.saturating_sub(self.origin.elapsed().as_nanos() as u64).min(most_ns);
-        if time_ns > 0 {
-            self.wire.wait(Duration::from_nanos(time_ns));
-        }
+    fn elapsed_ns(&self) -> u64 {
+        self.origin.elapsed().as_nanos() as u64
     }
 
-    /// True when something came.
-    fn receive(&mut self, inbox: &mut Inbox) -> bool {
+    /// Until something arrives or is due; or by the clock, until its next look.
+    fn wait(&mut self, next_ns: u64, by_clock: bool) -> Readable {
+        let due_ns = next_ns.min(self.queues.next_ns());
+        if !by_clock {
+            let time = Duration::from_nanos(due_ns.saturating_sub(self.elapsed_ns()));
+            return self.wire.wait(time.min(LOOK_AGAIN));
+        }
+        // What is due already does not wait for more.
+        if due_ns > self.now_ns {
+            let left_ns = (self.looked_ns + LOOK_NS).saturating_sub(self.elapsed_ns());
+            if left_ns > 0 {
+                thread::sleep(Duration::from_nanos(left_ns));
+            }
+        }
+        self.looked_ns = self.elapsed_ns();
+        self.wire.wait(Duration::ZERO)
+    }
+
+    fn receive(&mut self, readable: Readable, by_clock: bool, inbox: &mut Inbox) {
         let mut came = false;
-        for end in 0..4 {
-            self.wire.receive(end, inbox);
-            for (bytes, stream) in inbox.iter() {
-                came = true;
-                self.tally.messages += 1;
-                if let Err(fault) = self.on_message(Place { end, stream }, bytes) {
-                    self.tell(fault, bytes);
+        for end in readable.iter() {
+            for _ in 0..IN_A_ROW {
+                let is_full = self.wire.receive(end, by_clock, inbox);
+                for (bytes, stream) in inbox.iter() {
+                    came = true;
+                    self.tally.messages += 1;
+                    if let Err(fault) = self.on_message(Place { end, stream }, bytes) {
+                        self.tell(fault, bytes);
+                    }
+                }
+                if !is_full {
+                    break;
                 }
             }
         }
         if came {
             self.wire.flush();
         }
-        came
     }
 
     /// Counts a fault; the first of each kind is shown.
@@ -242,9 +230,9 @@ impl Run {
         }
     }
 
-    fn begin(&mut self) {
+    fn begin(&mut self, due_ns: u64) {
         let slot = self.unused.pop_front().unwrap_or_else(|| {
-            self.calls.push(Call { generation: self.first_generation, ..Call::default() });
+            self.calls.push(Call::new(self.first_generation));
             self.calls.len() - 1
         });
         let place = self.next_did;
@@ -253,19 +241,25 @@ impl Run {
         call.generation = call.generation.wrapping_add(1);
         call.number = place as usize;
         call.callee = Place { end: self.plan.callee(place), stream: 0 };
-        (call.caller, call.called, call.began_ns) = (Caller::Calling, Called::Idle, self.now_ns);
+        (call.caller, call.called, call.began_ns) = (Caller::Calling, Called::Idle, due_ns);
+        call.has_rung = false;
         call.request.clear();
         self.texts.invite(&mut call.request, number, &text::id(slot, call.generation));
-        self.wire.queue(Place { end: self.plan.caller(), stream: 0 }, |out| out.extend_from_slice(&call.request));
+        let place = Place { end: self.plan.caller(), stream: 0 };
+        self.wire.queue(place, &mut call.caller_turn, |out| out.extend_from_slice(&call.request));
         self.queues.again(self.now_ns, slot, call.generation, What::Invite, 0);
         self.tally.begun += 1;
     }
 
     fn on_message(&mut self, place: Place, bytes: &[u8]) -> Result<(), Fault> {
+        if self.is_as_expected(place, bytes) {
+            return Ok(());
+        }
         let read = Read::of(bytes).ok_or(Fault::Unreadable)?;
         if read.method() == b"OPTIONS" && read.status().is_none() {
             self.tally.probes += 1;
-            self.wire.queue(place, |out| self.texts.response(out, "200 OK", &read, place.end));
+            let write = |out: &mut Vec<u8>| self.texts.response(out, "200 OK", &read, place.end);
+            self.wire.queue(place, &mut Turn::default(), write);
             return Ok(());
         }
         let (slot, generation) = read.call().ok_or(Fault::Unreadable)?;
@@ -273,11 +267,12 @@ impl Run {
         if call.generation != generation || call.caller == Caller::Unused {
             self.tally.late += 1;
             if read.status().is_none() && read.method() == b"BYE" {
-                self.wire.queue(place, |out| self.texts.response(out, "200 OK", &read, place.end));
+                let write = |out: &mut Vec<u8>| self.texts.response(out, "200 OK", &read, place.end);
+                self.wire.queue(place, &mut Turn::default(), write);
             }
             return Ok(());
         }
-        let id = text::id(slot, generation);
+        let id = *read.id().ok_or(Fault::Unreadable)?;
         match read.status() {
             Some(_) if place.end != self.plan.caller() => Err(Fault::Unexpected),
             Some(status) => self.on_response(slot, &id, status, &read),
@@ -298,10 +293,13 @@ impl Run {
                 call.called = Called::Ringing;
                 call.response.clear();
                 self.texts.response(&mut call.response, "200 OK", read, place.end);
-                if self.plan.road == Road::Bare {
-                    self.wire.queue(place, |out| self.texts.response(out, "100 Trying", read, place.end));
+                self.texts.write_dialog(call, &Dialog::of_invite(read, id), id);
+                if self.plan.is_bare() {
+                    let write = |out: &mut Vec<u8>| self.texts.response(out, "100 Trying", read, place.end);
+                    self.wire.queue(place, &mut call.called_turn, write);
                 }
-                self.wire.queue(place, |out| self.texts.response(out, "180 Ringing", read, place.end));
+                let write = |out: &mut Vec<u8>| self.texts.ringing(out, &call.response);
+                self.wire.queue(place, &mut call.called_turn, write);
                 match self.plan.ring_ms {
                     _ if self.holds => {}
                     0 => self.answer(slot),
@@ -310,31 +308,58 @@ impl Run {
             }
             (b"INVITE", Called::Ringing) => {
                 self.tally.came_again += 1;
-                self.wire.queue(place, |out| self.texts.response(out, "180 Ringing", read, place.end));
+                let write = |out: &mut Vec<u8>| self.texts.ringing(out, &call.response);
+                self.wire.queue(place, &mut call.called_turn, write);
             }
             (b"INVITE", _) => {
                 self.tally.came_again += 1;
-                self.wire.queue(place, |out| out.extend_from_slice(&call.response));
+                self.wire.queue(place, &mut call.called_turn, |out| out.extend_from_slice(&call.response));
             }
-            (b"ACK", Called::Answered) => call.called = Called::Confirmed,
-            (b"ACK", Called::Confirmed | Called::Ended) => self.tally.came_again += 1,
-            (b"BYE", Called::Answered | Called::Confirmed | Called::Ended) => {
-                if call.called == Called::Confirmed {
-                    call.called = Called::Ended;
-                } else {
-                    self.tally.came_again += 1;
-                }
-                self.wire.queue(place, |out| self.texts.response(out, "200 OK", read, place.end));
+            (b"ACK", Called::Answered | Called::Confirmed | Called::Unconfirmed | Called::Ended) => self.on_ack(slot),
+            (b"BYE", Called::Answered | Called::Confirmed | Called::Unconfirmed | Called::Ended) => {
+                self.tally.came_again += u64::from(call.is_bye_again());
+                call.goodbye.clear();
+                self.texts.response(&mut call.goodbye, "200 OK", read, place.end);
+                self.wire.queue(place, &mut call.called_turn, |out| out.extend_from_slice(&call.goodbye));
             }
             _ => return Err(Fault::Unexpected),
         }
         Ok(())
     }
 
+    fn on_ack(&mut self, slot: usize) {
+        let Some(call) = self.calls.get_mut(slot) else { return };
+        match call.called {
+            Called::Answered => call.called = Called::Confirmed,
+            Called::Unconfirmed => {
+                call.called = Called::Ended;
+                if call.caller == Caller::Over {
+                    self.unconfirmed -= 1;
+                    self.end(slot);
+                }
+            }
+            _ => self.tally.came_again += 1,
+        }
+    }
+
+    /// The caller's BYE was answered.
+    fn on_end(&mut self, slot: usize) -> Result<(), Fault> {
+        let Some(call) = self.calls.get_mut(slot) else { return Ok(()) };
+        self.tally.completed += 1;
+        if call.called == Called::Unconfirmed {
+            call.caller = Caller::Over;
+            self.unconfirmed += 1;
+            return Ok(());
+        }
+        let is_whole = call.called == Called::Ended;
+        self.end(slot);
+        if is_whole { Ok(()) } else { Err(Fault::LeftOver) }
+    }
+
     fn answer(&mut self, slot: usize) {
         let Some(call) = self.calls.get_mut(slot) else { return };
         call.called = Called::Answered;
-        self.wire.queue(call.callee, |out| out.extend_from_slice(&call.response));
+        self.wire.queue(call.callee, &mut call.called_turn, |out| out.extend_from_slice(&call.response));
         self.queues.again(self.now_ns, slot, call.generation, What::Answer, 0);
     }
 
@@ -354,52 +379,55 @@ impl Run {
                 check::response(&self.plan, &sent, read)?;
                 if matches!(call.caller, Caller::Calling | Caller::Proceeding) {
                     call.caller = Caller::Proceeding;
-                    self.tally.rang += 1;
+                    self.tally.rang += u64::from(!call.has_rung);
+                    call.has_rung = true;
                 }
             }
             (b"INVITE", 200, Caller::Calling | Caller::Proceeding) => {
                 check::response(&self.plan, &sent, read)?;
-                self.tally.answered.add(self.now_ns.saturating_sub(call.began_ns));
-                call.caller = Caller::Up;
-                call.ack.clear();
-                self.texts.in_dialog(&mut call.ack, "ACK", read, callee, id);
-                call.request.clear();
-                self.texts.in_dialog(&mut call.request, "BYE", read, callee, id);
-                self.wire.queue(caller, |out| out.extend_from_slice(&call.ack));
-                match self.plan.talk_ms {
-                    0 => self.hang_up(slot),
-                    talk_ms => self.queues.talk.push_back(self.due(slot, talk_ms, What::Talk)),
-                }
+                self.texts.write_dialog(call, &Dialog::of_success(read), id);
+                self.acknowledge(slot);
             }
             (b"INVITE", 200, _) => {
                 self.tally.came_again += 1;
-                self.wire.queue(caller, |out| out.extend_from_slice(&call.ack));
+                self.wire.queue(caller, &mut call.caller_turn, |out| out.extend_from_slice(&call.ack));
             }
             (b"INVITE", 300.., Caller::Calling | Caller::Proceeding) => {
-                self.wire.queue(caller, |out| self.texts.ack_refusal(out, number, read, id));
+                let write = |out: &mut Vec<u8>| self.texts.ack_refusal(out, number, read, id);
+                self.wire.queue(caller, &mut call.caller_turn, write);
                 self.tally.refused += 1;
                 self.tally.refused_503 += u64::from(status == 503);
                 self.end(slot);
             }
             (b"BYE", 200, Caller::Ending) => {
                 check::response(&self.plan, &sent, read)?;
-                let is_whole = call.called == Called::Ended;
-                self.tally.completed += 1;
-                self.end(slot);
-                if !is_whole {
-                    return Err(Fault::LeftOver);
-                }
+                self.on_end(slot)?;
             }
+            (b"BYE", 200, Caller::Over) => self.tally.came_again += 1,
             _ => return Err(Fault::Unexpected),
         }
         Ok(())
+    }
+
+    /// The caller's ACK to the 200 that it waited for.
+    fn acknowledge(&mut self, slot: usize) {
+        let Some(call) = self.calls.get_mut(slot) else { return };
+        let time_ns = self.now_ns.saturating_sub(call.began_ns);
+        self.tally.answered(call.began_ns.saturating_sub(self.begun_ns), time_ns);
+        call.caller = Caller::Up;
+        let caller = Place { end: self.plan.caller(), stream: 0 };
+        self.wire.queue(caller, &mut call.caller_turn, |out| out.extend_from_slice(&call.ack));
+        match self.plan.talk_ms {
+            0 => self.hang_up(slot),
+            talk_ms => self.queues.talk.push_back(self.due(slot, talk_ms, What::Talk)),
+        }
     }
 
     fn hang_up(&mut self, slot: usize) {
         let Some(call) = self.calls.get_mut(slot) else { return };
         call.caller = Caller::Ending;
         let caller = Place { end: self.plan.caller(), stream: 0 };
-        self.wire.queue(caller, |out| out.extend_from_slice(&call.request));
+        self.wire.queue(caller, &mut call.caller_turn, |out| out.extend_from_slice(&call.bye));
         self.queues.again(self.now_ns, slot, call.generation, What::Bye, 0);
     }
 
@@ -417,11 +445,12 @@ impl Run {
 
     fn fire(&mut self) {
         while let Some((due, power)) = self.queues.pop(self.now_ns) {
-            let Some(call) = self.calls.get(due.slot) else { continue };
+            let Some(call) = self.calls.get_mut(due.slot) else { continue };
             if call.generation != due.generation {
                 continue;
             }
-            let (place, bytes) = match (due.what, call.caller, call.called) {
+            let caller = Place { end: self.plan.caller(), stream: 0 };
+            let (place, turn, bytes) = match (due.what, call.caller, call.called) {
                 (What::Ring, _, Called::Ringing) => {
                     self.answer(due.slot);
                     continue;
@@ -430,65 +459,19 @@ impl Run {
                     self.hang_up(due.slot);
                     continue;
                 }
-                (What::Invite, Caller::Calling, _) | (What::Bye, Caller::Ending, _) => {
-                    (Place { end: self.plan.caller(), stream: 0 }, &call.request)
+                (What::Invite, Caller::Calling, _) => (caller, &mut call.caller_turn, &call.request),
+                (What::Bye, Caller::Ending, _) => (caller, &mut call.caller_turn, &call.bye),
+                (What::Answer, _, Called::Answered | Called::Unconfirmed) => {
+                    (call.callee, &mut call.called_turn, &call.response)
                 }
-                (What::Answer, _, Called::Answered) => (call.callee, &call.response),
                 _ => continue,
             };
             if self.now_ns.saturating_sub(call.began_ns) > GIVE_UP_NS {
                 continue;
             }
             self.tally.sent_again += 1;
-            self.wire.queue(place, |out| out.extend_from_slice(bytes));
-            let next = if due.what == What::Invite { power + 1 } else { (power + 1).min(T2_POWER) };
-            self.queues.again(self.now_ns, due.slot, due.generation, due.what, next);
+            self.wire.queue(place, turn, |out| out.extend_from_slice(bytes));
+            self.queues.again(self.now_ns, due.slot, due.generation, due.what, due.what.next(power));
         }
-    }
-}
-
-/// Another one for each run: a proxy remembers the branches of the run before for 32 s, and takes an INVITE that repeats
-/// one for what it says, a request that it has answered.
-fn first_generation() -> u32 {
-    RandomState::new().hash_one("load") as u32
-}
-
-impl Queues {
-    fn again(&mut self, now_ns: u64, slot: usize, generation: u32, what: What, power: usize) {
-        if let Some(queue) = self.again.get_mut(power) {
-            queue.push_back(Due { at_ns: now_ns + (T1_NS << power), slot, generation, what });
-        }
-    }
-
-    /// Something that is due, and the power of its time.
-    fn pop(&mut self, now_ns: u64) -> Option<(Due, usize)> {
-        let others = [&mut self.ring, &mut self.talk].into_iter().map(|queue| (queue, 0));
-        let all = self.again.iter_mut().enumerate().map(|(power, queue)| (queue, power)).chain(others);
-        for (queue, power) in all {
-            if queue.front().is_some_and(|due| due.at_ns <= now_ns) {
-                return queue.pop_front().map(|due| (due, power));
-            }
-        }
-        None
-    }
-
-    fn next_ns(&self) -> u64 {
-        let all = self.again.iter().chain([&self.ring, &self.talk]);
-        all.filter_map(|queue| queue.front()).map(|due| due.at_ns).min().unwrap_or(u64::MAX)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::HashSet;
-
-    /// The calls of two runs against one proxy have nothing in common.
-    #[test]
-    fn no_run_begins_where_another_did() {
-        let firsts: HashSet<u32> = (0..8).map(|_| first_generation()).collect();
-        assert!(firsts.len() >= 7, "{firsts:?}");
-        let ids: HashSet<Id> = firsts.iter().map(|first| text::id(0, *first)).collect();
-        assert_eq!(ids.len(), firsts.len());
     }
 }

@@ -1,6 +1,7 @@
 //! What a run counts, and how it is told: one `name value` per line.
 
 use crate::check::{FAULTS, Fault};
+use benches::Figure;
 use std::fmt;
 
 /// The counts of one run.
@@ -29,6 +30,8 @@ pub(crate) struct Tally {
     pub(crate) lag_us: u64,
     pub(crate) elapsed_us: u64,
     pub(crate) answered: Times,
+    /// The same, of the calls of each second by itself.
+    windows: Vec<Times>,
 }
 
 /// Times in buckets that are at most 1/64 wide.
@@ -40,6 +43,7 @@ pub(crate) struct Times {
 }
 
 const FINE: u32 = 6;
+const WINDOW_NS: u64 = 1_000_000_000;
 
 impl Times {
     pub(crate) fn add(&mut self, ns: u64) {
@@ -82,6 +86,24 @@ fn top(place: usize) -> u64 {
 }
 
 impl Tally {
+    /// Counts an answer that took so long, to a call that was due so long after the run began.
+    pub(crate) fn answered(&mut self, due_ns: u64, time_ns: u64) {
+        self.answered.add(time_ns);
+        let window = (due_ns / WINDOW_NS) as usize;
+        if self.windows.len() <= window {
+            self.windows.resize(window + 1, Times::default());
+        }
+        if let Some(times) = self.windows.get_mut(window) {
+            times.add(time_ns);
+        }
+    }
+
+    /// The median of what this part of a thousand does not exceed in each second: a second in which the machine stands still
+    /// is one of many.
+    pub(crate) fn median_per_mille_us(&self, per_mille: u64) -> f64 {
+        Figure::of(self.windows.iter().map(|times| times.per_mille_us(per_mille))).median()
+    }
+
     pub(crate) fn fault(&mut self, fault: Fault) {
         let place = FAULTS.iter().position(|(known, _)| *known == fault);
         if let Some(count) = place.and_then(|place| self.faults.get_mut(place)) {
@@ -128,6 +150,7 @@ impl fmt::Display for Tally {
         for (name, per_mille) in [("p50", 500), ("p90", 900), ("p99", 990), ("p999", 999), ("most", 1_000)] {
             writeln!(f, "answered_{name}_us {:.0}", self.answered.per_mille_us(per_mille))?;
         }
+        writeln!(f, "answered_p99_median_us {:.0}", self.median_per_mille_us(990))?;
         writeln!(f, "faults {}", self.faults_total())?;
         for ((_, name), count) in FAULTS.iter().zip(self.faults).filter(|(_, count)| *count > 0) {
             writeln!(f, "fault_{name} {count}")?;
@@ -148,5 +171,21 @@ mod tests {
             let told = times.per_mille_us(per_mille);
             assert!(told >= exact && told <= exact * (1.0 + 1.0 / 60.0), "{per_mille}: {told} for {exact}");
         }
+    }
+
+    #[test]
+    fn one_bad_second_is_one_of_many() {
+        let mut tally = Tally::default();
+        for second in 0..5 {
+            let slowest_us = if second == 2 { 900_000 } else { 1_000 + second };
+            for call in 0..100 {
+                let time_us = if call < 98 { 100 } else { slowest_us };
+                tally.answered(second * WINDOW_NS + call, time_us * 1_000);
+            }
+        }
+        let told = tally.median_per_mille_us(990);
+        assert!((1_003.0..1_025.0).contains(&told), "{told}");
+        let all = tally.answered.per_mille_us(999);
+        assert!(all >= 900_000.0, "{all}");
     }
 }

@@ -1,19 +1,21 @@
 //! The sockets of all ends: batches in and out, datagrams or connections, and nothing that waits but one poll.
 
-use crate::plan::{Plan, Transport};
+use crate::lanes::{Lanes, Turn};
+use crate::plan::{ENDS, Plan, Transport};
 use crate::read;
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg, sendmmsg};
+use nix::sys::socket::{MsgFlags, MultiHeaders, recvmmsg};
 use nix::sys::time::TimeSpec;
 use socket2::{Domain, Protocol, Socket, Type};
-use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
+use std::io::{self, IoSliceMut, Read as _, Write as _};
 use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
-use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-const BATCH: usize = 32;
+/// Datagrams taken at once at most: while it is told of each, and while it looks by the clock.
+const BATCH_TOLD: usize = 8;
+const BATCH: usize = 64;
 const SLOT_BYTES: usize = 8_192;
 const BUFFER_BYTES: usize = 4 << 20;
 
@@ -24,24 +26,28 @@ pub(crate) struct Place {
     pub(crate) stream: usize,
 }
 
+/// The ends at which something has arrived.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Readable([bool; ENDS]);
+
+impl Readable {
+    const ALL: Readable = Readable([true; ENDS]);
+
+    pub(crate) fn iter(self) -> impl Iterator<Item = usize> {
+        self.0.into_iter().enumerate().filter_map(|(end, is_readable)| is_readable.then_some(end))
+    }
+}
+
 /// The sockets.
 pub(crate) struct Wire {
-    ends: Vec<End>,
+    ends: Vec<Kind>,
     arriving: MultiHeaders<()>,
-    leaving: MultiHeaders<()>,
     /// Datagrams that the kernel did not take.
     pub(crate) unsent: u64,
 }
 
-struct End {
-    socket: Kind,
-    /// What waits for the flush.
-    bytes: Vec<u8>,
-    messages: Vec<(Range<usize>, usize)>,
-}
-
 enum Kind {
-    Datagrams(UdpSocket),
+    Datagrams { socket: UdpSocket, lanes: Lanes },
     Streams { listener: Option<TcpListener>, streams: Vec<Stream> },
 }
 
@@ -88,22 +94,21 @@ impl Wire {
     pub(crate) fn open(plan: &Plan) -> Result<Wire> {
         let mut ends = Vec::new();
         for (place, address) in plan.ends().into_iter().enumerate() {
+            let to = plan.sends_to(place);
             let opened = match plan.transport {
-                Transport::Udp => datagrams(address, plan.proxy),
-                Transport::Tcp if place == plan.caller() => connected(address, plan.proxy),
+                Transport::Udp => datagrams(address, to, plan.singly),
+                Transport::Tcp if place == plan.caller() => connected(address, to),
                 Transport::Tcp => listening(address),
             };
-            let socket = opened.with_context(|| format!("{address} cannot be opened toward {}", plan.proxy))?;
-            ends.push(End { socket, bytes: Vec::new(), messages: Vec::new() });
+            ends.push(opened.with_context(|| format!("{address} cannot be opened toward {to}"))?);
         }
-        let (arriving, leaving) = (MultiHeaders::preallocate(BATCH, None), MultiHeaders::preallocate(BATCH, None));
-        Ok(Wire { ends, arriving, leaving, unsent: 0 })
+        Ok(Wire { ends, arriving: MultiHeaders::preallocate(BATCH, None), unsent: 0 })
     }
 
     /// Where the ends are bound.
     pub(crate) fn addresses(&self) -> Vec<SocketAddrV4> {
-        let of = |end: &End| match &end.socket {
-            Kind::Datagrams(socket) => socket.local_addr().ok(),
+        let of = |end: &Kind| match end {
+            Kind::Datagrams { socket, .. } => socket.local_addr().ok(),
             Kind::Streams { listener: Some(listener), .. } => listener.local_addr().ok(),
             Kind::Streams { streams, .. } => streams.first().and_then(|stream| stream.socket.local_addr().ok()),
         };
@@ -114,50 +119,43 @@ impl Wire {
         self.ends.iter().map(|end| v4(of(end))).collect()
     }
 
-    /// Lets `write` put one message in the queue of a place.
-    pub(crate) fn queue(&mut self, place: Place, write: impl FnOnce(&mut Vec<u8>)) {
-        if let Some(end) = self.ends.get_mut(place.end) {
-            let start = end.bytes.len();
-            write(&mut end.bytes);
-            end.messages.push((start..end.bytes.len(), place.stream));
+    /// Lets `write` put one message in the queue of a place, behind the last one of its call there.
+    pub(crate) fn queue(&mut self, place: Place, turn: &mut Turn, write: impl FnOnce(&mut Vec<u8>)) {
+        match self.ends.get_mut(place.end) {
+            Some(Kind::Datagrams { lanes, .. }) => lanes.put(turn, write),
+            Some(Kind::Streams { streams, .. }) => {
+                if let Some(stream) = streams.get_mut(place.stream) {
+                    write(&mut stream.leaving);
+                }
+            }
+            None => {}
         }
     }
 
     /// Sends what is queued.
     pub(crate) fn flush(&mut self) {
         for end in &mut self.ends {
-            if let Kind::Datagrams(socket) = &end.socket {
-                let fd = socket.as_raw_fd();
-                for some in end.messages.chunks(BATCH) {
-                    self.unsent += send(fd, &mut self.leaving, &end.bytes, some);
-                }
-            } else if let Kind::Streams { streams, .. } = &mut end.socket {
-                for (range, stream) in &end.messages {
-                    if let Some(stream) = streams.get_mut(*stream) {
-                        stream.leaving.extend_from_slice(end.bytes.get(range.clone()).unwrap_or_default());
-                    }
-                }
-                streams.iter_mut().for_each(Stream::write);
+            match end {
+                Kind::Datagrams { socket, lanes } => self.unsent += lanes.flush(socket.as_raw_fd()),
+                Kind::Streams { streams, .. } => streams.iter_mut().for_each(Stream::write),
             }
-            end.bytes.clear();
-            end.messages.clear();
         }
     }
 
-    /// Takes in what has arrived at one end, a batch at most.
-    pub(crate) fn receive(&mut self, end: usize, inbox: &mut Inbox) {
+    /// Takes in what has arrived at one end, a batch at most. True when there may be more.
+    pub(crate) fn receive(&mut self, end: usize, by_clock: bool, inbox: &mut Inbox) -> bool {
         inbox.messages.clear();
-        match self.ends.get_mut(end).map(|end| &mut end.socket) {
-            Some(Kind::Datagrams(socket)) => {
-                let fd = socket.as_raw_fd();
-                let mut slots = inbox.slots.iter_mut();
-                let mut slices: [[IoSliceMut<'_>; 1]; BATCH] =
-                    std::array::from_fn(|_| [IoSliceMut::new(slots.next().map_or(&mut [], Vec::as_mut_slice))]);
+        let batch = if by_clock { BATCH } else { BATCH_TOLD };
+        match self.ends.get_mut(end) {
+            Some(Kind::Datagrams { socket, .. }) => {
+                let slots = inbox.slots.iter_mut().take(batch);
+                let mut slices: Vec<_> = slots.map(|slot| [IoSliceMut::new(slot)]).collect();
+                let (fd, flags) = (socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
                 // An error is an ICMP message about something sent before, or nothing to read.
-                if let Ok(received) = recvmmsg(fd, &mut self.arriving, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)
-                {
+                if let Ok(received) = recvmmsg(fd, &mut self.arriving, slices.iter_mut(), flags, None) {
                     inbox.messages.extend(received.map(|message| (message.bytes, 0)));
                 }
+                inbox.messages.len() == batch
             }
             Some(Kind::Streams { listener, streams }) => {
                 if let Some(Ok((socket, _))) = listener.as_ref().map(TcpListener::accept) {
@@ -166,30 +164,44 @@ impl Wire {
                 for (place, stream) in streams.iter_mut().enumerate() {
                     stream.read(place, inbox);
                 }
+                false
             }
-            None => {}
+            None => false,
         }
     }
 
-    /// Waits until something arrives, or for so long.
-    pub(crate) fn wait(&self, time: Duration) {
+    /// Waits until something arrives, or for so long; says where something has arrived.
+    pub(crate) fn wait(&self, time: Duration) -> Readable {
+        let time = Some(TimeSpec::from_duration(time));
+        let mut fds: [Option<BorrowedFd<'_>>; ENDS] = [None; ENDS];
+        for (fd, end) in fds.iter_mut().zip(&self.ends) {
+            if let Kind::Datagrams { socket, .. } = end {
+                *fd = Some(socket.as_fd());
+            }
+        }
+        let [Some(one), Some(two), Some(three), Some(four)] = fds else { return self.wait_for_streams(time) };
+        let mut all = [one, two, three, four].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        // A wait that a signal cuts short is only shorter.
+        let _woken = ppoll(&mut all, time, None);
+        Readable(all.map(|fd| fd.any().unwrap_or(false)))
+    }
+
+    fn wait_for_streams(&self, time: Option<TimeSpec>) -> Readable {
         let flags = |stream: &Stream| match stream.leaving.is_empty() {
             true => PollFlags::POLLIN,
             false => PollFlags::POLLIN | PollFlags::POLLOUT,
         };
         let mut all: Vec<PollFd<'_>> = Vec::with_capacity(16);
-        let mut add = |fd, flags| all.push(PollFd::new(fd, flags));
         for end in &self.ends {
-            match &end.socket {
-                Kind::Datagrams(socket) => add(fd_of(socket), PollFlags::POLLIN),
-                Kind::Streams { listener, streams } => {
-                    listener.iter().for_each(|listener| add(fd_of(listener), PollFlags::POLLIN));
-                    streams.iter().for_each(|stream| add(fd_of(&stream.socket), flags(stream)));
-                }
+            if let Kind::Streams { listener, streams } = end {
+                all.extend(listener.iter().map(|listener| PollFd::new(listener.as_fd(), PollFlags::POLLIN)));
+                all.extend(streams.iter().map(|stream| PollFd::new(stream.socket.as_fd(), flags(stream))));
             }
         }
-        // A wait that a signal cuts short is only shorter.
-        let _woken = ppoll(&mut all, Some(TimeSpec::from_duration(time)), None);
+        match ppoll(&mut all, time, None) {
+            Ok(0) => Readable::default(),
+            _ => Readable::ALL,
+        }
     }
 }
 
@@ -224,35 +236,14 @@ impl Stream {
     }
 }
 
-fn fd_of(socket: &impl AsFd) -> BorrowedFd<'_> {
-    socket.as_fd()
-}
-
-/// Sends one group; returns how many were not taken.
-fn send(fd: i32, headers: &mut MultiHeaders<()>, bytes: &[u8], messages: &[(Range<usize>, usize)]) -> u64 {
-    let mut rest = messages;
-    while !rest.is_empty() {
-        let slices: Vec<_> =
-            rest.iter().map(|(range, _)| [IoSlice::new(bytes.get(range.clone()).unwrap_or_default())]).collect();
-        let to = [None; BATCH];
-        match sendmmsg(fd, headers, slices.iter(), to, [], MsgFlags::MSG_DONTWAIT) {
-            Ok(sent) => rest = rest.get(sent.count().max(1)..).unwrap_or_default(),
-            // About something sent before: the next try tells of this one.
-            Err(nix::Error::ECONNREFUSED) => {}
-            Err(_) => return rest.len() as u64,
-        }
-    }
-    0
-}
-
-fn datagrams(address: SocketAddrV4, proxy: SocketAddrV4) -> io::Result<Kind> {
+fn datagrams(address: SocketAddrV4, to: SocketAddrV4, singly: bool) -> io::Result<Kind> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_recv_buffer_size(BUFFER_BYTES)?;
     socket.set_send_buffer_size(BUFFER_BYTES)?;
     socket.bind(&address.into())?;
-    socket.connect(&proxy.into())?;
+    socket.connect(&to.into())?;
     socket.set_nonblocking(true)?;
-    Ok(Kind::Datagrams(socket.into()))
+    Ok(Kind::Datagrams { socket: socket.into(), lanes: Lanes::new(singly) })
 }
 
 fn connected(address: SocketAddrV4, proxy: SocketAddrV4) -> io::Result<Kind> {

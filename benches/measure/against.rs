@@ -25,7 +25,7 @@ pub(crate) struct Options {
     /// Seconds of each run.
     #[arg(long)]
     seconds: Option<u64>,
-    /// Calls a second of the runs at a fixed rate; fewer where one of the peers does not carry as many.
+    /// Calls a second of the runs at a fixed rate; where the slowest does not carry as many, the highest below that it does.
     #[arg(long, default_value_t = 5_000)]
     rate: u64,
     /// Calls that ring at once while memory is read.
@@ -42,13 +42,15 @@ pub(crate) struct Options {
     page: Option<PathBuf>,
 }
 
-/// Of the lowest of all highest rates, so much is a rate that all carry at ease.
-const EASE: f64 = 0.6;
+/// Of the lowest of all highest rates, so many tenths are a rate that all carry at ease.
+const EASE_TENTHS: u64 = 6;
 /// Calls that linger for 32 s are all there after so many seconds.
 const LINGER_SECONDS: u64 = 36;
 const LINGER_RATE: f64 = 20_000.0;
 const LINGER_EASE: f64 = 0.7;
 const NEAR: f64 = 0.9;
+/// The 99th percentile is the median of so many seconds, each by itself.
+const P99_SECONDS: u64 = 9;
 /// Where a search begins, and the seconds of a step at most.
 const SEARCH_FROM: u64 = 4_000;
 const SEARCH_SECONDS: u64 = 3;
@@ -63,8 +65,22 @@ struct Comparison<'o> {
     rate: u64,
     folder: Folder,
     samples: Samples,
+    /// Messages sent again for each thousand calls of what was carried.
+    sent_again: Samples,
+    /// What is to be tried once more at the end of the round.
+    missed: Vec<Missed>,
+    /// What was carried then.
+    late: Vec<String>,
     notes: Vec<String>,
     begun: Instant,
+}
+
+/// A run that was not carried.
+struct Missed {
+    subject: Subject,
+    rate: u64,
+    measure: Measure,
+    what: String,
 }
 
 /// Runs it, and writes `against.md` and `against.svg` after each round. True when everything in the table was measured.
@@ -78,10 +94,14 @@ pub(crate) fn run(places: &Places, options: &Options) -> Result<bool> {
         rate: options.rate.max(1),
         folder: Folder::new()?,
         samples: Samples::default(),
+        sent_again: Samples::default(),
+        missed: Vec::new(),
+        late: Vec::new(),
         notes: Vec::new(),
         begun: Instant::now(),
     };
-    let mut circumstances = Circumstances::now(options.others.contains(&Other::Kamailio).then(kamailio_version));
+    let mut circumstances =
+        Circumstances::now(options.rate, options.others.contains(&Other::Kamailio).then(kamailio_version));
     for round in 1..=comparison.rounds {
         comparison.round(round)?;
         circumstances.rounds = round;
@@ -89,7 +109,8 @@ pub(crate) fn run(places: &Places, options: &Options) -> Result<bool> {
         circumstances.rate = comparison.rate;
         comparison.write(&circumstances)?;
     }
-    println!("{}", table::rows_of(&comparison.samples));
+    println!("{}\n{}", table::rows_of(&comparison.samples), table::sent_again(&comparison.sent_again));
+    comparison.late.iter().for_each(|what| println!("carried at the end of the round: {what}"));
     comparison.notes.iter().for_each(|note| println!("{note}"));
     println!("written to {}", places.results.display());
     Ok(comparison.notes.is_empty())
@@ -110,7 +131,9 @@ impl Comparison<'_> {
             for subject in &peers {
                 self.search(round, *subject)?;
             }
-            self.lower_rate(round, &peers);
+            if round == 1 {
+                self.choose_rate(&peers)?;
+            }
         }
         for subject in &peers {
             self.load(round, *subject)?;
@@ -122,6 +145,7 @@ impl Comparison<'_> {
         for subject in peers.iter().copied().filter(|subject| *subject != Subject::Relay) {
             self.ring(round, subject)?;
         }
+        self.try_again(round)?;
         // It takes most of a minute: where time is short, once.
         if round == 1 || !self.options.quick {
             self.linger(round)?;
@@ -166,19 +190,34 @@ impl Comparison<'_> {
         if told.figure("highest_rate_is_the_generators")? > 0.0 {
             self.tell(&format!("{}: the generator itself ended the search", subject.title()));
         }
+        let sent_again = told.figure("highest_rate_sent_again_per_thousand")?;
+        self.sent_again.add(round, subject, Measure::HighestRate, sent_again);
         self.sample(round, subject, Measure::HighestRate, highest);
         Ok(())
     }
 
-    /// All are measured at the same rate: what the slowest carries at ease bounds it.
-    fn lower_rate(&mut self, round: u64, peers: &[Subject]) {
-        let highest = |subject: &Subject| self.samples.of_round(round, *subject, Measure::HighestRate);
-        let lowest = peers.iter().filter_map(highest).fold(f64::INFINITY, f64::min);
-        let eased = rate_at_ease(self.rate, lowest);
-        if eased < self.rate && round == 1 {
-            self.tell(&format!("the fixed rate is {eased} calls/s: {} is more than all carry at ease", self.rate));
-            self.rate = eased;
+    /// All are measured at the same rate: the highest, up to the one that is wanted, that the slowest carries twice in a row.
+    fn choose_rate(&mut self, peers: &[Subject]) -> Result<()> {
+        let highest = |subject: &Subject| Some((self.samples.of_round(1, *subject, Measure::HighestRate)?, *subject));
+        let Some((lowest, slowest)) = peers.iter().filter_map(highest).min_by(|one, other| one.0.total_cmp(&other.0))
+        else {
+            return Ok(());
+        };
+        let rates = rates_to_try(self.rate, lowest as u64);
+        // The last is at ease.
+        for rate in rates.iter().copied().take(rates.len().saturating_sub(1)) {
+            let running = self.started(slowest)?;
+            let carries = || self.calls(slowest, &running, rate, self.seconds)?.is_carried();
+            if carries()? && carries()? {
+                self.rate = rate;
+                break;
+            }
+            self.tell(&format!("{} does not carry {rate} calls/s twice in a row", slowest.title()));
+            self.rate = rates.last().copied().unwrap_or(rate);
         }
+        let wanted = self.options.rate;
+        self.tell(&format!("the fixed rate is {} calls/s of {wanted}, by the slowest: {}", self.rate, slowest.title()));
+        Ok(())
     }
 
     /// One of the three, at the fixed rate and at two parts of its own highest.
@@ -192,22 +231,43 @@ impl Comparison<'_> {
         Ok(())
     }
 
-    /// One run at one rate, a second time where the first was not carried. What is not carried then is noted.
+    fn calls(&self, subject: Subject, running: &Running, rate: u64, seconds: u64) -> Result<Told> {
+        let [pid, rate, seconds] = [u64::from(running.pid()), rate, seconds].map(|number| number.to_string());
+        load(self.places, subject, &["--rate", &rate, "--seconds", &seconds, "--pid", &pid])
+    }
+
+    /// One run at one rate. What is not carried is tried again at the end of the round, in a new process.
     fn at(&mut self, round: u64, subject: Subject, running: &Running, rate: u64, measure: Measure) -> Result<()> {
-        let [pid, rate, seconds] = [u64::from(running.pid()), rate, self.seconds].map(|number| number.to_string());
-        let words = ["--rate", &rate, "--seconds", &seconds, "--pid", &pid];
-        let mut told = load(self.places, subject, &words)?;
-        if !told.is_carried()? {
-            self.tell(&format!("{} at {rate} calls/s, again: {}", subject.title(), told.in_short()));
-            told = load(self.places, subject, &words)?;
+        let seconds = if measure == Measure::P99AtHalf { self.seconds.max(P99_SECONDS) } else { self.seconds };
+        let told = self.calls(subject, running, rate, seconds)?;
+        if told.is_carried()? {
+            return self.take(round, subject, measure, &told);
         }
-        if !told.is_carried()? {
-            let what = format!("{}, round {round}: {measure:?} at {rate} calls/s is not carried", subject.title());
-            self.note(format!("{what}: {}", told.in_short()));
-            return Ok(());
-        }
-        let name = if measure == Measure::P99AtHalf { "answered_p99_us" } else { "cpu_us_per_call" };
+        let what = format!("{}, round {round}: {measure:?} at {rate} calls/s is not carried", subject.title());
+        let what = format!("{what}: {}", told.in_short());
+        self.tell(&what);
+        self.missed.push(Missed { subject, rate, measure, what });
+        Ok(())
+    }
+
+    fn take(&mut self, round: u64, subject: Subject, measure: Measure, told: &Told) -> Result<()> {
+        let name = if measure == Measure::P99AtHalf { "answered_p99_median_us" } else { "cpu_us_per_call" };
         self.sample(round, subject, measure, told.figure(name)?);
+        self.sent_again.add(round, subject, measure, told.sent_again_per_thousand()?);
+        Ok(())
+    }
+
+    /// What was not carried, when the moment has passed. What is not carried then either is noted.
+    fn try_again(&mut self, round: u64) -> Result<()> {
+        for first in std::mem::take(&mut self.missed) {
+            let Missed { subject, rate, measure, what } = first;
+            let running = self.started(subject)?;
+            self.at(round, subject, &running, rate, measure)?;
+            match self.missed.pop() {
+                None => self.late.push(what),
+                Some(second) => self.note(second.what),
+            }
+        }
         Ok(())
     }
 
@@ -231,10 +291,8 @@ impl Comparison<'_> {
         let highest = self.samples.of_round(round, subject, Measure::HighestRate);
         let rate = highest.map_or(self.rate, |highest| (highest * LINGER_EASE).min(LINGER_RATE) as u64);
         let running = self.started(subject)?;
-        let [pid, rate_word, seconds] =
-            [u64::from(running.pid()), rate, LINGER_SECONDS].map(|number| number.to_string());
         self.tell(&format!("{} carries {rate} calls/s for {LINGER_SECONDS} s", subject.title()));
-        let told: Told = load(self.places, subject, &["--rate", &rate_word, "--seconds", &seconds, "--pid", &pid])?;
+        let told = self.calls(subject, &running, rate, LINGER_SECONDS)?;
         if !told.is_carried()? {
             self.note(format!("{}, round {round}: lingering at {rate}: {}", subject.title(), told.in_short()));
             return Ok(());
@@ -245,7 +303,7 @@ impl Comparison<'_> {
     }
 
     fn write(&self, circumstances: &Circumstances) -> Result<()> {
-        let part = table::part(&self.samples, circumstances, &self.notes);
+        let part = table::part(&self.samples, &self.sent_again, circumstances, [&self.late, &self.notes]);
         let picture = "![Medians as bars](against.svg)\n";
         self.places.write("against.md", &format!("# Side by side\n\n{part}\n{picture}"))?;
         self.places.write("against.svg", &chart::bars(&self.samples))?;
@@ -256,10 +314,13 @@ impl Comparison<'_> {
     }
 }
 
-/// The wanted rate, or what leaves the slowest at ease, in hundreds.
-fn rate_at_ease(wanted: u64, lowest: f64) -> u64 {
-    let eased = (lowest * EASE) as u64;
-    if lowest.is_finite() && eased < wanted { (eased / 100 * 100).max(eased.min(100)) } else { wanted }
+/// The wanted rate where it is at ease, and else those to try from above, in hundreds: parts of the lowest of all highest
+/// rates. The last leaves the slowest at ease.
+fn rates_to_try(wanted: u64, lowest: u64) -> Vec<u64> {
+    let parts = (EASE_TENTHS..=10).rev().map(|tenths| lowest * tenths / 10);
+    let mut rates: Vec<u64> = parts.map(|rate| (rate / 100 * 100).max(rate.min(100)).min(wanted)).collect();
+    rates.dedup();
+    if rates.last() == Some(&wanted) { vec![wanted] } else { rates }
 }
 
 #[cfg(test)]
@@ -270,11 +331,10 @@ mod tests {
 
     #[test]
     fn the_slowest_bounds_the_fixed_rate() {
-        assert_eq!(rate_at_ease(5_000, 16_000.0), 5_000);
-        assert_eq!(rate_at_ease(5_000, 8_000.0), 4_800);
-        assert_eq!(rate_at_ease(5_000, 7_777.0), 4_600);
-        assert_eq!(rate_at_ease(5_000, 50.0), 30);
-        assert_eq!(rate_at_ease(200, f64::INFINITY), 200);
+        assert_eq!(rates_to_try(5_000, 16_000), [5_000]);
+        assert_eq!(rates_to_try(5_000, 8_000), [5_000, 4_800]);
+        assert_eq!(rates_to_try(5_000, 4_783), [4_700, 4_300, 3_800, 3_300, 2_800]);
+        assert_eq!(rates_to_try(5_000, 50), [50, 45, 40, 35, 30]);
     }
 
     /// A line whose subject no round measures would stand empty for ever.

@@ -21,9 +21,16 @@ impl Told {
         figure(&self.text, name).with_context(|| format!("the load generator said:\n{}{}", self.text, self.faults))
     }
 
-    /// True with at least 99.9 % completed, and no message that was wrong.
+    /// True with at least 99.9 % completed, no message that was wrong, and few that were sent again: as the generator's own
+    /// search has it.
     pub(crate) fn is_carried(&self) -> Result<bool> {
-        Ok(self.figure("completed")? >= self.figure("begun")? * 0.999 && self.figure("faults")? == 0.0)
+        let is_whole = self.figure("completed")? >= self.figure("begun")? * 0.999 && self.figure("faults")? == 0.0;
+        Ok(is_whole && self.sent_again_per_thousand()? <= 10.0)
+    }
+
+    /// Messages that the generator sent again, for each thousand calls.
+    pub(crate) fn sent_again_per_thousand(&self) -> Result<f64> {
+        Ok(self.figure("sent_again")? * 1_000.0 / self.figure("begun")?.max(1.0))
     }
 
     /// In one line: what became of the calls.
@@ -81,13 +88,14 @@ mod tests {
 
     #[test]
     fn figures_are_read_by_their_whole_name() {
-        let text = "rate_most 9\nrate 5000\nfaults 0\ncompleted 9990\nbegun 10000\n";
+        let text = "rate_most 9\nrate 5000\nfaults 0\ncompleted 9990\nbegun 10000\nsent_again 100\n";
         assert_eq!(figure(text, "rate").unwrap(), 5_000.0);
         assert!(figure(text, "highest").unwrap_err().to_string().contains("nothing is said of highest"));
         assert!(figure("rate fast\n", "rate").is_err());
         let told = |text: &str| Told { text: text.to_owned(), faults: String::new() };
         assert!(told(text).is_carried().unwrap());
         assert!(!told(&text.replace("9990", "9989")).is_carried().unwrap());
+        assert!(!told(&text.replace("sent_again 100", "sent_again 101")).is_carried().unwrap());
         assert!(!told(&text.replace("faults 0", "faults 1")).is_carried().unwrap());
     }
 }

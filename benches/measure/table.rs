@@ -1,6 +1,7 @@
 //! The table in Markdown, and its place in a page.
 
-use crate::figures::{Goal, Row, Samples, rows};
+use crate::figures::{Goal, Measure, Row, Samples, rows};
+use crate::subject::Subject;
 use anyhow::{Result, bail};
 use benches::Figure;
 use std::fmt::Write;
@@ -14,38 +15,75 @@ pub(crate) struct Circumstances {
     pub(crate) rounds: u64,
     pub(crate) seconds: u64,
     pub(crate) rate: u64,
+    /// The fixed rate that was asked for.
+    wanted: u64,
     kamailio: Option<String>,
     processor: String,
     load: String,
 }
 
 impl Circumstances {
-    pub(crate) fn now(kamailio: Option<String>) -> Circumstances {
+    pub(crate) fn now(wanted: u64, kamailio: Option<String>) -> Circumstances {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
         let processor = read("/proc/cpuinfo");
         let processor = processor.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
         let processor = processor.map_or("unknown", |(_, name)| name.trim()).to_owned();
         let load = read("/proc/loadavg").split(' ').next().unwrap_or("unknown").to_owned();
-        Circumstances { rounds: 0, seconds: 0, rate: 0, kamailio, processor, load }
+        Circumstances { rounds: 0, seconds: 0, rate: 0, wanted, kamailio, processor, load }
     }
 }
 
 /// The table with the circumstances above it, and what went wrong below.
-pub(crate) fn part(samples: &Samples, circumstances: &Circumstances, notes: &[String]) -> String {
-    let Circumstances { rounds, seconds, rate, kamailio, processor, load } = circumstances;
+pub(crate) fn part(
+    samples: &Samples,
+    again: &Samples,
+    circumstances: &Circumstances,
+    [late, notes]: [&[String]; 2],
+) -> String {
+    let Circumstances { rounds, seconds, rate, wanted, kamailio, processor, load } = circumstances;
+    let why = match rate < wanted {
+        true => format!(", the highest below {wanted} that the slowest of them carries"),
+        false => String::new(),
+    };
     let rounds = if *rounds == 1 { "One round".to_owned() } else { format!("{rounds} rounds") };
     let kamailio = kamailio.as_ref().map_or(String::new(), |version| format!(" Kamailio is `{version}`."));
     let mut out = format!(
-        "{rounds} of {seconds} s each; the fixed rate is {rate} calls/s. The processor is `{processor}`, one core for the program under \
+        "{rounds} of {seconds} s each; the fixed rate is {rate} calls/s{why}. The processor is `{processor}`, one core for the program under \
          test and one for\nthe load; its load average was {load} when the first round began.{kamailio} A value is the median of the \
          rounds, with the least and\nthe most behind it; a ratio is made within each round, and its median is what the goal is about.\n\n{}",
         rows_of(samples)
     );
-    if !notes.is_empty() {
-        out.push_str("\nNot measured:\n\n");
-        notes.iter().for_each(|note| {
-            let _ = writeln!(out, "- {note}");
-        });
+    let _ = write!(out, "\n{}", sent_again(again));
+    for (title, notes) in
+        [("Not carried at first, and measured at the end of the round", late), ("Not measured", notes)]
+    {
+        if !notes.is_empty() {
+            let _ = writeln!(out, "\n{title}:\n");
+            notes.iter().for_each(|note| {
+                let _ = writeln!(out, "- {note}");
+            });
+        }
+    }
+    out
+}
+
+/// Messages sent again, of those whose rates are held against each other.
+pub(crate) fn sent_again(again: &Samples) -> String {
+    let subjects = [Subject::Ours, Subject::Kamailio, Subject::Relay];
+    let mut out = String::from("| sent again for each thousand calls; more than 10 is not carried |");
+    subjects.iter().for_each(|subject| {
+        let _ = write!(out, " {} |", subject.title());
+    });
+    out.push_str("\n| --- | --- | --- | --- |\n");
+    for (title, measure) in [
+        ("at the highest rate", Measure::HighestRate),
+        ("at the fixed rate", Measure::CpuAtRate),
+        ("at half of its own highest rate", Measure::P99AtHalf),
+        ("at nine tenths of it", Measure::CpuNearHighest),
+    ] {
+        let figures = subjects.map(|subject| again.figure(subject, measure));
+        let [ours, theirs, relays] = figures.map(|figure| figure.map_or_else(String::new, |figure| in_words(&figure)));
+        let _ = writeln!(out, "| {title} | {ours} | {theirs} | {relays} |");
     }
     out
 }
@@ -121,8 +159,6 @@ pub(crate) fn into_page(page: &str, part: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::Measure;
-    use crate::subject::Subject;
 
     #[test]
     fn numbers_are_short() {
@@ -146,6 +182,26 @@ mod tests {
         assert!(text.contains(wanted), "{text}");
         samples.add(1, Subject::Ours, Measure::MemoryRinging, 7_000.0);
         assert!(rows_of(&samples).contains("|  |  |  | at most 6,144 | MISSED |"), "{text}");
+    }
+
+    #[test]
+    fn what_was_sent_again_and_what_was_carried_late_are_told() {
+        let mut again = Samples::default();
+        again.add(1, Subject::Kamailio, Measure::CpuAtRate, 2.5);
+        let mut circumstances = Circumstances::now(5_000, None);
+        circumstances.rate = 4_700;
+        let (late, notes) = (["Kamailio, round 1".to_owned()], ["Switchyard, round 2".to_owned()]);
+        let text = part(&Samples::default(), &again, &circumstances, [&late, &notes]);
+        for wanted in [
+            "4700 calls/s, the highest below 5000 that the slowest of them carries.",
+            "| at the fixed rate |  | 2.5 (2.5 to 2.5) |  |\n",
+            "Not carried at first, and measured at the end of the round:\n\n- Kamailio, round 1\n\nNot measured:\n\n- S",
+        ] {
+            assert!(text.contains(wanted), "{wanted:?} is not in {text}");
+        }
+        circumstances.rate = 5_000;
+        let text = part(&Samples::default(), &again, &circumstances, [&[], &[]]);
+        assert!(!text.contains("Not ") && text.contains("is 5000 calls/s. The"), "{text}");
     }
 
     #[test]
