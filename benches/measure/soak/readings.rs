@@ -23,6 +23,8 @@ pub(crate) struct Reading {
     pub(crate) transactions: f64,
     pub(crate) calls: f64,
     pub(crate) directory_trouble: f64,
+    /// What the journal of calls takes: it fills once, and is full from then on.
+    pub(crate) journal_bytes: f64,
 }
 
 /// Reads until it is ended.
@@ -72,16 +74,22 @@ fn read(begun: Instant) -> Result<Reading> {
         transactions: figure(&text, "switchyard_open_transactions")?,
         calls: figure(&text, "switchyard_calls_in_progress")?,
         directory_trouble: figure(&text, "switchyard_directory_trouble")?,
+        journal_bytes: figure(&text, "switchyard_journal_bytes")?,
     })
 }
 
 /// All readings, each with the fault of its turn.
 pub(crate) fn csv(readings: &[Reading], turns: &[Turn]) -> String {
-    let mut out = String::from("second,trouble,memory_bytes,open_files,open_transactions,calls,directory_trouble\n");
-    for Reading { at_s, memory_bytes, files, transactions, calls, directory_trouble } in readings {
+    let mut out = String::from(
+        "second,trouble,memory_bytes,open_files,open_transactions,calls,directory_trouble,journal_bytes\n",
+    );
+    for Reading { at_s, memory_bytes, files, transactions, calls, directory_trouble, journal_bytes } in readings {
         let turn = turns.iter().find(|turn| turn.begun_s <= *at_s && *at_s < turn.ended_s);
         let trouble = turn.map_or("quiet", |turn| turn.trouble.name());
-        let _ = writeln!(out, "{at_s:.1},{trouble},{memory_bytes},{files},{transactions},{calls},{directory_trouble}");
+        let _ = writeln!(
+            out,
+            "{at_s:.1},{trouble},{memory_bytes},{files},{transactions},{calls},{directory_trouble},{journal_bytes}"
+        );
     }
     out
 }
@@ -95,6 +103,7 @@ pub(crate) fn chart(readings: &[Reading], turns: &[Turn]) -> String {
         column("open transactions", |r| r.transactions),
         column("calls in progress", |r| r.calls),
         column("database not read", |r| r.directory_trouble),
+        column("journal of calls, bytes", |r| r.journal_bytes),
     ];
     // Readings are a second apart but for gaps: the place of a time is the place of its first reading.
     let place = |at_s: f64| readings.iter().position(|reading| reading.at_s >= at_s).unwrap_or(readings.len());

@@ -41,6 +41,8 @@ pub(crate) struct Verdict {
 const WARM_S: f64 = 60.0;
 /// Growth is seen in readings of so many seconds behind that.
 const JUDGED_S: f64 = 30.0;
+/// The journal of calls is full when it has so much of the most that it ever has: from then on memory is judged.
+const FULL: f64 = 0.95;
 /// How much the memory of the last third may lie above that of the first.
 const GROWTH: f64 = 0.1;
 /// What an allocator's arenas come and go by.
@@ -82,11 +84,12 @@ pub(crate) fn of(turns: &[Turn], readings: &[Reading], leftover: Leftover) -> Ve
 fn growth(turns: &[Turn], readings: &[Reading], verdict: &mut Verdict) {
     let from = turns.iter().filter(|turn| turn.trouble == Trouble::Kill).map(|turn| turn.ended_s).fold(0.0, f64::max);
     let to = turns.last().map_or(0.0, |turn| turn.ended_s);
-    let warm: Vec<&Reading> = readings.iter().filter(|r| r.at_s >= from + WARM_S && r.at_s < to).collect();
+    let warm_s = full_s(readings, from, to).max(from + WARM_S);
+    let warm: Vec<&Reading> = readings.iter().filter(|r| r.at_s >= warm_s && r.at_s < to).collect();
     let judged = warm.last().zip(warm.first()).map_or(0.0, |(last, first)| last.at_s - first.at_s);
     if judged < JUDGED_S {
         verdict.notes.push(format!(
-            "growth was not judged: there are readings of {judged:.0} s, {JUDGED_S} s are needed behind the first {WARM_S} s"
+            "growth was not judged: there are readings of {judged:.0} s, {JUDGED_S} s are needed behind the {warm_s:.0} s in which it fills"
         ));
         return;
     }
@@ -104,6 +107,13 @@ fn growth(turns: &[Turn], readings: &[Reading], verdict: &mut Verdict) {
     if after > before + FILES_MORE {
         verdict.wrong.push(format!("open files grew from {before} to {after}"));
     }
+}
+
+/// When the journal was full, in a process that began at `from`.
+fn full_s(readings: &[Reading], from: f64, to: f64) -> f64 {
+    let lives = || readings.iter().filter(|r| r.at_s >= from && r.at_s < to);
+    let most = lives().map(|r| r.journal_bytes).fold(0.0, f64::max);
+    lives().find(|r| r.journal_bytes >= most * FULL).map_or(from, |r| r.at_s)
 }
 
 fn median(some: &[&Reading], of: fn(&Reading) -> f64) -> f64 {
@@ -221,6 +231,21 @@ mod tests {
         // Fifty connections for ten seconds, memory that fills in the first minute.
         let files = |at: f64| if (200.0..210.0).contains(&at) { 70.0 } else { 20.0 };
         assert!(wrong(&all, &readings(300, |at| 1e8 + at.min(60.0) * 1e6, files), Leftover::default()).is_empty());
+    }
+
+    /// A journal that fills is no leak, however long it takes; memory that grows behind it is one.
+    #[test]
+    fn what_the_journal_takes_while_it_fills_is_no_growth() {
+        let all = turns(10);
+        let filling = |full_s: f64, leaks: f64| -> Vec<Reading> {
+            let memory = |at: f64| 3e7 + at.min(full_s) * 1e6 + at * leaks;
+            let filled = |reading: Reading| Reading { journal_bytes: reading.at_s.min(full_s) * 9e5, ..reading };
+            readings(300, memory, |_| 20.0).into_iter().map(filled).collect()
+        };
+        assert!(wrong(&all, &filling(150.0, 0.0), Leftover::default()).is_empty());
+        assert_eq!(wrong(&all, &filling(150.0, 5e5), Leftover::default()).len(), 1);
+        let never = of(&all, &filling(300.0, 0.0), Leftover::default());
+        assert!(never.wrong.is_empty() && never.notes[0].contains("behind the 285 s"), "{never:?}");
     }
 
     /// Too short a run is no proof, and says so. After a kill the new process is judged, not the difference of the two.

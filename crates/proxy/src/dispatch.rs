@@ -344,7 +344,7 @@ impl Trace {
     }
 
     /// The steps, in the order in which they were tried.
-    pub fn steps(&self) -> impl Iterator<Item = Step> + '_ {
+    pub fn steps(&self) -> impl Iterator<Item = Step> + Clone + '_ {
         self.steps.iter().map_while(|step| *step)
     }
 

@@ -1,13 +1,16 @@
 //! What we change in a message that we pass on: RFC 3261 16.6 for requests, 16.7 for responses. All of it by splices
 //! over the original bytes; what is not named here leaves as it came.
 
+mod lines;
+
 use crate::dialog_token::{Dialog, Names, Token};
 use crate::flow::Transport;
 use crate::identity::{IdentityEdits, Line, Seen};
 use crate::keys::KeyRing;
 use crate::settings::{Listener, Peer};
 use crate::transaction::key::Branch;
-use sip::{Header, Message, Name, Request, Response, Scheme, Span, Splice, Uri};
+use lines::Lines;
+use sip::{Header, Message, Method, Name, Request, Response, Scheme, Span, Splice, Uri};
 use std::io::Write;
 use std::net::IpAddr;
 
@@ -22,6 +25,11 @@ pub(crate) struct Stamp {
     pub(crate) records: Span,
     /// Host, port and transport of the request-URI, where they are the peer's.
     pub(crate) hostport: Option<Span>,
+    /// The Call-ID of an INVITE, without white space.
+    pub(crate) call_id: Span,
+    /// The end of the lines that our own CANCEL, ACK and answers are made of; 0 where all of the request is needed for
+    /// them, or it is no INVITE.
+    pub(crate) lines_end: u32,
 }
 
 /// What becomes of the request-URI (16.6 item 2).
@@ -88,6 +96,9 @@ impl Forward<'_> {
         let mut seen_via = false;
         let mut seen_route = false;
         let mut seen = Seen::default();
+        // Of any other request nothing of ours is made.
+        let is_invite = request.method() == Method::Invite;
+        let mut lines = Lines::new(self.adds_length());
         for header in request.headers() {
             match header.name {
                 Name::Via if !seen_via => {
@@ -109,9 +120,18 @@ impl Forward<'_> {
                 _ if self.identity.is_empty() => {}
                 _ => write_identity(&mut splice, request, header, &self.identity, &mut seen),
             }
+            if is_invite {
+                lines.pass(header, &splice, base);
+            }
         }
         splice.finish().ok()?;
+        (stamp.call_id, stamp.lines_end) = (lines.call_id, lines.end());
         Some(stamp)
+    }
+
+    /// A stream needs a length.
+    fn adds_length(&self) -> bool {
+        self.leaves.transport == Transport::Tcp && self.request.first(Name::ContentLength).is_none()
     }
 
     fn write_own_headers(&self, out: &mut Vec<u8>, base: usize, stamp: &mut Stamp) {
@@ -124,7 +144,7 @@ impl Forward<'_> {
         if self.request.max_forwards().is_none() {
             out.extend_from_slice(b"Max-Forwards: 70\r\n");
         }
-        if self.leaves.transport == Transport::Tcp && self.request.first(Name::ContentLength).is_none() {
+        if self.adds_length() {
             let _ = write!(out, "Content-Length: {}\r\n", self.request.body().len());
         }
         if let (Some(_), None) = (self.routes.append, self.request.first(Name::Route)) {
@@ -338,7 +358,7 @@ pub(crate) fn write_next_attempt(
 ) -> Option<Stamp> {
     let base = out.len();
     let mut splice = Splice::new(sent.bytes(), out);
-    let mut fresh = *stamp;
+    let mut fresh = Stamp { lines_end: 0, ..*stamp };
     if let Some(span) = stamp.hostport {
         let into = splice.with(span.start, span.end);
         let from = into.len() - base;
@@ -360,6 +380,9 @@ pub(crate) fn write_next_attempt(
         let _ = write!(into, "Content-Length: {}\r\n", sent.body().len());
     }
     splice.finish().ok()?;
+    // All that changed stands before the headers of others.
+    let moved = |at: u32| (at as usize + out.len() - base).saturating_sub(sent.bytes().len());
+    fresh.call_id = Span::new(moved(stamp.call_id.start), moved(stamp.call_id.end));
     Some(fresh)
 }
 

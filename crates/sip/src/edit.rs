@@ -66,6 +66,12 @@ impl<'a, 'o> Splice<'a, 'o> {
         self.out
     }
 
+    /// Where in the buffer the source's byte at `at` stands when it has been copied. Every edit before it must have been made.
+    #[must_use]
+    pub fn place_of(&self, at: u32) -> usize {
+        (self.out.len() + Span { start: 0, end: at }.range().end).saturating_sub(self.at)
+    }
+
     /// Copies what is left. On an error the buffer is as it was at [`Splice::new`].
     pub fn finish(self) -> Result<(), Disordered> {
         if self.is_disordered {
@@ -107,6 +113,17 @@ mod tests {
     #[test]
     fn without_edits_the_copy_is_the_source() {
         assert_eq!(spliced(|_| {}).unwrap(), b">abcdef");
+    }
+
+    #[test]
+    fn a_place_is_known_before_it_is_copied() {
+        let copy = spliced(|splice| {
+            splice.replace(Span::new(1, 3), b"-----");
+            assert_eq!((splice.place_of(3), splice.place_of(5)), (1 + 6, 1 + 8));
+            splice.delete(Span::new(3, 4));
+            assert_eq!(splice.place_of(5), 1 + 7);
+        });
+        assert_eq!(copy.unwrap().get(7..9), Some(b"ef".as_slice()), "`f` stands at 8");
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(crate) use entry::checksum;
 pub use entry::{Answered, Began, Entry, FORM};
 pub use live::LiveCalls;
 use live::Moved;
-pub use standing::{CallTimes, Day, Line, Standing};
+pub use standing::{Day, Line, Standing, Up};
 
 use proxy::calls::RestoredCall;
 use proxy::{PartyId, Role, Settings};
@@ -26,7 +26,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 use telemetry::calls::Word;
@@ -53,7 +53,8 @@ const CLOSES_WITHIN: Duration = Duration::from_secs(2);
 /// The worker's end: it hands over, and never waits.
 #[derive(Clone, Debug)]
 pub struct Pen {
-    entries: SyncSender<Entry>,
+    /// It takes room as entries wait, and gives it back: `waiting` bounds it.
+    entries: Sender<Entry>,
     waiting: Arc<AtomicUsize>,
     counters: Arc<Counters>,
 }
@@ -80,8 +81,8 @@ pub struct Found {
 impl Pen {
     /// Hands one entry over; with no room it is lost, and counted.
     pub fn write(&self, entry: Entry) {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.entries.try_send(entry) {
+        let has_room = self.waiting.fetch_add(1, Ordering::Relaxed) < ENTRIES_WAITING;
+        if !has_room || self.entries.send(entry).is_err() {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             self.counters.note(Fact::JournalLost);
         }
@@ -103,7 +104,7 @@ impl CallJournal {
         if found.damaged > 0 {
             tracing::warn!(path = %path.display(), lines = found.damaged, "damaged lines of the journal of calls are left out");
         }
-        let (entries, arriving) = sync_channel(ENTRIES_WAITING);
+        let (entries, arriving) = channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let live = LiveCalls::of_lines(found.standing.calls.values());
         let writer = Writer {
@@ -152,22 +153,24 @@ impl Found {
         };
         let ago = |then_ms: u64| Duration::from_millis(now_ms.saturating_sub(then_ms));
         let calls = self.standing.calls.iter().filter_map(|(key, line)| {
-            let Began { from, toward, .. } = &*line.began;
+            let up = line.up.as_deref();
             Some(RestoredCall {
                 key: *key,
                 direction: line.began.direction(),
-                from: party(from)?,
-                toward: party(line.times.toward.as_deref().unwrap_or(toward))?,
+                from: party(&line.began.from)?,
+                toward: party(line.toward())?,
                 did: line.began.did.and_then(sip::Number::from_digits),
                 call_id: line.began.call_id.as_bytes().into(),
                 called: line.began.called.as_bytes().into(),
                 caller: line.began.caller.as_bytes().into(),
                 organisation: line.began.organisation.as_bytes().into(),
                 gateway: line.began.gateway,
-                began_ago: ago(line.times.began_ms),
-                answered_ago: line.times.answered_ms.map(ago),
-                expires_in: line.times.expires_ms.map(|then_ms| Duration::from_millis(then_ms.saturating_sub(now_ms))),
-                dialog: line.times.dialog,
+                began_ago: ago(line.began_ms),
+                answered_ago: up.map(|up| ago(up.answered_ms)),
+                expires_in: up
+                    .and_then(|up| up.expires_ms)
+                    .map(|then_ms| Duration::from_millis(then_ms.saturating_sub(now_ms))),
+                dialog: up.and_then(|up| up.dialog),
             })
         });
         calls.collect()
@@ -229,6 +232,7 @@ impl Writer {
             if self.text.len() >= WRITE_BYTES {
                 written = written.and(self.write());
                 at_ms = unix_ms();
+                self.waiting.fetch_sub(std::mem::take(&mut taken), Ordering::Relaxed);
             }
             self.take(next, at_ms);
             taken += 1;

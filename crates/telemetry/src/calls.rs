@@ -15,6 +15,7 @@ mod ladder;
 pub mod pcap;
 mod queue;
 mod record;
+mod rules;
 mod tap;
 mod webhook;
 
@@ -25,6 +26,7 @@ pub use journal::{BuildAsItIs, CallNumber, Journal, JournalBounds, KeptCall, Kep
 pub use ladder::{Ladder, Step};
 pub use queue::{Held, Queue, Sink, SinkCounts};
 pub use record::{AttemptRecord, CallRecord, StrayMedia, Word};
+pub use rules::Rules;
 pub use tap::{Lane, Tap, lane};
 pub use webhook::{Url, UrlFault, Webhook, WebhookSettings};
 

@@ -335,7 +335,7 @@ fn every_field_of_a_record_is_in_the_reference() {
         caller_rule: word(),
         caller_foreign: true,
         rule: word(),
-        rules: vec!["word".into()],
+        rules: vec!["word".into()].into(),
         overlay: word(),
         attempts: vec![attempt.clone()],
         status: Some(200),

@@ -62,9 +62,6 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Room for a Call-ID that a context keeps for its next request; those of common software are shorter.
-const CALL_ID_BYTES_KEPT: usize = 128;
-
 impl Engine {
     /// Opens a transaction and sends the request to its first peer; an INVITE's sender gets 100 first.
     pub(super) fn open(&mut self, turn: &mut Turn<'_>, arrival: &Arrival<'_>, plan: Plan<'_>) {
@@ -141,7 +138,6 @@ impl Engine {
             key: arrival.key,
             method: arrival.request.method(),
             number: arrival.request.cseq().number,
-            call_id: Vec::new(),
             party: arrival.party,
             upstream,
             opened: now,
@@ -166,21 +162,17 @@ impl Engine {
             leftover: None,
             armed: Deadline::NONE,
         };
-        let mut context = match recycled {
+        let context = match recycled {
             Some(mut used) => {
-                let mut call_id = std::mem::take(&mut used.call_id);
-                call_id.clear();
-                call_id.shrink_to(CALL_ID_BYTES_KEPT);
                 let lists = (std::mem::take(&mut used.attempts), std::mem::take(&mut used.untried));
                 let cancel_reason = std::mem::take(&mut used.cancel_reason);
                 let (came_from, came_to) = (std::mem::take(&mut used.came_from), std::mem::take(&mut used.came_to));
                 let (attempts, untried) = lists;
-                *used = Context { attempts, untried, cancel_reason, came_from, came_to, call_id, ..fresh };
+                *used = Context { attempts, untried, cancel_reason, came_from, came_to, ..fresh };
                 used
             }
             None => Box::new(fresh),
         };
-        context.call_id.extend_from_slice(arrival.request.call_id());
         (slot, context)
     }
 
@@ -308,7 +300,7 @@ impl Engine {
         if context.sent.is_empty() {
             return;
         }
-        let call_id = turn.outbox.keep(&context.call_id);
+        let call_id = turn.outbox.keep(context.stamp.call_id.of(&context.sent));
         let after_us = turn.now.0.saturating_sub(context.opened.0);
         let (from, toward, in_dialog) = (context.party, context.toward, context.in_dialog);
         let key = context.call;

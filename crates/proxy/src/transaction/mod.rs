@@ -34,8 +34,6 @@ pub(crate) struct Context {
     pub(crate) method: Method,
     /// The CSeq number.
     pub(crate) number: u32,
-    /// The Call-ID, for the facts that are told when the request itself may be gone.
-    pub(crate) call_id: Vec<u8>,
     /// Who sent the request.
     pub(crate) party: PartyId,
     /// Where its responses go.
@@ -135,7 +133,7 @@ pub(crate) enum Why {
 impl Context {
     /// Bytes that it holds, about: its own, its place in the table, and its larger buffers.
     pub(crate) fn held_bytes(&self) -> usize {
-        let buffers = [&self.call_id, &self.sent, &self.reply, &self.best, &self.came_from.text, &self.came_to.text];
+        let buffers = [&self.sent, &self.reply, &self.best, &self.came_from.text, &self.came_to.text];
         let attempts = self.attempts.capacity() * size_of::<Attempt>();
         size_of::<Context>() + PLACE_BYTES + attempts + buffers.iter().map(|buffer| buffer.capacity()).sum::<usize>()
     }

@@ -46,9 +46,9 @@ pub(crate) struct Rest {
 
 #[derive(Debug)]
 struct Ringing {
+    /// Less what nothing asks for any more.
     sent: Vec<u8>,
     stamp: Stamp,
-    call_id: Vec<u8>,
     opened: Time,
 }
 
@@ -75,6 +75,16 @@ impl Rest {
             && context.best_status.is_none()
             && context.cancel_reason.is_empty();
         is_plain && has_no_other && (is_done() || rings())
+    }
+
+    /// Takes from the request of a context that suits what nothing asks for any more. What has rung is not sent again
+    /// (RFC 3261 17.1.1.2), and there is nobody else to be tried: it is only cancelled, acknowledged and answered.
+    pub(crate) fn shorten(context: &mut Context) {
+        let end = std::mem::take(&mut context.stamp.lines_end) as usize;
+        if end > 0 && end < context.sent.len() {
+            context.sent.truncate(end);
+            context.sent.extend_from_slice(b"\r\n");
+        }
     }
 
     /// Takes what counts out of a context that suits. What `before` has of room is used again.
@@ -120,7 +130,6 @@ impl Rest {
             key: self.key,
             method: self.method,
             number: self.number,
-            call_id: Vec::new(),
             party: self.party,
             upstream: Flow { listener, remote, connection: self.connection, interface },
             opened: Time(0),
@@ -150,7 +159,6 @@ impl Rest {
         context.attempts.push(self.attempt());
         if let Some(ringing) = &mut self.ringing {
             context.sent = std::mem::take(&mut ringing.sent);
-            context.call_id = std::mem::take(&mut ringing.call_id);
             (context.stamp, context.opened) = (ringing.stamp, ringing.opened);
         }
         if let Some(names) = &mut self.names {
@@ -188,8 +196,7 @@ impl Rest {
 
     /// Bytes that it holds, about.
     pub(crate) fn held_bytes(&self) -> usize {
-        let of_ringing =
-            |ringing: &Ringing| size_of::<Ringing>() + ringing.sent.capacity() + ringing.call_id.capacity();
+        let of_ringing = |ringing: &Ringing| size_of::<Ringing>() + ringing.sent.capacity();
         let of_name = |name: &Untagged| size_of::<Untagged>() + name.text.capacity();
         let ringing = self.ringing.as_deref().map_or(0, of_ringing);
         let names = self.names.as_deref().map_or(0, |names| names.iter().map(of_name).sum());
@@ -203,12 +210,7 @@ impl Ringing {
         if context.sent.is_empty() {
             return None;
         }
-        let ringing = Ringing {
-            sent: std::mem::take(&mut context.sent),
-            stamp: context.stamp,
-            call_id: std::mem::take(&mut context.call_id),
-            opened: context.opened,
-        };
+        let ringing = Ringing { sent: std::mem::take(&mut context.sent), stamp: context.stamp, opened: context.opened };
         Some(put(ringing, room))
     }
 }
@@ -240,9 +242,7 @@ fn into_room(context: Context, used: Option<Box<Context>>) -> Box<Context> {
     let (attempts, untried) = (std::mem::take(&mut used.attempts), std::mem::take(&mut used.untried));
     let cancel_reason = std::mem::take(&mut used.cancel_reason);
     let (came_from, came_to) = (std::mem::take(&mut used.came_from), std::mem::take(&mut used.came_to));
-    let mut call_id = std::mem::take(&mut used.call_id);
-    call_id.clear();
-    *used = Context { attempts, untried, cancel_reason, came_from, came_to, call_id, ..context };
+    *used = Context { attempts, untried, cancel_reason, came_from, came_to, ..context };
     used
 }
 
@@ -284,7 +284,6 @@ mod tests {
             key: 7,
             method,
             number: 42,
-            call_id: Vec::new(),
             party: PartyId(1),
             upstream: Flow { listener: ListenerId(2), remote, connection: 9, interface: InterfaceId(4) },
             opened: Time(0),
@@ -317,8 +316,9 @@ mod tests {
         client.on_response(180, now, &timers);
         let mut context = context(Method::Invite, Server::Invite(InviteServer::new(false)), Client::Invite(client));
         (context.has_rung, context.sets_up, context.opened) = (true, true, Time(10));
-        (context.call_id, context.sent) = (b"a1@gw".to_vec(), b"INVITE sip:a SIP/2.0".to_vec());
-        context.stamp = Stamp { key_id: 1, loop_part: 2, via: Span::new(3, 4), ..Stamp::default() };
+        context.sent = b"INVITE sip:a SIP/2.0\r\ni: a1@gw\r\n".to_vec();
+        let call_id = Span::new(25, 30);
+        context.stamp = Stamp { key_id: 1, loop_part: 2, via: Span::new(3, 4), call_id, ..Stamp::default() };
         context.came_from = Untagged::of(b"\"Asha\" <sip:a@x>;tag=1;x=2", Some(b"1"));
         context
     }
@@ -354,6 +354,21 @@ mod tests {
             "{}: there are two of them for each call of the last 32 s",
             size_of::<Rest>()
         );
+    }
+
+    /// Of the request what its end takes is left, however often it rests; all of it where nobody knows where that ends.
+    #[test]
+    fn a_request_that_rings_is_shortened_once() {
+        let mut context = ringing();
+        Rest::shorten(&mut context);
+        assert_eq!(context.sent, ringing().sent);
+        context.sent.extend_from_slice(b"Contact: <sip:a>\r\n\r\nv=0");
+        context.stamp.lines_end = 32;
+        for _ in 0..2 {
+            Rest::shorten(&mut context);
+            assert_eq!(context.sent.escape_ascii().to_string(), "INVITE sip:a SIP/2.0\\r\\ni: a1@gw\\r\\n\\r\\n");
+        }
+        assert_eq!(context.stamp.call_id.of(&context.sent), b"a1@gw");
     }
 
     /// Whatever is not of the two states stays a context.

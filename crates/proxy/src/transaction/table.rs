@@ -43,8 +43,11 @@ struct Slot {
 
 #[derive(Debug)]
 enum Held {
-    /// It is free, or its context has been taken out.
+    /// It is free.
     Nothing,
+    /// Its context has been taken out. It stays so where a panic took the context with it: as after a restart, the request that
+    /// comes again opens the transaction anew, on the same branch, and what its peer says passes without state.
+    Out,
     Context(Box<Context>),
     Rest(Box<Rest>),
 }
@@ -76,7 +79,7 @@ impl Table {
     pub(crate) fn find(&self, key: Key) -> Option<u32> {
         let slot = *self.index.get(&half(key))?;
         let is_its = match &self.slots.get(slot as usize)?.held {
-            Held::Nothing => false,
+            Held::Nothing | Held::Out => false,
             Held::Context(context) => context.key == key || context.attempts.iter().any(|attempt| attempt.key == key),
             Held::Rest(rest) => rest.key == key,
         };
@@ -90,8 +93,12 @@ impl Table {
     /// Takes a context out to work on it; [`Table::put_back`] or [`Table::remove`] follows in the same call.
     pub(crate) fn take(&mut self, slot: u32) -> Option<Box<Context>> {
         let place = self.slots.get_mut(slot as usize)?;
-        match std::mem::replace(&mut place.held, Held::Nothing) {
-            Held::Nothing => None,
+        match std::mem::replace(&mut place.held, Held::Out) {
+            Held::Nothing => {
+                place.held = Held::Nothing;
+                None
+            }
+            Held::Out => None,
             Held::Context(context) => {
                 self.held_bytes = self.held_bytes.saturating_sub(context.held_bytes());
                 Some(context)
@@ -117,14 +124,14 @@ impl Table {
         let place = self.slots.get_mut(id.slot as usize).filter(|place| place.generation == id.generation)?;
         match &mut place.held {
             Held::Rest(rest) => rest.rests_until(now),
-            Held::Nothing | Held::Context(_) => None,
+            Held::Nothing | Held::Out | Held::Context(_) => None,
         }
     }
 
     pub(crate) fn put_back(&mut self, slot: u32, context: Box<Context>) {
         let held = if Rest::suits(&context) { self.lay_down(context) } else { Held::Context(context) };
         self.held_bytes += match &held {
-            Held::Nothing => 0,
+            Held::Nothing | Held::Out => 0,
             Held::Context(context) => context.held_bytes(),
             Held::Rest(rest) => rest.held_bytes(),
         };
@@ -136,6 +143,7 @@ impl Table {
     /// A context goes to rest, and what it was in to the pool.
     fn lay_down(&mut self, mut context: Box<Context>) -> Held {
         let Some(attempt) = context.attempts.pop() else { return Held::Context(context) };
+        Rest::shorten(&mut context);
         self.fit(&mut context.reply);
         self.fit(&mut context.sent);
         let rest = match self.rests.pop() {
@@ -173,8 +181,24 @@ impl Table {
                 u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
             }
         };
-        self.index.insert(half(key), slot);
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            place.held = Held::Out;
+        }
+        if let Some(lost) = self.index.insert(half(key), slot) {
+            self.free_lost(lost);
+        }
         slot
+    }
+
+    /// Frees the slot of a context that a panic took; its transaction has another one now.
+    fn free_lost(&mut self, slot: u32) {
+        if let Some(place) = self.slots.get_mut(slot as usize)
+            && matches!(place.held, Held::Out)
+        {
+            place.generation = place.generation.wrapping_add(1);
+            place.held = Held::Nothing;
+            self.free.push(slot);
+        }
     }
 
     /// Indexes a further attempt's key.
@@ -236,7 +260,7 @@ impl Table {
     /// Who sent each open request, and where it went.
     pub(crate) fn parties_mut(&mut self) -> impl Iterator<Item = [&mut PartyId; 2]> {
         self.slots.iter_mut().filter_map(|slot| match &mut slot.held {
-            Held::Nothing => None,
+            Held::Nothing | Held::Out => None,
             Held::Context(context) => Some([&mut context.party, &mut context.toward]),
             Held::Rest(rest) => Some([&mut rest.party, &mut rest.toward]),
         })
@@ -246,5 +270,25 @@ impl Table {
         if self.index.get(&half(key)) == Some(&slot) {
             self.index.remove(&half(key));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A context that is never put back went with a panic: its transaction begins anew when its request comes again, and its
+    /// slot is another's then.
+    #[test]
+    fn a_transaction_that_a_panic_took_takes_no_room_once_it_is_opened_again() {
+        let mut table = Table::new();
+        let (lost, other) = (table.open(7), table.open(8));
+        let generation = table.generation(lost);
+        assert!(table.find(7).is_none() && table.take(lost).is_none());
+        let again = table.open(7);
+        assert!(again != lost && again != other && table.len() == 2);
+        assert!(table.generation(lost) != generation, "an entry of the wheel that it left behind is nobody's");
+        assert_eq!((table.open(9), table.len()), (lost, 3));
+        assert_eq!((table.open(10), table.len()), (3, 4), "a slot is free once");
     }
 }

@@ -1,7 +1,7 @@
 //! One line of the journal: `CHECKSUM JSON`.
 
 use super::live::{Moved, Place};
-use super::standing::{CallTimes, Day, Line, Standing};
+use super::standing::{Day, Line, Standing, Up};
 use super::{environment_of, party_name};
 use proxy::calls::Spent;
 use proxy::dispatch::Direction;
@@ -194,22 +194,19 @@ impl Entry {
         match self {
             Entry::Began(key, began) => {
                 standing.calls.entry(key).or_insert_with(|| {
-                    let times = CallTimes { began_ms: at_ms, ..CallTimes::default() };
-                    let line = Line { began, times, known: None };
+                    let line = Line { began, began_ms: at_ms, up: None, known: None };
                     moved.after = Place::of(&line);
                     line
                 });
             }
             Entry::Answered(key, answered) => {
-                let call = standing.calls.get_mut(&key).filter(|line| line.times.answered_ms.is_none());
+                let call = standing.calls.get_mut(&key).filter(|line| line.up.is_none());
                 if let Some(line) = call {
                     let (before, is_moved) = (Place::of(line), line.began.toward != answered.by);
-                    let Line { began, times, .. } = line;
-                    began.gateway = answered.gateway.or(began.gateway);
-                    times.answered_ms = Some(at_ms);
-                    times.expires_ms = answered.lasts_ms.map(|lasts_ms| at_ms.saturating_add(lasts_ms));
-                    times.dialog = answered.dialog;
-                    times.toward = Some(answered.by);
+                    line.began.gateway = answered.gateway.or(line.began.gateway);
+                    let expires_ms = answered.lasts_ms.map(|lasts_ms| at_ms.saturating_add(lasts_ms));
+                    let (dialog, toward) = (answered.dialog, answered.by);
+                    line.up = Some(Box::new(Up { answered_ms: at_ms, expires_ms, dialog, toward }));
                     if is_moved {
                         moved = Moved { before, after: Place::of(line) };
                     }
@@ -221,8 +218,8 @@ impl Entry {
                 }
             }
             Entry::Refreshed(key, lasts_ms) => {
-                if let Some(Line { times, .. }) = standing.calls.get_mut(&key) {
-                    times.expires_ms = lasts_ms.map(|lasts_ms| at_ms.saturating_add(lasts_ms));
+                if let Some(up) = standing.calls.get_mut(&key).and_then(|line| line.up.as_mut()) {
+                    up.expires_ms = lasts_ms.map(|lasts_ms| at_ms.saturating_add(lasts_ms));
                 }
             }
             Entry::Ended(key) => moved.before = standing.calls.remove(&key).as_ref().and_then(Place::of),

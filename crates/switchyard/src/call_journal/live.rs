@@ -80,8 +80,7 @@ impl Place {
     pub(super) fn of(line: &Line) -> Option<Place> {
         let began = &line.began;
         // Who answered may be another environment than the one that was asked first.
-        let inbound = || line.times.toward.as_ref().unwrap_or(&began.toward);
-        let environment = if began.outbound { &began.from } else { inbound() };
+        let environment = if began.outbound { &began.from } else { line.toward() };
         Some(Place { did: began.did?, environment: environment.clone() })
     }
 }

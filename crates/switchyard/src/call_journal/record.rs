@@ -1,6 +1,6 @@
 //! What a new process knows of a call for its record: the record that the old one told, or what the journal says beside.
 
-use super::{Began, CallTimes, Found, Line};
+use super::{Began, Found, Line};
 use proxy::dispatch::Direction;
 use proxy::{CallKey, Role, Settings};
 use telemetry::calls::{CallRecord, RestoredRecord, Word};
@@ -11,28 +11,23 @@ impl Found {
         let setup = settings.timers.timer_c + settings.timers.b();
         let setup_ms = u64::try_from(setup.as_millis()).unwrap_or(u64::MAX);
         let is_known = |name: &str| settings.parties.iter().any(|party| &*party.name == name);
-        let ours = self.standing.calls.iter().filter(|(_, line)| is_known(&line.began.from) && is_known(toward(line)));
+        let ours = self.standing.calls.iter().filter(|(_, line)| is_known(&line.began.from) && is_known(line.toward()));
         let records = ours.map(|(key, line)| RestoredRecord {
             key: *key,
             record: record_of(*key, line, settings),
-            given_up_at_ms: line.times.began_ms.saturating_add(setup_ms),
+            given_up_at_ms: line.began_ms.saturating_add(setup_ms),
         });
         records.collect()
     }
-}
-
-/// Who answered, or where it went.
-fn toward(line: &Line) -> &str {
-    line.times.toward.as_deref().unwrap_or(&line.began.toward)
 }
 
 fn record_of(key: CallKey, line: &Line, settings: &Settings) -> CallRecord {
     if let Some(record) = &line.known {
         return CallRecord { restarted: true, ..(**record).clone() };
     }
-    let (began, CallTimes { began_ms, answered_ms, .. }) = (&*line.began, &line.times);
+    let (began, began_ms, answered_ms) = (&*line.began, line.began_ms, line.up.as_ref().map(|up| up.answered_ms));
     let Began { call_id, from, called, caller, environment, .. } = began;
-    let (from, to) = (from.clone(), Word::new(toward(line)));
+    let (from, to) = (from.clone(), line.toward().clone());
     let is_trunk =
         |name: &&Word| settings.parties.iter().any(|party| *party.name == ***name && matches!(party.role, Role::Trunk));
     let trunk = [&from, &to].into_iter().find(is_trunk).cloned();
@@ -45,9 +40,9 @@ fn record_of(key: CallKey, line: &Line, settings: &Settings) -> CallRecord {
     CallRecord {
         id: format!("{key}-{:x}", began_ms.saturating_mul(1_000)).into(),
         call_id: call_id.clone(),
-        began_at_ms: *began_ms,
-        answered_at_ms: *answered_ms,
-        setup_ms: answered_ms.map(|answered_ms| answered_ms.saturating_sub(*began_ms)),
+        began_at_ms: began_ms,
+        answered_at_ms: answered_ms,
+        setup_ms: answered_ms.map(|answered_ms| answered_ms.saturating_sub(began_ms)),
         direction: direction.into(),
         trunk,
         environment: environment.clone(),

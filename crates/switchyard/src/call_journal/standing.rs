@@ -21,25 +21,25 @@ pub struct Standing {
 pub struct Line {
     /// What was known when it began.
     pub began: Box<Began>,
-    /// What came later.
-    pub times: CallTimes,
+    /// When its INVITE arrived, in milliseconds since 1970.
+    pub began_ms: u64,
+    /// What its answer said, once it is up. A call that rings has no room for it.
+    pub up: Option<Box<Up>>,
     /// Its record, once it is up.
     pub known: Option<Arc<CallRecord>>,
 }
 
-/// When, in milliseconds since 1970, and what the answer said.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct CallTimes {
-    /// When its INVITE arrived.
-    pub began_ms: u64,
+/// What is known of a call that is up. Times are milliseconds since 1970.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Up {
     /// When its 2xx was passed on.
-    pub answered_ms: Option<u64>,
+    pub answered_ms: u64,
     /// When its session timer runs out.
     pub expires_ms: Option<u64>,
     /// The dialog that answered it.
     pub dialog: Option<u64>,
     /// Who answered.
-    pub toward: Option<Word>,
+    pub toward: Word,
 }
 
 /// Calls of one day: its number since 1970-01-01, UTC.
@@ -73,16 +73,20 @@ impl Standing {
 }
 
 impl Line {
+    /// Who answered, or where it went.
+    pub fn toward(&self) -> &Word {
+        self.up.as_ref().map_or(&self.began.toward, |up| &up.toward)
+    }
+
     fn entries(&self, key: CallKey) -> impl Iterator<Item = (Entry, u64)> {
-        let times = &self.times;
-        let began = (Entry::Began(key, self.began.clone()), times.began_ms);
-        let answered = times.answered_ms.map(|at_ms| {
-            let by = times.toward.clone().unwrap_or_else(|| self.began.toward.clone());
+        let began = (Entry::Began(key, self.began.clone()), self.began_ms);
+        let answered = self.up.as_deref().map(|up| {
+            let by = up.toward.clone();
             // The last refresh is in it.
-            let lasts_ms = times.expires_ms.map(|expires_ms| expires_ms.saturating_sub(at_ms));
-            (Entry::Answered(key, Answered { by, gateway: None, lasts_ms, dialog: times.dialog }), at_ms)
+            let lasts_ms = up.expires_ms.map(|expires_ms| expires_ms.saturating_sub(up.answered_ms));
+            (Entry::Answered(key, Answered { by, gateway: None, lasts_ms, dialog: up.dialog }), up.answered_ms)
         });
-        let known = self.known.clone().map(|record| (Entry::Known(key, record), times.began_ms));
+        let known = self.known.clone().map(|record| (Entry::Known(key, record), self.began_ms));
         std::iter::once(began).chain(answered).chain(known)
     }
 }

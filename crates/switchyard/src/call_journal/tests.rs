@@ -63,11 +63,11 @@ fn calls_that_are_up_come_back_and_ended_ones_do_not() {
     assert_eq!((second.standing.calls.len(), second.damaged), (2, 0));
     let line = &second.standing.calls[&CallKey(1)];
     assert_eq!(*line.began, began("call-1@example.net"));
-    assert!(line.times.began_ms >= before && line.times.answered_ms.unwrap() <= unix_ms());
-    assert_eq!(second.standing.calls[&CallKey(3)].times.answered_ms, None);
+    assert!(line.began_ms >= before && line.up.as_ref().unwrap().answered_ms <= unix_ms());
+    assert_eq!(second.standing.calls[&CallKey(3)].up, None);
     let third = session(folder.path(), []);
     assert_eq!(third.standing.calls.len(), 1);
-    assert_eq!(third.standing.calls[&CallKey(3)].times.toward.as_deref(), Some("staging"));
+    assert_eq!(third.standing.calls[&CallKey(3)].toward(), "staging");
     assert_eq!(session(folder.path(), []).standing, third.standing, "a file written anew says the same");
 }
 
@@ -152,7 +152,7 @@ fn h8_torn_and_damaged_lines_are_left_out() {
 fn the_file_is_written_anew_when_most_of_it_is_of_ended_calls() {
     let mut writer = writer(tempfile::tempdir().unwrap().keep().join(FILE));
     let path = writer.path.clone();
-    let (entries, arriving) = sync_channel(3 * SPENT_LINES);
+    let (entries, arriving) = channel();
     for number in 0..u128::try_from(SPENT_LINES).unwrap() {
         entries.send(entry(number)).unwrap();
         entries.send(Entry::Ended(CallKey(number))).unwrap();
@@ -171,12 +171,18 @@ fn the_file_is_written_anew_when_most_of_it_is_of_ended_calls() {
 #[test]
 fn h9_with_no_room_an_entry_is_lost_and_counted() {
     let counters = Arc::new(Counters::new());
-    let (entries, _arriving) = sync_channel(2);
-    let waiting = Arc::new(AtomicUsize::new(0));
+    let (entries, arriving) = channel();
+    let waiting = Arc::new(AtomicUsize::new(ENTRIES_WAITING - 2));
     let pen = Pen { entries, waiting: Arc::clone(&waiting), counters: Arc::clone(&counters) };
     (0..5).for_each(|number| pen.write(entry(number)));
     assert_eq!(counters.value(&telemetry::catalogue::JOURNAL_LOST, ""), 3);
-    assert_eq!(waiting.load(Ordering::Relaxed), 2);
+    assert_eq!((waiting.load(Ordering::Relaxed), arriving.try_iter().count()), (ENTRIES_WAITING, 2));
+    waiting.store(0, Ordering::Relaxed);
+    pen.write(entry(6));
+    assert_eq!((waiting.load(Ordering::Relaxed), arriving.try_iter().count()), (1, 1), "there is room again");
+    drop(arriving);
+    pen.write(entry(7));
+    assert_eq!(counters.value(&telemetry::catalogue::JOURNAL_LOST, ""), 4, "nobody takes them any more");
 }
 
 /// A folder that is gone is told, and the file is written as soon as it is back, with every call in progress.
@@ -237,7 +243,7 @@ fn session_timers_and_dialogs_come_back() {
     for round in 0..2 {
         let found = session(folder.path(), []);
         assert_eq!((found.form, found.damaged, found.standing.calls.len()), (FORM, 0, 3), "{round}");
-        let times = |number| &found.standing.calls[&CallKey(number)].times;
+        let times = |number| found.standing.calls[&CallKey(number)].up.as_deref().unwrap();
         assert!((began + 900_000..unix_ms() + 900_001).contains(&times(1).expires_ms.unwrap()), "{round}");
         assert_eq!((times(2).expires_ms, times(2).dialog), (None, Some(u64::MAX - 7)), "{round}");
         let restored = found.restored(&configuration.core);
@@ -273,8 +279,8 @@ fn journals_of_other_versions_are_read() {
     fs::write(&path, lines(&old.each_ref().map(String::as_str))).unwrap();
     let found = read(&path).unwrap();
     assert_eq!((found.form, found.damaged, found.standing.calls.len()), (1, 0, 1));
-    let times = &found.standing.calls[&CallKey(10)].times;
-    assert_eq!((times.answered_ms, times.toward.as_deref(), times.expires_ms), (Some(1_000), Some("oss"), None));
+    let up = found.standing.calls[&CallKey(10)].up.as_ref().unwrap();
+    assert_eq!((up.answered_ms, &*up.toward, up.expires_ms), (1_000, "oss", None));
 
     let (begins, unknown) = (of(one, &begins), of(one, "\"entry\":\"transferred\",\"to\":\"oss\""));
     fs::write(&path, lines(&[r#"{"form":9}"#, &begins, &unknown])).unwrap();

@@ -11,6 +11,7 @@ use super::journal::{Journal, Place};
 use super::json;
 use super::queue::Queue;
 use super::record::{AttemptRecord, CallRecord, StrayMedia, Word, outcome};
+use super::rules::RuleLists;
 use crate::limits::{OPEN_RECORDS, SINK_QUEUE, STRAY_MEDIA};
 use addresses::Addresses;
 use arc_swap::ArcSwap;
@@ -40,6 +41,7 @@ pub(super) struct Assembler {
     pub(super) lost: Arc<AtomicU64>,
     reader: Reader,
     addresses: Addresses,
+    rules: RuleLists,
     closing: VecDeque<(u64, Place)>,
     standing: Option<Standing>,
     /// Calls that were answered, with the time at which the next process is to know of each.
@@ -76,6 +78,7 @@ impl Assembler {
             lost,
             reader: Reader::new(),
             addresses: Addresses::default(),
+            rules: RuleLists::default(),
             closing: VecDeque::new(),
             standing: None,
             answered: VecDeque::new(),
@@ -196,6 +199,7 @@ impl Assembler {
         let (frame, _) = arrived?;
         let bytes = frame.span.of(&batch.bytes);
         let mut record = record_of(settings, begins);
+        record.rules = self.rules.of(begins.decision.trace.steps().map(|step| step.rule()));
         record.id = self.id_of(begins.key, begins.now_us);
         record.source = self.addresses.of(frame.remote);
         if let Some(caller) = self.reader.caller(bytes) {
@@ -205,9 +209,6 @@ impl Assembler {
         let place = journal.open_call(Some(begins.key), record);
         if let Some(call) = journal.call_mut(place) {
             call.explain(begins.decision, settings);
-            let rules = &mut call.record_mut().rules;
-            rules.reserve_exact(begins.decision.trace.steps().count());
-            rules.extend(begins.decision.trace.steps().map(|step| Word::new_static(step.rule())));
         }
         if let (proxy::dispatch::Direction::Inbound, Some(did)) = (begins.decision.direction, begins.decision.number) {
             journal.belongs(place, did);

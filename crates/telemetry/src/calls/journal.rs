@@ -423,7 +423,6 @@ impl KeptCall {
         (self.left_out, self.is_closed) = (0, false);
         match Arc::get_mut(&mut self.record) {
             Some(kept) => {
-                take_over(&mut record.rules, &mut kept.rules);
                 take_over(&mut record.attempts, &mut kept.attempts);
                 *kept = record;
             }

@@ -1,6 +1,7 @@
 //! One call attempt, as it is written down. docs/reference/call-records.md describes every field, and a test compares.
 
 use super::json::{self, Object, member};
+use super::rules::Rules;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -83,8 +84,9 @@ pub struct CallRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<Word>,
     /// Every rule tried, in order.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub rules: Vec<Word>,
+    #[serde(skip_serializing_if = "<[Word]>::is_empty")]
+    #[schemars(with = "Vec<Word>")]
+    pub rules: Rules,
     /// What lay over the row: `panic`, `tester` or `lease`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlay: Option<Word>,
@@ -297,7 +299,7 @@ mod tests {
             caller_rule: Some(word.clone()),
             caller_foreign: true,
             rule: Some(word.clone()),
-            rules: vec![word.clone(), Word::from(""), word.clone()],
+            rules: vec![word.clone(), Word::from(""), word.clone()].into(),
             overlay: Some(word.clone()),
             generation: 42,
             attempts: vec![attempt(None), attempt(Some(word.clone()))],

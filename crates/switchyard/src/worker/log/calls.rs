@@ -6,6 +6,7 @@ use proxy::{CallKey, Decision, Engine, Event, Outbox, Outcome, PartyId, Refusal,
 use sip::{Method, Number, Span};
 use std::collections::{HashMap, HashSet};
 use std::time::Instant;
+use telemetry::calls::BuildAsItIs;
 
 /// Calls whose decision is kept until their end: twice as many at most. The end of one that fell out is told without it.
 pub(super) const KEPT: usize = 65_536;
@@ -15,18 +16,20 @@ pub(super) const WATCHED_CALLS: usize = 4_096;
 /// What a call's last line says of its decision. Nothing in it is owned: keeping it allocates nothing.
 #[derive(Clone, Copy, Debug)]
 struct Kept {
-    direction: Direction,
-    number: Option<Number>,
     rule: &'static str,
+    /// Its digits; 0 for none.
+    number: u64,
     generation: u64,
     toward: Option<PartyId>,
+    direction: Direction,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    /// The younger half, and the older one: a call whose end never comes leaves with the older half.
-    young: HashMap<CallKey, Kept>,
-    old: HashMap<CallKey, Kept>,
+    /// The younger half, and the older one: a call whose end never comes leaves with the older half. Both by the half of a
+    /// key, which is a MAC: two that are alike would cost no more than words of a line.
+    young: HashMap<u64, Kept, BuildAsItIs>,
+    old: HashMap<u64, Kept, BuildAsItIs>,
     /// The call of the last decision, while the message that it is about is worked on.
     last: Option<(CallKey, Span)>,
     watched: HashSet<CallKey>,
@@ -90,8 +93,9 @@ impl Calls {
             Outcome::Refuse(_) => None,
         };
         let rule = decision.trace.deciding().map_or("none", |step| step.rule());
-        let (direction, number, generation) = (decision.direction, decision.number, decision.generation.0);
-        self.young.insert(call.0, Kept { direction, number, rule, generation, toward });
+        let (direction, generation) = (decision.direction, decision.generation.0);
+        let number = decision.number.map_or(0, Number::digits);
+        self.young.insert(half(call.0), Kept { rule, number, generation, toward, direction });
         self.last = Some(call);
     }
 
@@ -109,7 +113,7 @@ impl Calls {
     }
 
     fn forget(&mut self, key: CallKey) -> Option<Kept> {
-        self.young.remove(&key).or_else(|| self.old.remove(&key))
+        self.young.remove(&half(key)).or_else(|| self.old.remove(&half(key)))
     }
 
     /// The call's last line: by what or whom it ended, with the times in milliseconds.
@@ -129,13 +133,17 @@ impl Calls {
             tracing::info!(%call_id, status, by, after_ms, talked_ms, "call ended");
             return;
         };
-        let called = kept.number.map_or_else(|| "-".to_owned(), |number| format!("+{number}"));
+        let called = if kept.number == 0 { "-".to_owned() } else { format!("+{}", kept.number) };
         let to = kept.toward.map_or("-", |party| super::name(settings, party));
         let (direction, rule, generation) = (kept.direction, kept.rule, kept.generation);
         tracing::info!(
             %call_id, %direction, called, to, rule, generation, status, by, after_ms, talked_ms, "call ended"
         );
     }
+}
+
+fn half(key: CallKey) -> u64 {
+    u64::try_from(key.0 & u128::from(u64::MAX)).unwrap_or_default()
 }
 
 #[cfg(test)]
