@@ -14,7 +14,7 @@ use crate::{Options, cpu, worker};
 const IDLE: Duration = Duration::from_secs(10);
 
 /// The longest that changes are made, and the most that may be lost: a run ends by itself, whatever happens.
-const TIME_MAX: Duration = Duration::from_secs(300);
+const TIME_MAX: Duration = Duration::from_secs(900);
 const LOST_MAX: u32 = 3;
 
 /// Runs it and prints its figures.

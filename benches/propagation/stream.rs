@@ -191,7 +191,7 @@ fn see(published: &Published, commits: Commits, is_over: Arc<AtomicBool>) -> Joi
                 let mut commits = commits.lock().unwrap();
                 while let Some(commit) = commits.front() {
                     let did = directory.did(worker::number(commit.at));
-                    if did.is_none_or(|did| u64::from(did.call_limit) < commit.call_limit) {
+                    if did.is_none_or(|did| u64::from(did.call_limit()) < commit.call_limit) {
                         break;
                     }
                     lags.push(now.saturating_duration_since(commit.committed).as_secs_f64() * 1e3);

@@ -2,13 +2,15 @@
 //!
 //! A change of one row makes one new page, one new branch and one new root; at a million DIDs that is ten pointers to
 //! branches, 256 pages' heads and some 400 rows. Numbers are ordered, so blocks of consecutive numbers need no number in
-//! memory, and what lies between two directories is found by walking only what they do not share.
+//! memory, and what lies between two directories is found by walking only what they do not share. Lookups do not go down
+//! the tree: one guide leads to all pages, and is made anew only where pages come, go or begin elsewhere.
 
 mod guide;
 mod identity;
 mod layout;
 mod page;
 mod record;
+mod row;
 #[cfg(test)]
 mod tests;
 mod units;
@@ -17,13 +19,12 @@ use std::sync::Arc;
 
 use sip::Number;
 
-use guide::Guide;
+use guide::{BRANCH_PAGES, Guide, PageAt};
 use layout::{Layout, PAGE_RECORDS};
 use page::{Page, first_mixed_page, first_page};
 pub(crate) use record::{DidFields, DidRecord, Marks};
+pub(crate) use row::Row;
 
-/// The most pages in a branch.
-const BRANCH_PAGES: usize = 256;
 /// A page with fewer rows is joined with the next where both have at most [`JOINED_RECORDS`].
 const PAGE_SPARSE: usize = 64;
 const JOINED_RECORDS: usize = 256;
@@ -31,17 +32,24 @@ const JOINED_RECORDS: usize = 256;
 /// DIDs by number.
 #[derive(Clone, Default)]
 pub(crate) struct DidTable {
-    /// Leads to the branch of a number.
+    /// Leads to the page of a number.
     guide: Guide,
+    /// None of them is without pages, and none has more than [`BRANCH_PAGES`].
     branches: Vec<Arc<Branch>>,
     len: usize,
 }
 
 #[derive(Clone, Default)]
 struct Branch {
-    /// Leads to the page of a number.
-    guide: Guide,
     pages: Vec<Page>,
+}
+
+/// What became of the pages when a row was put in place or taken away.
+struct Outcome {
+    /// By how many rows the branch grew.
+    grown: isize,
+    /// Whether each page stands where it stood.
+    are_pages_there: bool,
 }
 
 impl DidTable {
@@ -56,11 +64,11 @@ impl DidTable {
         while let Some((rows, layout)) = cut.next_page() {
             pages.push(Page::new(rows, layout));
             if pages.len() == BRANCH_PAGES {
-                branches.push(Branch::of(std::mem::take(&mut pages)));
+                branches.push(Branch { pages: std::mem::take(&mut pages) });
             }
         }
         pages.shrink_to_fit();
-        branches.extend((!pages.is_empty()).then(|| Branch::of(pages)));
+        branches.extend((!pages.is_empty()).then_some(Branch { pages }));
         let mut rest = rows.iter().map(|(number, record)| (number.digits(), *record));
         let mut page_rows = Vec::new();
         for page in branches.iter_mut().flat_map(|branch| &mut branch.pages) {
@@ -70,17 +78,19 @@ impl DidTable {
         }
         let mut table = DidTable { len: rows.len(), ..DidTable::default() };
         table.branches = branches.into_iter().map(Arc::new).collect();
-        table.note_firsts();
+        table.lead();
         table
     }
 
-    /// To be called when a branch may begin or end with another number.
-    fn note_firsts(&mut self) {
-        let firsts = self.branches.iter().map(|branch| branch.first());
-        let last = self.branches.last().map_or(0, |branch| branch.last());
-        if !self.guide.is_of(firsts.clone(), last) {
-            self.guide = Guide::of(firsts, last);
-        }
+    /// Makes the guide anew.
+    fn lead(&mut self) {
+        let branches = self.branches.iter().enumerate();
+        let pages = branches.flat_map(|(at, branch)| {
+            let pages = branch.pages.iter().enumerate();
+            pages.map(move |(place, page)| (page.first(), PageAt::new(at, place)))
+        });
+        let last = self.branches.last().and_then(|branch| branch.pages.last());
+        self.guide = Guide::of(&pages.collect::<Vec<_>>(), last.map_or(0, Page::last));
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -91,27 +101,41 @@ impl DidTable {
     pub(crate) fn bytes(&self) -> (usize, usize) {
         let pages = self.branches.iter().flat_map(|branch| &branch.pages);
         let (lines, identity) = pages.map(Page::bytes).fold((0, 0), |sum, page| (sum.0 + page.0, sum.1 + page.1));
-        let branch = |branch: &Arc<Branch>| {
-            size_of::<Arc<Branch>>() + size_of::<Branch>() + branch.guide.bytes() + size_of_val(&*branch.pages)
-        };
+        let branch =
+            |branch: &Arc<Branch>| size_of::<Arc<Branch>>() + size_of::<Branch>() + size_of_val(&*branch.pages);
         (lines + self.guide.bytes() + self.branches.iter().map(branch).sum::<usize>(), identity)
     }
 
     /// What a lookup needs of this number's row.
     pub(crate) fn find(&self, number: Number) -> Option<DidFields> {
-        self.find_soon(number).or_else(|| {
-            let page = self.page(number.digits())?;
-            Some(page.fields(page.find(number.digits())?))
+        self.row(number).map(|row| row.fields())
+    }
+
+    /// This number's row.
+    pub(crate) fn row(&self, number: Number) -> Option<Row<'_>> {
+        let key = number.digits();
+        self.row_within(key).or_else(|| {
+            let page = self.page(key)?;
+            Some(Row::Plain(page.fields(page.find(key)?)))
         })
     }
 
-    /// The same for nearly all numbers that have a row; `None` is for [`DidTable::find`] to say.
+    /// The same for nearly all numbers that have a row.
+    fn row_within(&self, key: u64) -> Option<Row<'_>> {
+        let at = self.guide.within(key, self.guide.find(key)?)?;
+        self.branches.get(at.branch())?.pages.get(at.page())?.find_soon(key)
+    }
+
+    /// The same for nearly all numbers that have a row, unless many pages begin near it; `None` is for [`DidTable::row`] to
+    /// say.
     ///
     /// A lookup waits for memory. The fewer instructions it has, the more of the next lookup the processor begins
     /// meanwhile; so the few that the rare cases take are not here.
     #[inline(always)]
-    pub(crate) fn find_soon(&self, number: Number) -> Option<DidFields> {
-        self.page(number.digits())?.find_soon(number.digits())
+    pub(crate) fn row_soon(&self, number: Number) -> Option<Row<'_>> {
+        let key = number.digits();
+        let at = self.guide.find(key)?;
+        self.branches.get(at.branch())?.pages.get(at.page())?.find_soon(key)
     }
 
     /// This number's whole row.
@@ -121,10 +145,16 @@ impl DidTable {
     }
 
     /// The page in which this number would be.
-    #[inline(always)]
     fn page(&self, key: u64) -> Option<&Page> {
-        let branch = self.branches.get(self.guide.find(key)?)?;
-        branch.pages.get(branch.guide.find(key)?)
+        let (branch, page) = self.nearest(key);
+        self.branches.get(branch)?.pages.get(page)
+    }
+
+    /// The branch and the page in which this number is to be put: those of the last page that does not begin behind it, or
+    /// the first of all.
+    fn nearest(&self, key: u64) -> (usize, usize) {
+        let branch = self.branches.partition_point(|branch| branch.first() <= key).saturating_sub(1);
+        (branch, self.branches.get(branch).map_or(0, |branch| branch.nearest(key)))
     }
 
     /// Every number and row, by number ascending.
@@ -151,32 +181,34 @@ impl DidTable {
 
     /// Every page, beginning with the one in which `from` would be.
     fn pages(&self, from: u64) -> impl Iterator<Item = &Page> {
-        let start = self.guide.nearest(from);
-        self.branches.iter().skip(start).flat_map(move |branch| {
-            let start = branch.guide.nearest(from);
-            branch.pages.iter().skip(start)
-        })
+        let (start, _) = self.nearest(from);
+        self.branches.iter().skip(start).flat_map(move |branch| branch.pages.iter().skip(branch.nearest(from)))
     }
 
     /// Puts a number's row in place, or takes it away.
     pub(crate) fn set(&mut self, number: Number, record: Option<DidRecord>) {
         let key = number.digits();
-        let at = self.guide.nearest(key);
+        let (at, page) = self.nearest(key);
         let Some(branch) = self.branches.get_mut(at).map(Arc::make_mut) else {
             if let Some(record) = record {
                 *self = DidTable::from_ascending(&[(number, record)]);
             }
             return;
         };
-        let grown = branch.set(key, record);
-        self.len = self.len.saturating_add_signed(grown);
+        let outcome = branch.set(page, key, record);
+        self.len = self.len.saturating_add_signed(outcome.grown);
         if branch.pages.is_empty() {
             self.branches.remove(at);
         } else if branch.pages.len() > BRANCH_PAGES {
             let upper = branch.split();
             self.branches.insert(at + 1, Arc::new(upper));
         }
-        self.note_firsts();
+        // A page that begins later than it did may be left to what leads to it; a row has to be where its number leads.
+        let led = self.guide.find(key).and_then(|found| self.guide.within(key, found));
+        let is_led = record.is_none() || led == Some(PageAt::new(at, page));
+        if !outcome.are_pages_there || !is_led {
+            self.lead();
+        }
     }
 
     /// Calls `visit` with every number and its rows in both tables, except for those in pages that the tables share.
@@ -215,35 +247,20 @@ impl DidTable {
 }
 
 impl Branch {
-    fn of(pages: Vec<Page>) -> Branch {
-        let mut branch = Branch { guide: Guide::default(), pages };
-        branch.note_firsts();
-        branch
-    }
-
     /// Its first number.
     fn first(&self) -> u64 {
         self.pages.first().map_or(0, Page::first)
     }
 
-    /// Its last number.
-    fn last(&self) -> u64 {
-        self.pages.last().map_or(0, Page::last)
+    /// The last page that does not begin behind a number, or the first.
+    fn nearest(&self, key: u64) -> usize {
+        self.pages.partition_point(|page| page.first() <= key).saturating_sub(1)
     }
 
-    /// To be called when a page may begin or end with another number.
-    fn note_firsts(&mut self) {
-        let firsts = self.pages.iter().map(Page::first);
-        let last = self.last();
-        if !self.guide.is_of(firsts.clone(), last) {
-            self.guide = Guide::of(firsts, last);
-        }
-    }
-
-    /// Puts a row in place or takes it away. Returns by how many rows the branch grew.
-    fn set(&mut self, key: u64, record: Option<DidRecord>) -> isize {
-        let at = self.guide.nearest(key);
-        let Some(page) = self.pages.get(at) else { return 0 };
+    /// Puts a row in place in a page, or takes it away.
+    fn set(&mut self, at: usize, key: u64, record: Option<DidRecord>) -> Outcome {
+        let nothing = Outcome { grown: 0, are_pages_there: true };
+        let Some(page) = self.pages.get(at) else { return nothing };
         let mut rows: Vec<(u64, DidRecord)> = page.rows().collect();
         let grown = match (rows.binary_search_by_key(&key, |row| row.0), record) {
             (Ok(place), Some(record)) => {
@@ -260,46 +277,45 @@ impl Branch {
                 rows.insert(place, (key, record));
                 1
             }
-            (Err(_), None) => return 0,
+            (Err(_), None) => return nothing,
         };
-        self.replace(at, rows);
-        self.note_firsts();
-        grown
+        Outcome { grown, are_pages_there: self.replace(at, rows) }
     }
 
     /// Replaces the page at `at` by as many as these rows take, or by none. What is left of them for the last page is
     /// joined with the next page where both are small: once, so that a change ends where rows are cut at the same gaps again.
-    fn replace(&mut self, mut at: usize, mut rows: Vec<(u64, DidRecord)>) {
+    /// Returns whether one page took the place of one.
+    fn replace(&mut self, at: usize, mut rows: Vec<(u64, DidRecord)>) -> bool {
         self.pages.remove(at);
-        let mut may_join = true;
+        let (mut place, mut may_join) = (at, true);
         while !rows.is_empty() {
             let is_sparse = may_join && rows.len() < PAGE_SPARSE;
-            let next = self.pages.get(at).filter(|next| is_sparse && next.len() + rows.len() <= JOINED_RECORDS);
+            let next = self.pages.get(place).filter(|next| is_sparse && next.len() + rows.len() <= JOINED_RECORDS);
             if let Some(next) = next {
                 rows.extend(next.rows());
-                self.pages.remove(at);
+                self.pages.remove(place);
                 may_join = false;
             }
-            let mut layout = first_mixed_page(&rows);
+            let (mut ours, mut layout) = first_mixed_page(&rows);
             let mut upper = Vec::new();
-            while layout.len() < rows.len() {
+            while ours.len() < rows.len() {
                 // Both halves of what is too much have room for more.
-                upper.splice(..0, rows.drain(layout.len().min(rows.len().div_ceil(2))..));
-                layout = first_mixed_page(&rows);
+                let len = ours.len().min(rows.len().div_ceil(2));
+                upper.splice(..0, rows.drain(len..));
+                (ours, layout) = first_mixed_page(&rows);
             }
-            let mut page = Page::new(&rows, layout);
-            page.identify(&rows);
-            self.pages.insert(at, page);
+            let mut page = Page::new(ours, layout);
+            page.identify(ours);
+            self.pages.insert(place, page);
             rows = upper;
-            at += 1;
+            place += 1;
         }
+        may_join && place == at + 1
     }
 
     /// Splits off the upper half of the pages.
     fn split(&mut self) -> Branch {
-        let upper = Branch::of(self.pages.split_off(self.pages.len() / 2));
-        self.note_firsts();
-        upper
+        Branch { pages: self.pages.split_off(self.pages.len() / 2) }
     }
 }
 
@@ -323,9 +339,9 @@ impl<'r> Cut<'r> {
         let (rows, rest) = self.rows.split_at(more);
         self.rows = rest;
         self.looked_at.extend(rows.iter().map(|(number, record)| (number.digits(), *record)));
-        let layout = first_page(&self.looked_at);
-        self.len = layout.len();
-        Some((self.looked_at.get(..self.len).filter(|rows| !rows.is_empty())?, layout))
+        let (rows, layout) = first_page(&self.looked_at);
+        self.len = rows.len();
+        (!rows.is_empty()).then_some((rows, layout))
     }
 }
 

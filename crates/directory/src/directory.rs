@@ -9,18 +9,19 @@ use sip::{Number, Numbering};
 
 use crate::Policy;
 use crate::contender::{Contender, OddIds, odd_id};
-use crate::did_table::{DidFields, DidRecord, DidTable};
+use crate::did::Did;
+use crate::did_table::{DidFields, DidRecord, DidTable, Row};
 use crate::fault::{Fault, RowFaults};
 use crate::key_index::KeyIndex;
 use crate::ordered::Ordered;
-use crate::organisation::{Limits, Organisations, Standing};
+use crate::organisation::{Limits, Organisations};
 use crate::overlays::Folded;
 use crate::provider::Providers;
 use crate::row_key::RowKey;
-use crate::service::{Service, Services};
+use crate::service::Services;
 use crate::trunk::TrunkRecord;
 use crate::user::{UserRecord, Users};
-use crate::words::{Environment, OrganisationStatus, Transport, UserStatus};
+use crate::words::{OrganisationStatus, Transport, UserStatus};
 
 pub(crate) use faults::Counts;
 
@@ -66,29 +67,6 @@ pub struct Directory {
     pub(crate) overlays: Arc<Folded>,
     /// The faults for people, once someone has asked.
     pub(crate) listed: OnceLock<Vec<Fault>>,
-}
-
-/// What one DID's row says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Did<'d> {
-    /// The number.
-    pub number: Number,
-    /// Where its calls land, by its row.
-    pub environment: Environment,
-    /// Whether it takes calls, and if not, why.
-    pub service: Service,
-    /// The organisation that has it; `None` also when its row names one that is unknown.
-    pub organisation: Option<OrganisationId>,
-    /// Whether it is marked as its organisation's default caller ID.
-    pub is_default: bool,
-    /// Calls at one time; 0 for no limit.
-    pub call_limit: u32,
-    /// Whether the row turned bad and this is its last good value.
-    pub kept_last_good: bool,
-    /// Who delivers it.
-    pub provider: Option<&'d str>,
-    /// The trunk that it comes by, as the database calls it.
-    pub trunk_id: Option<&'d str>,
 }
 
 /// What the DIDs of a directory take in memory, in bytes, shared parts counted in full.
@@ -212,7 +190,7 @@ impl Directory {
             generation,
             is_loaded: self.is_loaded,
             policy: self.policy.clone(),
-            services: self.services,
+            services: self.services.clone(),
             dids: self.dids.clone(),
             keys: self.keys.clone(),
             losers: self.losers.clone(),
@@ -251,8 +229,8 @@ impl Directory {
 
     /// The DID of this number.
     pub fn did(&self, number: Number) -> Option<Did<'_>> {
-        match self.dids.find_soon(number) {
-            Some(fields) => Some(self.did_of(number, fields)),
+        match self.dids.row_soon(number) {
+            Some(row) => Some(self.did_of(number, row)),
             None => self.did_after_all(number),
         }
     }
@@ -260,12 +238,12 @@ impl Directory {
     #[cold]
     #[inline(never)]
     fn did_after_all(&self, number: Number) -> Option<Did<'_>> {
-        self.dids.find(number).map(|fields| self.did_of(number, fields))
+        self.dids.row(number).map(|row| self.did_of(number, row))
     }
 
     /// Every DID, by number ascending.
     pub fn dids(&self) -> impl Iterator<Item = Did<'_>> {
-        self.dids.fields().map(|(number, fields)| self.did_of(number, fields))
+        self.dids.fields().map(|(number, fields)| self.did_of(number, Row::Plain(fields)))
     }
 
     /// The `id` of the row that is in effect for a number.
@@ -456,25 +434,6 @@ impl Directory {
     /// The id of a row of `did_numbers`, when that is no UUID.
     pub(crate) fn odd_id(&self, key: RowKey) -> Option<Arc<str>> {
         odd_id(&self.odd_ids, key)
-    }
-
-    #[inline]
-    pub(crate) fn did_of(&self, number: Number, fields: DidFields) -> Did<'_> {
-        let marks = fields.marks;
-        let standing = self.organisations.standing(fields.organisation);
-        let service = self.services.of(marks, standing == Standing::NotActive);
-        let (provider, trunk_id) = self.providers.parts_at(fields.provider);
-        Did {
-            number,
-            environment: marks.environment(),
-            service,
-            organisation: (standing != Standing::Unknown).then(|| OrganisationId(fields.organisation.wrapping_sub(1))),
-            is_default: marks.is_default(),
-            call_limit: fields.call_limit,
-            kept_last_good: marks.is_kept(),
-            provider,
-            trunk_id,
-        }
     }
 }
 

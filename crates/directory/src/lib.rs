@@ -15,6 +15,7 @@ mod assemble;
 mod build;
 mod cell;
 mod contender;
+mod did;
 mod did_table;
 pub mod difference;
 mod directory;
@@ -40,14 +41,15 @@ mod words;
 
 pub use apply::{Change, Changes};
 pub use build::{Builder, build};
+pub use did::Did;
 pub use difference::{DidChange, DidFacts, Difference, Tally};
-pub use directory::{Did, DidMemory, Directory, Generation, Organisation, OrganisationId, Trunk, User};
+pub use directory::{DidMemory, Directory, Generation, Organisation, OrganisationId, Trunk, User};
 pub use fault::{Effect, Fault, Reason, Table};
 pub use guard::{Guard, GuardPolicy, Hold, HoldReason, OwnMove, Verdict, Warning};
 pub use organisation::Limits;
 pub use overlays::{Lease, Overlays, Panic, Routed, RoutedBy, Subject, Tester, TooManyOverlays};
 pub use rows::{Cell, DidRow, OrganisationRow, Rows, TrunkRow, UserRow};
-pub use service::Service;
+pub use service::{DidWords, Service};
 pub use words::{Environment, OrganisationStatus, PoolStates, PoolStatus, Status, Transport, UnknownWord, UserStatus};
 
 /// What a build needs to know beside the rows.

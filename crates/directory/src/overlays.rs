@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use sip::Number;
 
-use crate::did_table::DidFields;
-use crate::directory::{Did, Directory, Generation};
+use crate::did::Did;
+use crate::did_table::{DidFields, Row};
+use crate::directory::{Directory, Generation};
 use crate::limits::{LEASES_MAX, TESTERS_MAX};
 use crate::row_key::RowKey;
 use crate::words::Environment;
@@ -155,9 +156,11 @@ impl Overlays {
 }
 
 /// Overlays in order of what is looked for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Folded {
     pub(crate) overlays: Overlays,
+    /// Whether there are none.
+    is_empty: bool,
     /// By caller and subject, each subject once.
     testers: Vec<((Number, SubjectKey), Environment)>,
     /// By number, each once.
@@ -168,6 +171,12 @@ pub(crate) struct Folded {
 enum SubjectKey {
     Did(Number),
     Organisation(RowKey),
+}
+
+impl Default for Folded {
+    fn default() -> Self {
+        Folded::new(Overlays::default())
+    }
 }
 
 impl Folded {
@@ -188,11 +197,8 @@ impl Folded {
         testers.dedup_by_key(|tester| key(tester));
         let leases = leases.into_iter().map(|lease| (lease.number, lease.environment)).collect();
         let testers = testers.into_iter().map(|tester| (key(tester), tester.environment)).collect();
-        Folded { testers, leases, overlays }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.overlays.panic.is_none() && self.testers.is_empty() && self.leases.is_empty()
+        let is_empty = overlays == Overlays::default();
+        Folded { testers, leases, is_empty, overlays }
     }
 
     fn tester(&self, caller: Number, subject: SubjectKey) -> Option<Environment> {
@@ -220,28 +226,33 @@ impl Directory {
     /// Where a call from `caller` to this number goes, and by what; `None` when no row has the number. Whether the DID
     /// is in service is for the caller to look at: no overlay puts it into service.
     pub fn route(&self, number: Number, caller: Option<Number>) -> Option<Routed<'_>> {
-        match self.dids.find_soon(number) {
-            Some(fields) => Some(self.route_of(number, caller, fields)),
-            None => self.route_after_all(number, caller),
+        if !self.overlays.is_empty {
+            return self.route_after_all(number, caller);
+        }
+        match self.dids.row_soon(number) {
+            Some(row) => Some(self.routed_by_row(number, row)),
+            // Nothing is about a caller; so none is kept at hand for it.
+            None => self.route_after_all(number, None),
         }
     }
 
-    #[cold]
     #[inline(never)]
     fn route_after_all(&self, number: Number, caller: Option<Number>) -> Option<Routed<'_>> {
-        self.dids.find(number).map(|fields| self.route_of(number, caller, fields))
+        let row = self.dids.row(number)?;
+        let routed = self.routed_by_row(number, row);
+        Some(match self.overlaid(number, caller, row.fields()) {
+            Some((environment, by)) => Routed { environment, by, ..routed },
+            None => routed,
+        })
     }
 
     #[inline(always)]
-    fn route_of(&self, number: Number, caller: Option<Number>, fields: DidFields) -> Routed<'_> {
-        let did = self.did_of(number, fields);
-        let overlaid = if self.overlays.is_empty() { None } else { self.overlaid(number, caller, fields) };
-        let (environment, by) = overlaid.unwrap_or((did.environment, RoutedBy::Row));
-        Routed { did, environment, by }
+    fn routed_by_row<'d>(&'d self, number: Number, row: Row<'d>) -> Routed<'d> {
+        let environment = row.fields().marks.environment();
+        Routed { did: self.did_of(number, row), environment, by: RoutedBy::Row }
     }
 
     /// Where an overlay sends a call from `caller` to this number; `None` when none is about it.
-    #[inline(never)]
     fn overlaid(&self, number: Number, caller: Option<Number>, fields: DidFields) -> Option<(Environment, RoutedBy)> {
         let folded = &*self.overlays;
         if folded.overlays.panic.is_some() {

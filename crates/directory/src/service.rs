@@ -1,8 +1,10 @@
-//! Whether a DID takes calls.
+//! Whether a DID takes calls, and what else its row's words say.
+
+use std::sync::Arc;
 
 use crate::Policy;
 use crate::did_table::Marks;
-use crate::words::{PoolStatus, Status};
+use crate::words::{Environment, PoolStatus, Status};
 
 /// Whether a DID takes calls. The first reason that holds stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -17,43 +19,46 @@ pub enum Service {
     OrganisationNotActive,
 }
 
-/// What every combination of words means, for one policy: a lookup reads it instead of deciding it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Services([Service; 2 * Marks::SERVICES]);
+/// What the words and the flags of a DID's row say, and its organisation's status with them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DidWords {
+    /// Where its calls land, by its row.
+    pub environment: Environment,
+    /// Whether it takes calls, and if not, why.
+    pub service: Service,
+    /// Whether it is marked as its organisation's default caller ID.
+    pub is_default: bool,
+    /// Whether the row turned bad and this is its last good value.
+    pub kept_last_good: bool,
+}
+
+/// What every combination of words means, for one policy: whoever asks reads it instead of deciding it.
+#[derive(Clone, Debug)]
+pub(crate) struct Services(Arc<[DidWords; 2 * Marks::COMBINATIONS]>);
 
 impl Services {
     pub(crate) fn new(policy: &Policy) -> Services {
-        let mut services = [Service::InService; 2 * Marks::SERVICES];
-        for &status in Status::ALL {
-            for &pool_status in PoolStatus::ALL {
-                for is_barred in [false, true] {
-                    let marks = Marks::new(crate::Environment::Prod, status, pool_status, false);
-                    let service = if status != Status::Active {
-                        Service::NotActive(status)
-                    } else if !policy.pool_states.contains(pool_status) {
-                        Service::NotAssigned(pool_status)
-                    } else if is_barred {
-                        Service::OrganisationNotActive
-                    } else {
-                        Service::InService
-                    };
-                    if let Some(slot) = services.get_mut(place_of(marks, is_barred)) {
-                        *slot = service;
-                    }
-                }
-            }
-        }
-        Services(services)
+        Services(Arc::new(std::array::from_fn(|place| {
+            let [bits, is_barred, ..] = place.to_le_bytes();
+            let marks = Marks(bits);
+            let service = if marks.status() != Status::Active {
+                Service::NotActive(marks.status())
+            } else if !policy.pool_states.contains(marks.pool_status()) {
+                Service::NotAssigned(marks.pool_status())
+            } else if is_barred != 0 {
+                Service::OrganisationNotActive
+            } else {
+                Service::InService
+            };
+            let (is_default, kept_last_good) = (marks.is_default(), marks.is_kept());
+            DidWords { environment: marks.environment(), service, is_default, kept_last_good }
+        })))
     }
 
-    /// Whether a DID with these marks takes calls; it is barred when its organisation is known and not active.
-    #[inline(always)]
-    pub(crate) fn of(&self, marks: Marks, is_barred: bool) -> Service {
-        self.0.get(place_of(marks, is_barred)).copied().unwrap_or(Service::InService)
+    /// What these marks mean; a DID is barred when its organisation is known and not active.
+    #[inline]
+    pub(crate) fn of(&self, marks: Marks, is_barred: bool) -> &DidWords {
+        let [.., last] = &*self.0;
+        self.0.get(usize::from(marks.0) | if is_barred { Marks::COMBINATIONS } else { 0 }).unwrap_or(last)
     }
-}
-
-#[inline(always)]
-fn place_of(marks: Marks, is_barred: bool) -> usize {
-    usize::from(marks.service_bits()) | if is_barred { Marks::SERVICES } else { 0 }
 }

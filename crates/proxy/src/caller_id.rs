@@ -234,7 +234,7 @@ fn identify<'d>(
     let found = by_name.or_else(|| {
         numbers.into_iter().find_map(|(claim, by)| {
             let did = did_of(settings, directory, claim?)?;
-            Some((did.organisation.filter(|_| did.service == Service::InService)?, None, by))
+            Some((did.organisation().filter(|_| did.service == Service::InService)?, None, by))
         })
     });
     let Some((organisation, user, by)) = found else {
@@ -308,7 +308,7 @@ fn foreign_claim(
     let [first, second] = claims.asserted;
     let foreign = [first, second, claims.from_user].into_iter().flatten().find_map(|claim| {
         let did = did_of(settings, directory, claim)?;
-        (did.organisation.is_some() && did.organisation != own && own.is_some()).then_some(did.number)
+        (did.organisation().is_some() && did.organisation() != own && own.is_some()).then_some(did.number)
     })?;
     trace.add(IdentityStep::Foreign(foreign));
     Some(foreign)
@@ -390,10 +390,10 @@ fn forward_caller(settings: &Settings, directory: &Directory, claims: &Claims<'_
 /// Whether an organisation may show a number: an active, assigned DID of its own, in any environment.
 pub fn usable(directory: &Directory, organisation: OrganisationId, number: Number) -> Result<(), Unusable> {
     let did = directory.did(number).ok_or(Unusable::NotOurs)?;
-    if did.organisation.is_some_and(|owner| owner != organisation) {
+    if did.organisation().is_some_and(|owner| owner != organisation) {
         return Err(Unusable::Foreign);
     }
-    if did.service == Service::InService && did.organisation.is_some() { Ok(()) } else { Err(Unusable::NotInService) }
+    if did.service == Service::InService && did.organisation().is_some() { Ok(()) } else { Err(Unusable::NotInService) }
 }
 
 /// The number that a user part is; `None` for names, extensions and short numbers.
@@ -421,12 +421,12 @@ pub fn serves(party: &Party, did: &Did<'_>) -> bool {
 /// An id is one in either case of its letters.
 fn has_trunk_id(party: &Party, did: &Did<'_>) -> bool {
     let names = |wanted: &str| party.identity.trunk_ids.iter().any(|id| id.eq_ignore_ascii_case(wanted));
-    party.role == Role::Trunk && did.trunk_id.is_some_and(names)
+    party.role == Role::Trunk && did.trunk_id().is_some_and(names)
 }
 
 fn has_provider(party: &Party, did: &Did<'_>) -> bool {
     let names = |wanted: &str| party.identity.providers.iter().any(|name| **name == *wanted);
-    party.role == Role::Trunk && did.provider.is_some_and(names)
+    party.role == Role::Trunk && did.provider().is_some_and(names)
 }
 
 impl IdentityTrace {

@@ -106,8 +106,8 @@ async fn the_made_up_rows_have_no_fault_and_keep_to_the_convention_of_the_ranges
         assert_eq!(environment(&directory, &format!("+91806597{last}")), Some(expected), "{last}");
     }
     let did = directory.did(number("08065978002")).unwrap();
-    assert_eq!((did.call_limit, did.provider, did.service), (2, Some("tata"), Service::InService));
-    assert_eq!(did.trunk_id, None);
+    assert_eq!((did.call_limit(), did.provider(), did.service), (2, Some("tata"), Service::InService));
+    assert_eq!(did.trunk_id(), None);
     let user = directory.user_by_endpoint(b"org_a1b2c3d4_1002").unwrap();
     assert_eq!(user.outbound_did, Some(number("918065978004")));
     assert_eq!(directory.organisation(user.organisation).limits.concurrent_calls, Some(30));
@@ -273,8 +273,8 @@ async fn comparing_finds_whatever_was_written() {
                     did.number,
                     did.environment,
                     did.service,
-                    did.call_limit,
-                    did.provider,
+                    did.call_limit(),
+                    did.provider(),
                     row(did.number)
                 )
             });
@@ -475,7 +475,7 @@ async fn d7_schema_drift_keeps_the_last_good_table() {
     assert_eq!(bench.watcher.refresh().await, Ok(Generation(1)));
     bench.write("ALTER TABLE did_numbers ADD COLUMN colour TEXT; ALTER TABLE did_numbers DROP COLUMN call_limit").await;
     let directory = bench.published().await;
-    assert_eq!(directory.did(number("08065978002")).unwrap().call_limit, 0);
+    assert_eq!(directory.did(number("08065978002")).unwrap().call_limit(), 0);
     bench.write("ALTER TABLE users RENAME TO people").await;
     assert_eq!(bench.watcher.refresh().await, Err(SyncFault::TableMissing { table: "users".into() }));
     assert_eq!(bench.directory().user_count(), 9);

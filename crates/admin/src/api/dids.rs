@@ -289,7 +289,7 @@ pub(super) fn shown(directory: &Directory, number: Number) -> Option<Did> {
         None => format!("row={}", did.environment),
     };
     let (service, state) = service_of(did.service);
-    let organisation = did.organisation.map(|id| directory.organisation(id));
+    let organisation = did.organisation().map(|id| directory.organisation(id));
     Some(Did {
         number: format!("+{number}"),
         environment: routed.environment.to_string(),
@@ -300,8 +300,8 @@ pub(super) fn shown(directory: &Directory, number: Number) -> Option<Did> {
         state,
         organisation: organisation.map(|own| OrganisationName { id: own.uuid.to_owned(), name: own.name.to_owned() }),
         is_default: did.is_default,
-        call_limit: did.call_limit,
-        provider: did.provider.map(str::to_owned),
+        call_limit: did.call_limit(),
+        provider: did.provider().map(str::to_owned),
         kept_last_good: did.kept_last_good,
         version,
         live_calls: BTreeMap::new(),
@@ -395,7 +395,7 @@ impl Wanted {
 
     pub(super) fn fits(&self, directory: &Directory, did: &directory::Did<'_>) -> bool {
         let question = &self.question;
-        let own = did.organisation.map(|id| directory.organisation(id));
+        let own = did.organisation().map(|id| directory.organisation(id));
         let (id, name) = own.map_or(("", ""), |own| (own.uuid, own.name));
         question.leased.is_none_or(|is| is == self.leased.contains(&did.number))
             && question.service.as_deref().is_none_or(|service| service == service_of(did.service).0)

@@ -44,7 +44,7 @@ fn a_did_is_found_by_its_number_however_its_row_spells_it() {
     for last in 8002..=8007 {
         let found = directory.did(number(&format!("+91806597{last}"))).unwrap();
         assert_eq!((found.environment, found.service), (Environment::Staging, Service::InService));
-        assert_eq!(directory.organisation(found.organisation.unwrap()).name, "Asha Clinics");
+        assert_eq!(directory.organisation(found.organisation().unwrap()).name, "Asha Clinics");
     }
     assert_eq!(directory.did(number("+918065978008")), None);
     let numbers: Vec<u64> = directory.dids().map(|did| did.number.digits()).collect();
@@ -84,7 +84,7 @@ fn an_assigned_did_without_a_known_organisation_is_routed_and_listed() {
     for spelling in ["08065978002", "08065978003"] {
         let found = directory.did(number(spelling)).unwrap();
         assert_eq!(
-            (found.service, found.environment, found.organisation),
+            (found.service, found.environment, found.organisation()),
             (Service::InService, Environment::Oss, None)
         );
     }
@@ -152,8 +152,8 @@ fn a_row_that_turned_bad_keeps_its_last_good_value_and_a_new_bad_one_is_absent()
     let second = rebuilt(rows.clone(), &first);
     let kept = second.did(number("08065978002")).unwrap();
     assert!(kept.kept_last_good);
-    assert_eq!((kept.environment, kept.call_limit, kept.provider), (Environment::Oss, 3, Some("tata")));
-    assert_eq!(second.organisation(kept.organisation.unwrap()).name, "Asha Clinics");
+    assert_eq!((kept.environment, kept.call_limit(), kept.provider()), (Environment::Oss, 3, Some("tata")));
+    assert_eq!(second.organisation(kept.organisation().unwrap()).name, "Asha Clinics");
     let expected = [(Reason::UnknownWord, Effect::LastGoodKept), (Reason::BadNumber, Effect::RowAbsent)];
     assert_eq!(reasons(&second), expected);
     // Still bad: still kept. Without what went before: absent.
@@ -382,7 +382,7 @@ proptest! {
         prop_assert_eq!(second.did_count(), second.dids().count());
         for did in second.dids() {
             prop_assert_eq!(second.did(did.number), Some(did));
-            if let Some(id) = did.organisation {
+            if let Some(id) = did.organisation() {
                 prop_assert_eq!(second.organisation(id).id, id);
             }
             let row = |row: &DidRow| second.numbering().canonical(row.number.as_deref()?).ok();
@@ -391,7 +391,7 @@ proptest! {
         prop_assert!(second.dids().zip(second.dids().skip(1)).all(|(a, b)| a.number < b.number));
         for organisation in second.organisations() {
             for number in [organisation.default_did, organisation.first_assigned_did].into_iter().flatten() {
-                prop_assert_eq!(second.did(number).and_then(|did| did.organisation), Some(organisation.id));
+                prop_assert_eq!(second.did(number).and_then(|did| did.organisation()), Some(organisation.id));
             }
         }
         for user in second.users() {

@@ -1,7 +1,8 @@
 //! How the rows of a page are written: which columns take how many bits, and how many rows share a cache line.
 
 use super::record::{DidFields, DidRecord, Marks};
-use super::units::{UNITS, UNITS_BYTES, Unit};
+use super::row::Row;
+use super::units::{UNITS, UNITS_BYTES, Unit, tagged};
 
 /// Bytes of a cache line.
 pub(super) const LINE_BYTES: usize = 64;
@@ -13,41 +14,55 @@ pub(super) const LINES_MAX: usize = 2 * UNITS;
 const LINE_ROWS_MAX: usize = 64;
 /// The most bits that one load of 8 bytes holds, wherever they begin.
 const LOADED_BITS: u8 = 57;
+/// Bits of a number in a tag.
+const TAG_BITS: u8 = 16;
+/// The most bits of a number behind its tag that a lookup compares at once.
+const HIGH_BITS_MAX: u8 = 32;
+/// The most bits of a provider's distance from the page's least in pages that a lookup reads at once.
+const PROVIDER_BITS_MAX: u8 = 8;
+
 /// What a page writes of its rows.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Fields alone, as the numbers have no gaps.
-    Consecutive,
     /// Tags and entries.
     Tagged,
-    /// Either, but with entries that one load may not hold.
-    Wide,
+    /// Fields alone, as the numbers have no gaps.
+    Consecutive,
+    /// Fields alone, but not so that one load and short masks read them.
+    WideConsecutive,
+    /// Tags and entries, but not so that one load and short masks read an entry.
+    WideTagged,
 }
 
 /// How the rows of one page are written.
 ///
-/// A line of a page with gaps has a tag for each of its rows, its number's distance from where the line begins in units
-/// of two to the power of `low_bits`, and an entry for each, with the rest of the distance and the fields. A line of a page
-/// without gaps has entries with fields alone. The first entry ends with the line, and the others stand before it.
+/// A line of a page with gaps has an entry for each of its rows, from the first bit on, and behind all of them a tag for
+/// each, which end with the line. A tag is the lowest 16 bits of the number; an entry begins with as many of the bits
+/// above them as tell the line's numbers apart from all others between where the line begins and where the next one does,
+/// and the fields follow. A line of a page without gaps has entries with fields alone.
 #[derive(Clone, Copy)]
-pub(super) struct Layout {
+pub(crate) struct Layout {
     organisation_base: u32,
     organisation_mask: u32,
     call_limit_base: u32,
+    /// Of as many ones as an entry has bits of its number.
+    high_mask: u32,
     provider_base: u16,
-    provider_mask: u16,
-    len: u16,
-    pub(super) has_gaps: bool,
+    /// A number that is as many units from the first, or more, is behind all of the page.
+    pub(super) units: u16,
     pub(super) kind: Kind,
+    provider_mask: u8,
     marks_base: u8,
     marks_mask: u8,
-    marks_bits: u8,
-    provider_bits: u8,
+    /// Where fields begin, counted from the first of them, the marks.
+    provider_at: u8,
+    organisation_at: u8,
     call_limit_bits: u8,
-    low_bits: u8,
+    high_bits: u8,
     entry_bits: u8,
     /// Rows in each line but the last.
     line_rows: u8,
+    last_line_rows: u8,
     /// Lines begin at distances that are multiples of two to the power of this.
     pub(super) unit_bits: u8,
 }
@@ -75,33 +90,42 @@ impl Layout {
         let organisation = spread(|fields| fields.organisation);
         let fields_bits = marks.bits + provider.bits + call_limit.bits + organisation.bits;
         let unit_bits = Unit::bits_for(span);
-        let (line_rows, low_bits) = match has_gaps {
+        let (line_rows, high_bits) = match has_gaps {
             false => ((LINE_BYTES * 8).checked_div(usize::from(fields_bits)).unwrap_or(LINE_ROWS_MAX), 0),
             true => rows_of_line(rows, unit_bits, fields_bits),
         };
+        let line_rows = line_rows.min(LINE_ROWS_MAX);
+        let is_wide =
+            high_bits + fields_bits > LOADED_BITS || high_bits > HIGH_BITS_MAX || provider.bits > PROVIDER_BITS_MAX;
         Layout {
             organisation_base: organisation.base,
             organisation_mask: organisation.mask(),
             call_limit_base: call_limit.base,
+            high_mask: mask_of(high_bits.min(HIGH_BITS_MAX)),
             provider_base: narrow(provider.base),
-            provider_mask: narrow(provider.mask()),
-            len: u16::try_from(rows.len()).unwrap_or(u16::MAX),
-            has_gaps,
-            kind: match has_gaps {
-                _ if low_bits + fields_bits > LOADED_BITS => Kind::Wide,
-                true => Kind::Tagged,
-                false => Kind::Consecutive,
+            units: Unit::of(span, unit_bits).count() + 1,
+            kind: match (has_gaps, is_wide) {
+                (true, false) => Kind::Tagged,
+                (false, false) => Kind::Consecutive,
+                (true, true) => Kind::WideTagged,
+                (false, true) => Kind::WideConsecutive,
             },
+            provider_mask: narrow(mask_of(provider.bits.min(PROVIDER_BITS_MAX))),
             marks_base: narrow(marks.base),
             marks_mask: narrow(marks.mask()),
-            marks_bits: marks.bits,
-            provider_bits: provider.bits,
+            provider_at: marks.bits,
+            organisation_at: marks.bits + provider.bits + call_limit.bits,
             call_limit_bits: call_limit.bits,
-            low_bits,
-            entry_bits: low_bits + fields_bits,
-            line_rows: u8::try_from(line_rows.min(LINE_ROWS_MAX)).unwrap_or(u8::MAX),
+            high_bits,
+            entry_bits: high_bits + fields_bits,
+            line_rows: u8::try_from(line_rows).unwrap_or(u8::MAX),
+            last_line_rows: rows.chunks(line_rows).last().map_or(0, |rows| u8::try_from(rows.len()).unwrap_or(u8::MAX)),
             unit_bits,
         }
+    }
+
+    pub(super) fn has_gaps(&self) -> bool {
+        matches!(self.kind, Kind::Tagged | Kind::WideTagged)
     }
 
     /// Rows in each line but the last.
@@ -109,15 +133,15 @@ impl Layout {
         usize::from(self.line_rows)
     }
 
-    /// How many rows it is the layout of.
-    pub(super) fn len(&self) -> usize {
-        usize::from(self.len)
+    /// Rows in the last line.
+    pub(super) fn last_line_rows(&self) -> usize {
+        usize::from(self.last_line_rows)
     }
 
-    /// How many of the rows that it is the layout of a page can have: those of a page with gaps have to share few lines.
-    pub(super) fn fitting(&self) -> usize {
-        let most = if self.has_gaps { LINES_MAX * self.line_rows() } else { PAGE_RECORDS };
-        most.min(self.len())
+    /// How many of these rows, which it is the layout of, a page can have: those with gaps have to share few lines.
+    pub(super) fn fitting(&self, rows: &[(u64, DidRecord)]) -> usize {
+        let most = if self.has_gaps() { LINES_MAX * self.line_rows() } else { PAGE_RECORDS };
+        most.min(rows.len())
     }
 
     /// Whether a row of this page may name this organisation; the value is a place plus one.
@@ -125,105 +149,120 @@ impl Layout {
         organisation.checked_sub(self.organisation_base).is_some_and(|above| above <= self.organisation_mask)
     }
 
-    /// Writes the row of a line; `distance` is from where the line begins.
-    pub(super) fn write(&self, line: &mut Line, row: usize, distance: u64, fields: &DidFields) {
+    /// A line of these rows, of which there are at least one and at most [`Layout::line_rows`].
+    pub(super) fn line(&self, rows: &[(u64, DidRecord)]) -> Line {
+        let mut line = Line([0; LINE_BYTES]);
+        for (row, (number, record)) in rows.iter().enumerate() {
+            self.write(&mut line, row, *number, &record.fields);
+        }
+        if self.has_gaps() {
+            // Where there is no row, the tag of the first is found there first.
+            let first = rows.first().map_or(0, |row| row.0);
+            let numbers = rows.iter().map(|row| row.0).chain(std::iter::repeat(first));
+            (self.skipped_tags()..UNITS).zip(numbers).for_each(|(at, number)| line.put_tag(at, number));
+        }
+        line
+    }
+
+    fn write(&self, line: &mut Line, row: usize, number: u64, fields: &DidFields) {
         let mut at = self.entry_at(row);
-        if self.has_gaps {
-            line.put_tag(row, Unit::of(distance, self.low_bits));
-            line.put(at, distance & self.low_mask());
-            at += usize::from(self.low_bits);
-        }
-        line.put(at, u64::from(fields.marks.0 - self.marks_base));
-        at += usize::from(self.marks_bits);
-        line.put(at, u64::from(fields.provider - self.provider_base));
-        at += usize::from(self.provider_bits);
-        line.put(at, u64::from(fields.call_limit - self.call_limit_base));
-        at += usize::from(self.call_limit_bits);
-        line.put(at, u64::from(fields.organisation - self.organisation_base));
+        let mut put = |value: u64, bits: u8| {
+            line.put(at, value);
+            at += usize::from(bits);
+        };
+        put(number >> TAG_BITS & !u64::MAX.wrapping_shl(u32::from(self.high_bits)), self.high_bits);
+        put(u64::from(fields.marks.0 - self.marks_base), self.provider_at);
+        put(u64::from(fields.provider - self.provider_base), self.provider_bits());
+        put(u64::from(fields.call_limit - self.call_limit_base), self.call_limit_bits);
+        put(u64::from(fields.organisation - self.organisation_base), 0);
     }
 
-    /// The fields of the row of a line whose number has this distance from where the line begins, for pages of
-    /// [`Kind::Tagged`]; `None` also where the row that it seems to be is another.
+    fn provider_bits(&self) -> u8 {
+        self.organisation_at.wrapping_sub(self.call_limit_bits).wrapping_sub(self.provider_at)
+    }
+
+    /// Of the last [`UNITS`] tags that a line has room for, those that stand where entries are.
+    fn skipped_tags(&self) -> usize {
+        UNITS.saturating_sub(self.line_rows())
+    }
+
+    /// The row of a line that has this number, for pages of [`Kind::Tagged`]; `None` also for some rows that
+    /// look like another until here. The number is not below where the line begins, and below where the next one does.
     #[inline(always)]
-    pub(super) fn find_soon(&self, line: &Line, distance: u64) -> Option<DidFields> {
-        let wanted = Unit::of(distance, self.low_bits);
-        let row = line.last_begun(wanted);
-        let packed = line.ending(row.wrapping_mul(usize::from(self.entry_bits)), self.entry_bits)?;
-        let is_it = line.tag(row)? == wanted && (packed ^ distance) & self.low_mask() == 0;
-        is_it.then(|| self.unpacked(packed.wrapping_shr(u32::from(self.low_bits))))
-    }
-
-    /// The fields of a row of a line, for pages of [`Kind::Consecutive`].
-    #[inline(always)]
-    pub(super) fn consecutive(&self, line: &Line, row: usize) -> DidFields {
-        self.unpacked(line.bits(self.entry_at(row)))
-    }
-
-    /// The row of a line, in a page with gaps, whose number has this distance from where the line begins.
-    pub(super) fn find(&self, line: &Line, distance: u64) -> Option<usize> {
-        let wanted = Unit::of(distance, self.low_bits);
-        let mut row = line.last_begun(wanted);
-        // Rows within one unit look alike until here.
-        while line.tag(row) == Some(wanted) {
-            if (line.bits(self.entry_at(row)) ^ distance) & self.low_mask() == 0 {
-                return Some(row);
-            }
-            row = row.checked_sub(1)?;
+    pub(super) fn find_soon(&self, line: &Line, number: u64) -> Option<Row<'_>> {
+        // The tags of the line's rows are the last.
+        let rows = line.tagged(number).wrapping_shl(u32::from(self.line_rows)) >> UNITS;
+        if rows == 0 {
+            return None;
         }
-        None
+        let entry = line.entry(rows.trailing_zeros().wrapping_mul(u32::from(self.entry_bits)) as usize)?;
+        let is_it = low_half((number >> TAG_BITS) ^ entry) & self.high_mask == 0;
+        is_it.then_some(Row::Packed(entry, self))
     }
 
-    /// The distance of a row from where its line begins, in a page with gaps.
-    pub(super) fn distance(&self, line: &Line, row: usize) -> u64 {
-        let low = line.bits(self.entry_at(row)) & self.low_mask();
-        line.tag(row).map_or(0, |tag| tag.begin(self.low_bits)) | low
+    /// A row of a line, for pages of [`Kind::Consecutive`].
+    #[inline(always)]
+    pub(super) fn consecutive(&self, line: &Line, row: usize) -> Row<'_> {
+        Row::Packed(line.bits(self.entry_at(row)), self)
+    }
+
+    /// The fields of an entry that [`Row::Packed`] has.
+    #[inline]
+    pub(super) fn fields_of(&self, entry: u64) -> DidFields {
+        self.unpacked(entry.wrapping_shr(u32::from(self.high_bits)))
+    }
+
+    /// The number of a row of a line in a page with gaps; `begin` is where the line begins.
+    pub(super) fn number(&self, line: &Line, row: usize, begin: u64) -> u64 {
+        let high = line.bits(self.entry_at(row));
+        let number = high << TAG_BITS | u64::from(line.tag(row + self.skipped_tags()));
+        // All numbers of a line are as near to where it begins as these bits can tell.
+        let mask = !u64::MAX.wrapping_shl(u32::from(self.high_bits + TAG_BITS));
+        begin + (number.wrapping_sub(begin) & mask)
     }
 
     /// What a lookup needs of a row of a line.
     #[inline]
     pub(super) fn fields(&self, line: &Line, row: usize) -> DidFields {
-        let at = self.entry_at(row).wrapping_add(usize::from(self.low_bits));
+        let at = self.entry_at(row).wrapping_add(usize::from(self.high_bits));
         let fields = self.unpacked(line.bits(at));
-        if self.kind != Kind::Wide {
+        if matches!(self.kind, Kind::Tagged | Kind::Consecutive) {
             return fields;
         }
-        let before = usize::from(self.marks_bits) + usize::from(self.provider_bits) + usize::from(self.call_limit_bits);
-        let organisation = low_half(line.bits(at + before)) & self.organisation_mask;
-        DidFields { organisation: self.organisation_base.wrapping_add(organisation), ..fields }
+        let column = |from: u8, bits: u8| low_half(line.bits(at + usize::from(from))) & mask_of(bits);
+        let provider: u16 = narrow(column(self.provider_at, self.provider_bits()));
+        let organisation = column(self.organisation_at, 32) & self.organisation_mask;
+        DidFields {
+            organisation: self.organisation_base.wrapping_add(organisation),
+            provider: self.provider_base.wrapping_add(provider),
+            ..fields
+        }
     }
 
     /// The fields whose bits these are. All but the organisation's are 56 at most, so that one load holds them.
-    #[inline(always)]
+    #[inline]
     fn unpacked(&self, packed: u64) -> DidFields {
         // Unchecked, as every lookup does this: no width is above what it is a width of.
         let [marks, ..] = packed.to_le_bytes();
-        let packed = packed.wrapping_shr(u32::from(self.marks_bits));
-        let [p0, p1, ..] = packed.to_le_bytes();
-        let mut packed = packed.wrapping_shr(u32::from(self.provider_bits));
+        let [provider, ..] = packed.wrapping_shr(u32::from(self.provider_at)).to_le_bytes();
         let mut call_limit = self.call_limit_base;
         if self.call_limit_bits > 0 {
-            let mask = !u64::MAX.wrapping_shl(u32::from(self.call_limit_bits));
-            call_limit = call_limit.wrapping_add(low_half(packed & mask));
-            packed = packed.wrapping_shr(u32::from(self.call_limit_bits));
+            let above = packed.wrapping_shr(u32::from(self.organisation_at.wrapping_sub(self.call_limit_bits)));
+            call_limit = call_limit.wrapping_add(low_half(above) & mask_of(self.call_limit_bits));
         }
+        let organisation = low_half(packed.wrapping_shr(u32::from(self.organisation_at)));
         DidFields {
-            organisation: self.organisation_base.wrapping_add(low_half(packed) & self.organisation_mask),
+            organisation: self.organisation_base.wrapping_add(organisation & self.organisation_mask),
             call_limit,
-            provider: self.provider_base.wrapping_add(u16::from_le_bytes([p0, p1]) & self.provider_mask),
+            provider: self.provider_base.wrapping_add(u16::from(provider & self.provider_mask)),
             marks: Marks(self.marks_base.wrapping_add(marks & self.marks_mask)),
         }
-    }
-
-    #[inline(always)]
-    fn low_mask(&self) -> u64 {
-        !u64::MAX.wrapping_shl(u32::from(self.low_bits))
     }
 
     /// The bit of a line at which a row's entry begins.
     #[inline]
     fn entry_at(&self, row: usize) -> usize {
-        let end = (LINE_BYTES * 8).wrapping_sub(row.wrapping_mul(usize::from(self.entry_bits)));
-        end.wrapping_sub(usize::from(self.entry_bits))
+        row.wrapping_mul(usize::from(self.entry_bits))
     }
 }
 
@@ -235,44 +274,34 @@ impl Spread {
     }
 
     fn mask(&self) -> u32 {
-        u32::MAX.checked_shr(u32::BITS - u32::from(self.bits)).unwrap_or_default()
+        mask_of(self.bits)
     }
 }
 
 impl Line {
-    /// A line without rows of a page with gaps or of one without.
-    pub(super) fn new(has_gaps: bool) -> Line {
-        let mut line = Line([0; LINE_BYTES]);
-        if has_gaps {
-            (0..UNITS).for_each(|row| line.put_tag(row, Unit::ABSENT));
-        }
-        line
-    }
-
-    fn put_tag(&mut self, row: usize, tag: Unit) {
-        if let Some(bytes) = self.0.as_chunks_mut().0.get_mut(row) {
-            *bytes = tag.to_bytes();
+    fn put_tag(&mut self, at: usize, number: u64) {
+        if let Some(bytes) = self.0.as_chunks_mut().0.get_mut(UNITS + at) {
+            let [b0, b1, ..] = number.to_le_bytes();
+            *bytes = [b0, b1];
         }
     }
 
-    #[inline(always)]
-    fn tag(&self, row: usize) -> Option<Unit> {
-        let bytes = self.0.as_chunks().0.get(row)?;
-        Some(Unit::from_bytes(*bytes))
+    fn tag(&self, at: usize) -> u16 {
+        self.0.as_chunks().0.get(UNITS + at).map_or(0, |bytes| u16::from_le_bytes(*bytes))
     }
 
-    /// The last row whose tag is not above this one; the first row, where all are above.
+    /// Which of the last [`UNITS`] tags that a line has room for are this number's, as bits.
     #[inline(always)]
-    fn last_begun(&self, wanted: Unit) -> usize {
-        self.0.first_chunk().map_or(0, |tags| wanted.last_begun(tags))
+    fn tagged(&self, number: u64) -> u32 {
+        let [b0, b1, ..] = number.to_le_bytes();
+        self.0.last_chunk::<UNITS_BYTES>().map_or(0, |tags| tagged(tags, u16::from_le_bytes([b0, b1])))
     }
 
-    /// The bits that end so many bits before the line does, of which there are at most [`LOADED_BITS`].
+    /// At least [`LOADED_BITS`] from one on, for entries with tags behind them.
     #[inline(always)]
-    fn ending(&self, before: usize, bits: u8) -> Option<u64> {
-        let chunk = self.0.get((LINE_BYTES - 8).wrapping_sub(before / 8)..)?.first_chunk()?;
-        let (skipped, unused) = (u32::try_from(before % 8).unwrap_or(0), 64_u8.wrapping_sub(bits));
-        Some(u64::from_le_bytes(*chunk).wrapping_shl(skipped).wrapping_shr(u32::from(unused)))
+    fn entry(&self, at: usize) -> Option<u64> {
+        let chunk = self.0.get(at / 8..)?.first_chunk()?;
+        Some(u64::from_le_bytes(*chunk).wrapping_shr(u32::try_from(at % 8).unwrap_or(0)))
     }
 
     /// The bits from one on: at least [`LOADED_BITS`], or all to the line's end.
@@ -302,19 +331,23 @@ fn window(bit: usize) -> usize {
     (bit / 8).min(LINE_BYTES - 8)
 }
 
-/// How many rows share a line, and how many bits an entry needs for the rest of a distance.
+/// How many rows share a line, and how many bits of a number above its tag an entry needs.
 fn rows_of_line(rows: &[(u64, DidRecord)], unit_bits: u8, fields_bits: u8) -> (usize, u8) {
     let first = rows.first().map_or(0, |row| row.0);
-    let extent = |line: &[(u64, DidRecord)]| {
-        let [start, end] = [line.first(), line.last()].map(|row| row.map_or(0, |row| row.0 - first));
-        end - (start >> unit_bits << unit_bits)
-    };
+    let begin = |line: &[(u64, DidRecord)]| line.first().map_or(0, |row| (row.0 - first) >> unit_bits << unit_bits);
+    let end = |line: &[(u64, DidRecord)]| line.last().map_or(0, |row| row.0 - first) + 1;
+    let units_end = (span_of(rows) >> unit_bits).wrapping_add(1) << unit_bits;
     let fitting = (1..=UNITS).rev().find_map(|line_rows| {
-        let low_bits = Unit::bits_for(rows.chunks(line_rows).map(extent).max().unwrap_or_default());
-        let bits = line_rows * (usize::from(low_bits) + usize::from(fields_bits));
-        (bits <= (LINE_BYTES - UNITS_BYTES) * 8).then_some((line_rows, low_bits))
+        let lines = || rows.chunks(line_rows);
+        // What is looked for in a line is below where the next one begins; its own rows may be above that.
+        let nexts = lines().skip(1).map(begin).chain(std::iter::once(units_end));
+        let extents = lines().zip(nexts).map(|(line, next)| next.max(end(line)) - begin(line));
+        let bits = extents.max().map_or(0, |extent| u64::BITS - (extent - 1).leading_zeros());
+        let high_bits = u8::try_from(bits).unwrap_or(u8::MAX).saturating_sub(TAG_BITS);
+        let row_bits = usize::from(TAG_BITS) + usize::from(high_bits) + usize::from(fields_bits);
+        (line_rows * row_bits <= LINE_BYTES * 8).then_some((line_rows, high_bits))
     });
-    // An entry takes 123 bits at most, so that two always fit.
+    // An entry takes 122 bits at most, and its tag 16, so that three always fit.
     fitting.unwrap_or((1, 0))
 }
 
@@ -323,6 +356,13 @@ fn span_of(rows: &[(u64, DidRecord)]) -> u64 {
     rows.last().map_or(0, |row| row.0) - rows.first().map_or(0, |row| row.0)
 }
 
+/// As many ones, at most 32.
+#[inline]
+fn mask_of(bits: u8) -> u32 {
+    low_half(!u64::MAX.wrapping_shl(u32::from(bits)))
+}
+
+#[inline(always)]
 fn low_half(value: u64) -> u32 {
     let [b0, b1, b2, b3, ..] = value.to_le_bytes();
     u32::from_le_bytes([b0, b1, b2, b3])

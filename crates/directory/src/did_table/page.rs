@@ -7,8 +7,9 @@
 use std::sync::Arc;
 
 use super::identity::Identity;
-use super::layout::{Kind, LINE_BYTES, Layout, Line, PAGE_RECORDS};
+use super::layout::{Kind, LINE_BYTES, LINES_MAX, Layout, Line, PAGE_RECORDS};
 use super::record::{DidFields, DidRecord};
+use super::row::Row;
 use super::units::{UNITS_BYTES, Unit};
 
 /// A page of so few rows is not cut to make lookups faster.
@@ -20,7 +21,8 @@ const RUN_RECORDS: usize = 64;
 #[derive(Clone)]
 #[repr(align(64))]
 pub(crate) struct Page {
-    /// The unit in which each line begins, where numbers have gaps; a line that is not there begins behind all units.
+    /// The unit in which each line but the first begins, where numbers have gaps; a line that is not there begins behind all
+    /// units.
     starts: [[u8; UNITS_BYTES]; 2],
     first: u64,
     lines: Arc<[Line]>,
@@ -38,27 +40,27 @@ pub(crate) struct Slot {
     row: usize,
 }
 
-/// The layout of the first of these rows, as many as are to be one page, at least one.
+/// The first of these rows, as many as are to be one page, at least one, and their layout.
 ///
 /// Where a page would begin with a long run of consecutive numbers and go on with others, it ends with the run, as a
 /// page without gaps keeps no numbers. Where lines would begin so close to each other, compared with the whole, that a
 /// lookup could not tell them apart, it ends before its widest gap.
-pub(super) fn first_page(rows: &[(u64, DidRecord)]) -> Layout {
+pub(super) fn first_page(rows: &[(u64, DidRecord)]) -> (&[(u64, DidRecord)], Layout) {
     let rows = rows.get(..PAGE_RECORDS).unwrap_or(rows);
     let run = rows.chunk_by(|a, b| a.0 + 1 == b.0).next().unwrap_or_default();
-    if run.len() >= RUN_RECORDS { Layout::of(run) } else { first_mixed_page(rows) }
+    if run.len() >= RUN_RECORDS { (run, Layout::of(run)) } else { first_mixed_page(rows) }
 }
 
 /// The same, whether the rows begin with a run or not.
-pub(super) fn first_mixed_page(rows: &[(u64, DidRecord)]) -> Layout {
+pub(super) fn first_mixed_page(rows: &[(u64, DidRecord)]) -> (&[(u64, DidRecord)], Layout) {
     let mut rows = rows.get(..PAGE_RECORDS).unwrap_or(rows);
     loop {
         let layout = Layout::of(rows);
-        let fitting = layout.fitting();
+        let fitting = layout.fitting(rows);
         if fitting < rows.len() {
             rows = rows.get(..fitting).unwrap_or(rows);
-        } else if rows.len() <= CUT_RECORDS || !layout.has_gaps || are_told_apart(rows, &layout) {
-            return layout;
+        } else if rows.len() <= CUT_RECORDS || !layout.has_gaps() || are_told_apart(rows, &layout) {
+            return (rows, layout);
         } else {
             rows = rows.get(..widest_gap(rows)).unwrap_or(rows);
         }
@@ -84,21 +86,15 @@ impl Page {
     pub(super) fn new(rows: &[(u64, DidRecord)], layout: Layout) -> Page {
         let first = rows.first().map_or(0, |row| row.0);
         let mut starts = [[0; UNITS_BYTES]; 2];
-        starts.as_flattened_mut().as_chunks_mut().0.fill(Unit::ABSENT.to_bytes());
-        let mut lines = Vec::with_capacity(rows.len().div_ceil(layout.line_rows()));
-        for (at, rows) in rows.chunks(layout.line_rows()).enumerate() {
-            let mut line = Line::new(layout.has_gaps);
-            let start = Unit::of(rows.first().map_or(0, |row| row.0 - first), layout.unit_bits);
-            if let Some(slot) = starts.as_flattened_mut().as_chunks_mut().0.get_mut(at) {
-                *slot = start.to_bytes();
-            }
-            let begin = first + start.begin(layout.unit_bits);
-            for (row, (number, record)) in rows.iter().enumerate() {
-                layout.write(&mut line, row, number.saturating_sub(begin), &record.fields);
-            }
-            lines.push(line);
+        let (slots, _) = starts.as_flattened_mut().as_chunks_mut();
+        slots.fill(Unit::ABSENT.to_bytes());
+        let lines = || rows.chunks(layout.line_rows());
+        // The last slot stays absent: there are no more lines than slots.
+        for (slot, line) in slots.iter_mut().take(LINES_MAX - 1).zip(lines().skip(1)) {
+            *slot = Unit::of(line.first().map_or(0, |row| row.0 - first), layout.unit_bits).to_bytes();
         }
-        Page { starts, first, lines: lines.into(), identity: Identity::default(), layout }
+        let lines = lines().map(|rows| layout.line(rows)).collect();
+        Page { starts, first, lines, identity: Identity::default(), layout }
     }
 
     /// The same page with the identities of its rows.
@@ -117,7 +113,7 @@ impl Page {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.layout.len()
+        self.lines.len().saturating_sub(1) * self.layout.line_rows() + self.layout.last_line_rows()
     }
 
     /// Bytes of the lines and of the identities, each with the counts of holders before it.
@@ -136,54 +132,64 @@ impl Page {
         self.layout.may_name(organisation)
     }
 
-    /// What a lookup needs of the row of this number, which is not below the first; `None` also for some rows that
-    /// [`Page::find`] has to look for.
+    /// The row of this number; `None` also for some rows that [`Page::find`] has to look for.
     ///
     /// No branch depends on how a comparison of numbers comes out, so that the processor never guesses wrongly.
     #[inline(always)]
-    pub(crate) fn find_soon(&self, number: u64) -> Option<DidFields> {
+    pub(crate) fn find_soon(&self, number: u64) -> Option<Row<'_>> {
+        // What is below the first is farther away than any unit.
         let distance = number.wrapping_sub(self.first);
+        let units = distance.wrapping_shr(u32::from(self.layout.unit_bits));
+        if units >= u64::from(self.layout.units) {
+            return None;
+        }
         if self.layout.kind == Kind::Tagged {
-            let unit = Unit::cut(distance, self.layout.unit_bits);
-            let line = unit.last_begun_of_two(&self.starts);
-            let within = distance.wrapping_sub(self.start(line)?.begin(self.layout.unit_bits));
-            self.layout.find_soon(self.lines.get(line)?, within)
+            let line = Unit::cut(units).begun(&self.starts);
+            self.layout.find_soon(self.lines.get(line)?, number)
         } else if self.layout.kind == Kind::Consecutive {
-            let slot = self.slot(usize::try_from(distance).ok().filter(|place| *place < self.len())?);
+            let slot = self.slot(usize::from(u16::try_from(distance).ok()?));
             Some(self.layout.consecutive(self.lines.get(slot.line)?, slot.row))
         } else {
             None
         }
     }
 
-    /// Where a line begins.
-    #[inline(always)]
-    fn start(&self, line: usize) -> Option<Unit> {
-        let bytes = self.starts.as_flattened().as_chunks().0.get(line)?;
-        Some(Unit::from_bytes(*bytes))
-    }
-
-    /// Where the row of this number is, which is not below the first.
+    /// Where the row of this number is.
     pub(crate) fn find(&self, number: u64) -> Option<Slot> {
-        let distance = number.wrapping_sub(self.first);
-        if !self.layout.has_gaps {
+        let distance = number.checked_sub(self.first)?;
+        if !self.layout.has_gaps() {
             let place = usize::try_from(distance).ok().filter(|place| *place < self.len())?;
             return Some(self.slot(place));
         }
-        let unit = Unit::of(distance, self.layout.unit_bits);
-        let mut line = unit.last_begun_of_two(&self.starts);
+        let units = distance >> self.layout.unit_bits;
+        if units >= u64::from(self.layout.units) {
+            return None;
+        }
+        let mut line = Unit::cut(units).begun(&self.starts);
         // Of several lines that begin within one unit any may have it.
         loop {
-            let start = self.start(line)?;
-            let within = distance.wrapping_sub(start.begin(self.layout.unit_bits));
-            if let Some(row) = self.layout.find(self.lines.get(line)?, within) {
-                return Some(Slot { line, row });
+            let slots = (0..self.rows_of(line)).map(|row| Slot { line, row });
+            if let Some(slot) = slots.into_iter().find(|slot| self.number(*slot) == number) {
+                return Some(slot);
             }
-            if start != unit {
+            if self.begin(line) >> self.layout.unit_bits != units {
                 return None;
             }
             line = line.checked_sub(1)?;
         }
+    }
+
+    /// Rows of a line.
+    fn rows_of(&self, line: usize) -> usize {
+        let is_last = line + 1 >= self.lines.len();
+        if is_last { self.layout.last_line_rows() } else { self.layout.line_rows() }
+    }
+
+    /// The distance from the first number at which a line begins, in a page with gaps.
+    fn begin(&self, line: usize) -> u64 {
+        let starts = self.starts.as_flattened().as_chunks().0;
+        let start = line.checked_sub(1).and_then(|before| starts.get(before));
+        start.map_or(0, |bytes| Unit::from_bytes(*bytes).begin(self.layout.unit_bits))
     }
 
     /// What a lookup needs of a row.
@@ -219,10 +225,10 @@ impl Page {
     }
 
     fn number(&self, slot: Slot) -> u64 {
-        if !self.layout.has_gaps {
+        if !self.layout.has_gaps() {
             return self.first + (slot.line * self.layout.line_rows() + slot.row) as u64;
         }
-        let begin = self.first + self.start(slot.line).map_or(0, |start| start.begin(self.layout.unit_bits));
-        self.lines.get(slot.line).map_or(begin, |line| begin + self.layout.distance(line, slot.row))
+        let begin = self.first + self.begin(slot.line);
+        self.lines.get(slot.line).map_or(begin, |line| self.layout.number(line, slot.row, begin))
     }
 }

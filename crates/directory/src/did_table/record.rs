@@ -55,14 +55,8 @@ impl Marks {
         ENVIRONMENTS.get(usize::from(self.0 & 3)).copied().unwrap_or(Environment::Prod)
     }
 
-    /// How many values [`Marks::service_bits`] has.
-    pub(crate) const SERVICES: usize = 16;
-
-    /// Status and pool status in one number.
-    #[inline]
-    pub(crate) fn service_bits(self) -> u8 {
-        self.0 >> 2 & 15
-    }
+    /// How many there are.
+    pub(crate) const COMBINATIONS: usize = 1 << u8::BITS;
 
     pub(crate) fn status(self) -> Status {
         Status::from_bits(self.0 >> 2 & 3).unwrap_or(Status::Inactive)

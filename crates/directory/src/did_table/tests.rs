@@ -192,14 +192,41 @@ proptest! {
 #[test]
 fn rows_of_likely_spreads_are_found_soon() {
     let even = (0..50_000).map(|at| 910_000_000_000 + at * 9_973 + at * at % 7_919);
+    let made = table(even.clone().map(|digits| (number(digits), record(digits))));
+    let late = even.clone().filter(|digits| made.row_soon(number(*digits)).is_none()).count();
+    assert!(late < 50, "{late} of 50000");
     let countries = (0..3_000).map(|at| 447_700_900_000 + at * 7).chain((0..3_000).map(|at| 918_065_970_000 + at * 3));
     let blocks = (0..50_000).map(|at| 910_000_000_000 + at / 1_000 * 7_654_321 + at % 1_000);
     let spreads: [Vec<u64>; 3] = [even.collect(), countries.collect(), blocks.collect()];
     for numbers in spreads {
         let made = table(numbers.iter().map(|&digits| (number(digits), record(digits))));
-        let late = numbers.iter().filter(|digits| made.find_soon(number(**digits)).is_none()).count();
+        let late = numbers.iter().filter(|digits| made.row_within(**digits).is_none()).count();
         assert!(late * 1_000 < numbers.len(), "{late} of {}", numbers.len());
     }
+}
+
+/// The same when rows have come and gone: pages that begin later than they did, new ones between them, and numbers behind
+/// the last.
+#[test]
+fn rows_are_found_soon_after_changes() {
+    let numbers = || (0..20_000).map(|at| 910_000_000_000 + at * 9_973);
+    let mut made = table(numbers().map(|digits| (number(digits), record(digits))));
+    let firsts = made.pages(0).map(Page::first).collect::<Vec<_>>();
+    for first in firsts {
+        for at in 0..3 {
+            made.set(number(first + at * 9_973), None);
+        }
+        made.set(number(first + 9_973), Some(record(first)));
+        made.set(number(first + 2), Some(record(first)));
+    }
+    let last = 910_000_000_000 + 20_000 * 9_973;
+    for at in 0..3_000 {
+        made.set(number(last + at * 5_000), Some(record(at)));
+        made.set(number(910_001_000_000 + at * 7), Some(record(at)));
+    }
+    let late = made.rows().filter(|(number, _)| made.row_within(number.digits()).is_none()).count();
+    assert!(late * 1_000 < made.len(), "{late} of {}", made.len());
+    assert!(made.rows().all(|(number, row)| made.find(number) == Some(row.fields)));
 }
 
 /// Small blocks that lie far apart have small pages: a change of one row is one of a few pages all the same.
@@ -219,10 +246,12 @@ fn a_change_among_small_pages_stays_where_it_is() {
 /// A table that was split and emptied in many places still has pages and branches of sound sizes.
 #[test]
 fn branches_are_split_and_go_away() {
-    // Fields of 64 bits, so that few rows fill a page.
+    // Fields of 80 bits, so that few rows fill a page.
     let row = |at: u64| {
         let most = if at.is_multiple_of(2) { u32::MAX } else { 0 };
-        DidRecord { fields: DidFields { organisation: most, call_limit: most, ..DidFields::default() }, ..record(at) }
+        let provider = u16::try_from(most >> 16).unwrap();
+        let fields = DidFields { organisation: most, call_limit: most, provider, ..DidFields::default() };
+        DidRecord { fields, ..record(at) }
     };
     let mut made = table((0..24_000).map(|at| (number(10_000 + at * 6), row(at / 2))));
     for at in 0..24_000 {

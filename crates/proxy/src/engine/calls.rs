@@ -333,7 +333,7 @@ impl<'d> Customer<'d> {
         let (did, organisation) = match (decision.direction, presented) {
             (Direction::Inbound, _) => {
                 let did = decision.number.and_then(|number| directory.did(number));
-                (did.map(|did| did.number), did.and_then(|did| did.organisation))
+                (did.map(|did| did.number), did.and_then(|did| did.organisation()))
             }
             (Direction::Outbound, Some(presented)) => (shown_did(presented.shown), presented.organisation),
             (Direction::Outbound, None) => (None, None),

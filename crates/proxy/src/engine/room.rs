@@ -139,7 +139,7 @@ impl<'a> Sides<'a> {
             trunk,
             environment,
             customer,
-            did_limit: did.map(|did| did.call_limit).filter(|limit| *limit > 0),
+            did_limit: did.map(|did| did.call_limit()).filter(|limit| *limit > 0),
             organisation_limit: customer.organisation.and_then(|id| directory.organisation(id).limits.concurrent_calls),
             is_free: decision.trace.has(|step| step == Step::Emergency),
         })

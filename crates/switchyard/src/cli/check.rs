@@ -53,7 +53,7 @@ fn check_fallbacks(configuration: &Configuration, faults: &mut impl Write) -> Ex
 pub(super) fn foreign_fallbacks(configuration: &Configuration, directory: &Directory) -> Vec<String> {
     let owner_of = |trunk| configuration.fallback_owners.iter().find(|(id, _)| *id == trunk).map(|(_, name)| name);
     let wrong = configuration.fallback_dids.iter().filter_map(|(trunk, number)| {
-        let organisation = directory.organisation(directory.did(*number)?.organisation?);
+        let organisation = directory.organisation(directory.did(*number)?.organisation()?);
         let named = owner_of(*trunk).is_some_and(|name| *name == organisation.name || *name == organisation.uuid);
         let trunk = configuration.core.party(*trunk).map_or("", |party| &party.name);
         (!named).then(|| {

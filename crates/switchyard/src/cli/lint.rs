@@ -229,8 +229,8 @@ fn carrier_refuses(settings: &Settings, directory: &Directory, presented: &Prese
         return Some(format!("+{number} is out of service by its row: {:?}", did.service));
     }
     let names_any = !party.identity.providers.is_empty() || !party.identity.trunk_ids.is_empty();
-    let provider = did.provider.map_or("no provider".to_owned(), |name| format!("provider {name:?}"));
-    let id = did.trunk_id.map_or("no trunk_id".to_owned(), |id| format!("trunk_id {id:?}"));
+    let provider = did.provider().map_or("no provider".to_owned(), |name| format!("provider {name:?}"));
+    let id = did.trunk_id().map_or("no trunk_id".to_owned(), |id| format!("trunk_id {id:?}"));
     let told = || format!("+{number} has {provider} and {id}, which no trunk names; {} names others", party.name);
     (names_any && !serves(party, &did)).then(told)
 }

@@ -73,12 +73,12 @@ fn of_party(told: &Told, party: &Party) -> Vec<LimitInUse> {
 
 /// Those that have calls: a look at each row that has a limit.
 fn of_rows<'d>(told: &'d Told, directory: &'d Directory) -> impl Iterator<Item = LimitInUse> + 'd {
-    let dids = directory.dids().filter(|did| did.call_limit > 0).map(|did| LimitInUse {
+    let dids = directory.dids().filter(|did| did.call_limit() > 0).map(|did| LimitInUse {
         kind: LimitKind::DidCalls,
         subject: Some(format!("+{}", did.number)),
         organisation: None,
         used: Some(u64::from(told.counts.used(Subject::Did(did.number)))),
-        allowed: Some(u64::from(did.call_limit)),
+        allowed: Some(u64::from(did.call_limit())),
     });
     let organisations = directory.organisations().map(|own| LimitInUse {
         kind: LimitKind::OrganisationCalls,

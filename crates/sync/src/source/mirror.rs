@@ -355,10 +355,17 @@ impl Differing {
     }
 }
 
-/// A copy of the file's pages, unless it is larger than so much.
+/// A copy of the file's pages, unless it is larger than so much. A copy that SQLite does not make only spares nothing: all
+/// rows are compared.
 async fn pages(engine: &mut Engine, roots: &[u32], file_bytes_max: u64) -> Result<Option<Pages>, SyncFault> {
-    let copy = engine.copy(file_bytes_max).await?;
-    Ok(copy.and_then(|file| Pages::of(file, roots)))
+    match engine.copy(file_bytes_max).await {
+        Ok(copy) => Ok(copy.and_then(|file| Pages::of(file, roots))),
+        Err(fault @ SyncFault::Query { .. }) => {
+            tracing::debug!(%fault, "no copy of the file: all rows are compared");
+            Ok(None)
+        }
+        Err(fault) => Err(fault),
+    }
 }
 
 /// Lets go of every row that is kept.

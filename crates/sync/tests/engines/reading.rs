@@ -40,7 +40,7 @@ async fn the_made_up_rows_are_read_alike(engine: Engine) {
     assert_eq!(directory.faults(), []);
     assert_eq!((directory.did_count(), directory.user_count(), directory.organisation_count()), (55, 9, 4));
     let did = directory.did(number("08065978002")).unwrap();
-    assert_eq!((did.call_limit, did.provider, did.service), (2, Some("tata"), Service::InService));
+    assert_eq!((did.call_limit(), did.provider(), did.service), (2, Some("tata"), Service::InService));
     let asha = directory.organisation_by_context_prefix(b"org_a1b2c3d4_").unwrap();
     assert_eq!(asha.uuid, "0000000a-0000-4000-8000-a1b2c3d40000");
     assert_eq!((asha.default_did, asha.limits.concurrent_calls), (Some(number("918065978001")), Some(30)));
@@ -51,7 +51,7 @@ async fn the_made_up_rows_are_read_alike(engine: Engine) {
     bench.write(change).await;
     let of = |directory: &Directory| {
         let did = directory.did(number("08065978002")).unwrap();
-        (did.provider.map(str::to_owned), did.trunk_id.map(str::to_owned))
+        (did.provider().map(str::to_owned), did.trunk_id().map(str::to_owned))
     };
     let expected = (Some("tata".to_owned()), Some("00000721-0000-4000-8000-000000000001".to_owned()));
     bench.until(|directory| of(directory) == expected).await;
@@ -117,7 +117,7 @@ async fn d7_schema_drift_keeps_the_last_good_table(engine: Engine) {
         .until(|directory| {
             let did = directory.did(number("08065978002")).unwrap();
             let user = directory.user_by_endpoint(b"org_a1b2c3d4_1002").unwrap();
-            did.call_limit == 0 && did.provider.is_none() && user.outbound_did.is_none()
+            did.call_limit() == 0 && did.provider().is_none() && user.outbound_did.is_none()
         })
         .await;
     assert_eq!(directory.did_count(), 55);

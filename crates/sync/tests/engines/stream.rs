@@ -86,7 +86,7 @@ async fn stream(bench: &mut Bench, rate: u32, seconds: u32) {
         // Every generation that this sees at all is looked at.
         let directory = bench.until(|_| true).await;
         for did in 0..CLIENTS * DIDS_EACH {
-            let now = directory.did(number(&format!("+91806597{}", 8000 + did))).unwrap().call_limit;
+            let now = directory.did(number(&format!("+91806597{}", 8000 + did))).unwrap().call_limit();
             let before = last.insert(did, now).unwrap_or_default();
             assert!(now >= before, "DID {did} went back from {before} to {now}");
         }

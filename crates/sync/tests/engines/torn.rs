@@ -83,7 +83,7 @@ fn stamps(stamp: u32) -> String {
 
 /// The number that all four tables have.
 fn stamp(directory: &Directory) -> u32 {
-    let stamp = directory.did(number("08065978002")).unwrap().call_limit;
+    let stamp = directory.did(number("08065978002")).unwrap().call_limit();
     let text = stamp.to_string();
     let told = [
         directory.organisation_by_context_prefix(b"org_a1b2c3d4_").unwrap().name,

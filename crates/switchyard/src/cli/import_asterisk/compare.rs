@@ -172,7 +172,7 @@ fn differs(number: Number, ways: &BTreeSet<Way>, local: Environment, directory: 
         return difference(Kind::Elsewhere, here);
     }
     let Way::Local { context } = way else { return None };
-    let organisation = did.organisation.map(|id| directory.organisation(id));
+    let organisation = did.organisation().map(|id| directory.organisation(id));
     let prefix = organisation.map_or("", |organisation| organisation.context_prefix);
     if !prefix.is_empty() && context.starts_with(prefix) {
         return None;

@@ -1,4 +1,5 @@
 use super::*;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -288,4 +289,30 @@ async fn a_mirror_that_was_filled_in_vain_is_tried_again_when_ids_are_mended() {
         Found::Changes(changes, _) => assert_eq!(changes.users.len(), 2),
         found => panic!("{found:?}"),
     }
+}
+
+/// A file so long that SQLite does not copy it into memory: most of it is a hole.
+#[tokio::test]
+async fn a_copy_that_fails_leaves_all_rows_to_be_compared() {
+    const PAGES: u32 = 600_000;
+    const PAGE_BYTES: u64 = 4_096;
+    let mut bench = Bench::new(&[]).await;
+    let mut mirror = bench.fill().await.unwrap();
+    assert!(mirror.pages.is_some());
+    let mut file = std::fs::OpenOptions::new().write(true).open(bench.path()).unwrap();
+    file.set_len(u64::from(PAGES) * PAGE_BYTES).unwrap();
+    // How many pages there are, by the header.
+    file.seek(SeekFrom::Start(28)).unwrap();
+    file.write_all(&PAGES.to_be_bytes()).unwrap();
+    drop(file);
+    write(&bench.path(), "UPDATE did_numbers SET routing_environment = 'oss' WHERE number = '08065978002'").await;
+    mirror.file_bytes_max = u64::MAX;
+    assert!(matches!(bench.engine.copy(u64::MAX).await, Err(SyncFault::Query { .. })));
+    let changes = bench.changes(&mut mirror).await.unwrap();
+    assert!(mirror.pages.is_none());
+    assert!(matches!(&changes.dids[..], [Change::Upsert(_)]) && changes.len() == 1, "{changes:?}");
+    // A new mirror does without as well.
+    let mut mirror = bench.fill().await.unwrap();
+    write(&bench.path(), "UPDATE did_numbers SET routing_environment = 'prod' WHERE number = '08065978002'").await;
+    assert_eq!(bench.changes(&mut mirror).await.map(|changes| changes.len()), Some(1));
 }
