@@ -132,30 +132,48 @@ impl Secret {
 
 /// What is signed is short as a rule, and hashed at one go.
 const SHORT_BYTES: usize = 512;
+/// As a rule it is shorter still: less is filled with zeros first.
+const USUAL_BYTES: usize = 192;
 
 /// Tokens go through many hands, for as long as a call lasts, and say where it goes: theirs is BLAKE3. The others name what one
 /// process keeps for a while: SipHash, which nobody without the key can foresee, costs half of that.
 fn mac(secret: &Secret, r#use: Use, parts: &[&[u8]]) -> [u8; 16] {
+    let mut space = [0; USUAL_BYTES];
+    match joined(parts, &mut space) {
+        Some(bytes) => mac_of_short(secret, r#use, bytes),
+        None => mac_of_long(secret, r#use, parts),
+    }
+}
+
+fn mac_of_short(secret: &Secret, r#use: Use, bytes: &[u8]) -> [u8; 16] {
+    match r#use {
+        Use::Token => first_half(blake3::keyed_hash(&secret.long, bytes)),
+        Use::Branch | Use::Tag | Use::Call => siphash::hash::<1, 3>(secret.short, bytes).to_le_bytes(),
+    }
+}
+
+#[inline(never)]
+fn mac_of_long(secret: &Secret, r#use: Use, parts: &[&[u8]]) -> [u8; 16] {
     let mut space = [0; SHORT_BYTES];
-    let whole = match joined(parts, &mut space) {
-        Some(bytes) if r#use != Use::Token => return siphash::hash::<1, 3>(secret.short, bytes).to_le_bytes(),
-        Some(bytes) => blake3::keyed_hash(&secret.long, bytes),
-        None => {
-            let mut hasher = blake3::Hasher::new_keyed(&secret.long);
-            for part in parts {
-                hasher.update(&len_of(part));
-                hasher.update(part);
-            }
-            hasher.finalize()
-        }
-    };
-    let mut short = [0; 16];
-    short.copy_from_slice(whole.as_bytes().first_chunk::<16>().unwrap_or(&[0; 16]));
-    short
+    if let Some(bytes) = joined(parts, &mut space) {
+        return mac_of_short(secret, r#use, bytes);
+    }
+    let mut hasher = blake3::Hasher::new_keyed(&secret.long);
+    for part in parts {
+        hasher.update(&len_of(part));
+        hasher.update(part);
+    }
+    first_half(hasher.finalize())
+}
+
+fn first_half(whole: blake3::Hash) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(whole.as_bytes().first_chunk::<16>().unwrap_or(&[0; 16]));
+    half
 }
 
 /// The parts, each behind its length; `None` when they do not fit.
-fn joined<'s>(parts: &[&[u8]], space: &'s mut [u8; SHORT_BYTES]) -> Option<&'s [u8]> {
+fn joined<'s>(parts: &[&[u8]], space: &'s mut [u8]) -> Option<&'s [u8]> {
     let mut len = 0;
     for part in parts {
         let end = len + 4 + part.len();

@@ -1,18 +1,34 @@
 //! From and To as far as the scanner reads them: whether they can be read at all, and their tag (RFC 3261 20.20, 20.39).
 
-use crate::bytes::{are_outside_uri, find_by, find_of_3, is_named, quoted_end, skip_lws, value_end, visited};
+use crate::bytes::{
+    are_outside_uri, find_by, find_of_3, is_named, plain_value_end, quoted_end, skip_lws, value_end, visited,
+};
 use crate::param::{Next, Parameters};
 use crate::span::Span;
 
 /// The tag of a From or To value that stands at `value` in `message`: `Ok(None)` when it has none, `Err` when the value
 /// is no name-addr or addr-spec with parameters. Without `<>` every parameter is the header's (RFC 8217).
 pub(crate) fn tag(message: &[u8], value: Span) -> Result<Option<Span>, Unreadable> {
+    const TAG: &[u8; 5] = b";tag=";
     let bytes = message.get(..value.range().end).ok_or(Unreadable)?;
-    let mut parameters = Parameters::new(bytes, address_end(bytes, value.range().start)?);
-    let mut tag = parameters.usual(b";tag=");
-    if tag.is_some() && parameters.at() == bytes.len() {
-        return Ok(tag);
+    let end = address_end(bytes, value.range().start)?;
+    let rest = bytes.get(end..).unwrap_or_default();
+    // As a rule there is no parameter, or the tag alone.
+    if rest.is_empty() {
+        return Ok(None);
     }
+    let tag_start = end + TAG.len();
+    if rest.len() > TAG.len() && rest.starts_with(TAG) && plain_value_end(bytes, tag_start) == bytes.len() {
+        return Ok(Some(Span::new(tag_start, bytes.len())));
+    }
+    odd_tag(bytes, end)
+}
+
+/// The same for other parameters, which begin at `at`.
+#[inline(never)]
+fn odd_tag(bytes: &[u8], at: usize) -> Result<Option<Span>, Unreadable> {
+    let mut parameters = Parameters::new(bytes, at);
+    let mut tag = None;
     loop {
         match parameters.next() {
             Next::Found(parameter) if is_named(parameter.name.of(bytes), b"tag") => {
@@ -88,6 +104,20 @@ mod tests {
         ];
         for (text, tag) in cases {
             assert_eq!(read(text), Ok(tag), "{text}");
+        }
+    }
+
+    /// Both ways of reading a tag say the same.
+    #[test]
+    fn what_is_usual_is_read_as_what_is_odd() {
+        for tag_text in ["", "1", "as3-f.2_b~9", "a+b", "a=b", "a,b", "a;b", "a b", "\"a\"", "a>", "[::1]", "\u{e9}"] {
+            for behind in ["", ";x", ";x=1", " ", ";tag=2", ";", ","] {
+                for name in [";tag=", ";TAG=", "; tag=", ";tag", ";tags=", "tag="] {
+                    let text = format!("<sip:a@example.com>{name}{tag_text}{behind}");
+                    let odd = odd_tag(text.as_bytes(), "<sip:a@example.com>".len());
+                    assert_eq!(tag(text.as_bytes(), Span::new(0, text.len())), odd, "{text}");
+                }
+            }
         }
     }
 

@@ -53,6 +53,23 @@ pub(crate) fn value_end(bytes: &[u8], at: usize) -> usize {
     find_by(bytes, at, ends).unwrap_or(bytes.len().max(at))
 }
 
+/// The end of the bare value that begins at `at`, where nothing stands in it that is rare: letters, digits and most marks go on,
+/// and `=` ends it as well as [`value_end`]'s do. Whoever does not find there what he expects looks closer.
+#[inline(always)]
+pub(crate) fn plain_value_end(bytes: &[u8], at: usize) -> usize {
+    find_by(bytes, at, |lanes| lanes.up_to(b',').or(lanes.between(b';', b'>'))).unwrap_or(bytes.len().max(at))
+}
+
+/// The end of the bytes of a host name or an IPv4 address that stand at `at`.
+#[inline(always)]
+pub(crate) fn host_name_end(bytes: &[u8], at: usize) -> usize {
+    let outside = |lanes: Lanes| {
+        let letters = lanes.folded().between(b'a', b'z');
+        letters.or(lanes.between(b'0', b'9')).or(lanes.between(b'-', b'.')).or(lanes.are(b'_')).not()
+    };
+    find_by(bytes, at, outside).unwrap_or(bytes.len().max(at))
+}
+
 /// True for a byte of a host name or an IPv4 address, and for the `_` that private networks use.
 pub(crate) fn is_host_name(byte: u8) -> bool {
     is(byte, HOST)
@@ -308,6 +325,25 @@ mod tests {
             bytes = [0x80; 40];
         }
         assert_eq!((find(b'a', b"a", 1), find(b'a', b"a", 2)), (None, None));
+    }
+
+    #[test]
+    fn hosts_and_plain_values_end_like_bytes() {
+        for byte in 0..=u8::MAX {
+            for at in 0..20 {
+                let mut bytes = [b'x'; 20];
+                bytes[at] = byte;
+                let host_end = if is_host_name(byte) { 20 } else { at };
+                assert_eq!(host_name_end(&bytes, 0), host_end, "{byte} at {at}");
+                let end = plain_value_end(&bytes, 0);
+                assert!(
+                    end <= value_end(&bytes, 0)
+                        && end == if b"x-.~_!@".contains(&byte) && byte != b'!' { 20 } else { end }
+                );
+                assert!(end == 20 || end == at, "{byte} at {at}");
+            }
+        }
+        assert_eq!((host_name_end(b"a", 5), plain_value_end(b"a", 5)), (5, 5));
     }
 
     #[test]

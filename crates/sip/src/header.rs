@@ -2,6 +2,7 @@
 
 use crate::limits;
 use crate::span::Span;
+use core::net::IpAddr;
 
 /// One header: its lines, folds included.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,6 +17,14 @@ pub struct Header {
     pub line: Span,
     /// Of Via, Route and Record-Route: the value is one entry, as its count says. Of others it is not known.
     pub(crate) is_single: bool,
+}
+
+impl Header {
+    /// What stands in a table where no header was found yet.
+    pub(crate) const NONE: Header = {
+        let nothing = Span { start: 0, end: 0 };
+        Header { name: Name::Other, name_span: nothing, value: nothing, line: nothing, is_single: false }
+    };
 }
 
 /// The headers that some part of the product looks at; every other one is [`Name::Other`].
@@ -84,11 +93,8 @@ impl Name {
     /// `None` says that [`Name::from_bytes`] must look closer.
     #[inline(always)]
     pub(crate) fn at_start(line: &[u8; 16]) -> Option<(Name, u32)> {
-        /// What letters have, and neither digits nor `-`, `:` and control characters.
-        const LETTER: u64 = u64::from_le_bytes([0x40; 8]);
-        let lower = |word: u64| word | (word & LETTER) >> 1;
         let whole = u128::from_le_bytes(*line);
-        let (low, high) = (lower(low_half(whole)), lower(low_half(whole >> 64)));
+        let (low, high) = (low_half(whole), low_half(whole >> 64));
         let mut next = usize::from(FIRST.get(place(low)).copied()?);
         loop {
             let key = KEYS.get(next)?;
@@ -170,20 +176,41 @@ impl Name {
     }
 }
 
-/// Which names occur in a message, and where among its headers those up to [`Name::ContentLength`] stand first and last.
-#[derive(Clone, Copy, Default, Debug)]
+/// Which names occur in a message, and where among its headers each stands first and last. It is kept from message to message.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Places {
-    /// The set of the names, a [`Name::bit`] each.
+    /// The set of the names, a [`Name::bit`] each. What the others say of a name that is not in it means nothing.
     present: u64,
     first: [u8; PLACED],
     last: [u8; PLACED],
+    /// What the scan has seen of the second Via entry.
+    pub(crate) second_via: SecondVia,
 }
 
-const PLACED: usize = Name::ContentLength as usize + 1;
+/// The second Via entry of a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum SecondVia {
+    /// There may be one; whoever asks must look.
+    Unread,
+    /// It is sound, and this is the address in its `received`.
+    Usual(Option<IpAddr>),
+}
+
+const PLACED: usize = Name::Other as usize + 1;
 /// Every place among the headers of a message fits.
 const _: () = assert!(limits::HEADERS == 1 << u8::BITS);
 
 impl Places {
+    pub(crate) const NONE: Places =
+        Places { present: 0, first: [0; PLACED], last: [0; PLACED], second_via: SecondVia::Unread };
+
+    /// Forgets the message before.
+    #[inline(always)]
+    pub(crate) fn clear(&mut self) {
+        self.present = 0;
+        self.second_via = SecondVia::Unread;
+    }
+
     /// Adds the header at a place; true when one of its name stands before it.
     #[inline(always)]
     pub(crate) fn add(&mut self, name: Name, place: usize) -> bool {
@@ -199,6 +226,15 @@ impl Places {
             }
         }
         is_repeated
+    }
+
+    /// The first header of a name.
+    #[inline(always)]
+    pub(crate) fn first<'h>(&self, name: Name, headers: &'h [Header]) -> Option<&'h Header> {
+        if self.present & name.bit() == 0 {
+            return None;
+        }
+        headers.get(usize::from(*self.first.get(name as usize)?))
     }
 
     /// The headers from the first to the last of a name, others among them; none when none has it.
@@ -304,7 +340,7 @@ const fn name_in(at: usize) -> Name {
 struct Key {
     low: u64,
     high: u64,
-    /// The bytes that count.
+    /// The bits that count: those of the name and its colon, less the one that tells a letter's case.
     low_mask: u64,
     high_mask: u64,
     len: u32,
@@ -317,10 +353,11 @@ const NO_KEY: u8 = u8::MAX;
 /// Places that names are told apart by at first.
 const PLACES: usize = 128;
 
-/// The place of a line's first three bytes in lower case: every name has as many, its colon included.
+/// The place of a line's first three bytes in any case: every name has as many, its colon included.
 #[inline(always)]
 const fn place(low: u64) -> usize {
-    let [_, _, _, mixed, ..] = (low & 0xff_ffff).wrapping_mul(0x9e37_79b1).to_le_bytes();
+    let folded = (low | 0x20_2020) & 0xff_ffff;
+    let [_, _, _, mixed, ..] = folded.wrapping_mul(0x9e37_79b1).to_le_bytes();
     mixed as usize % PLACES
 }
 
@@ -371,7 +408,7 @@ const fn key(name: Name) -> Key {
     let mut rest = name.as_str().as_bytes();
     while let [others @ .., last] = rest {
         bytes = bytes << 8 | last.to_ascii_lowercase() as u128;
-        mask = mask << 8 | u8::MAX as u128;
+        mask = mask << 8 | if last.is_ascii_alphabetic() { 0xdf } else { 0xff };
         len += 1;
         rest = others;
     }

@@ -21,6 +21,32 @@ pub(crate) fn port(bytes: &[u8]) -> Option<u16> {
 /// The port of up to five digits that `bytes` begin with, and their count; `None` where there is none, or more of it.
 #[inline(always)]
 pub(crate) fn short_port(bytes: &[u8]) -> Option<(u16, usize)> {
+    if let Some((digits, rest)) = bytes.split_first_chunk::<4>()
+        && !rest.first().is_some_and(u8::is_ascii_digit)
+        && let Some(port) = four_digits(*digits)
+    {
+        visited(digits.len());
+        return (port != 0).then_some((port, digits.len()));
+    }
+    odd_port(bytes)
+}
+
+/// The value of four digits, all at once.
+#[inline(always)]
+fn four_digits(digits: [u8; 4]) -> Option<u16> {
+    let values = u32::from_le_bytes(digits) ^ 0x3030_3030;
+    // The highest bit of a byte says that it was no digit; what a carry out of such a byte does beside it is no matter.
+    if (values.wrapping_add(0x7676_7676) | values) & 0x8080_8080 != 0 {
+        return None;
+    }
+    let pairs = values.wrapping_mul(10).wrapping_add(values >> 8);
+    let [high, _, low, _] = pairs.to_le_bytes();
+    Some(u16::from(high).wrapping_mul(100).wrapping_add(low.into()))
+}
+
+/// The same as [`short_port`] for any count of digits.
+#[inline(never)]
+fn odd_port(bytes: &[u8]) -> Option<(u16, usize)> {
     const LONGEST: usize = 5;
     let (mut port, mut len) = (0_u32, 0_usize);
     for byte in bytes.iter().take(LONGEST) {
@@ -56,6 +82,23 @@ mod tests {
         ];
         for (host, end) in cases {
             assert_eq!(host_end(host.as_bytes(), 0), end, "{host}");
+        }
+    }
+
+    /// Both ways of reading one say the same.
+    #[test]
+    fn four_digits_are_read_as_any_others() {
+        for port in 0..=10_000 {
+            for text in [format!("{port}"), format!("{port:04}"), format!("{port:04};"), format!("{port:04}1")] {
+                assert_eq!(short_port(text.as_bytes()), odd_port(text.as_bytes()), "{text}");
+            }
+        }
+        for at in 0..4 {
+            for byte in 0..=u8::MAX {
+                let mut bytes = *b"5960;";
+                bytes[at] = byte;
+                assert_eq!(short_port(&bytes), odd_port(&bytes), "{bytes:?}");
+            }
         }
     }
 

@@ -12,7 +12,7 @@ pub(crate) use plain::Lanes;
 mod x86 {
     use safe_arch::{
         bitor_m128i, cmp_eq_mask_i8_m128i, load_unaligned_m128i, m128i, min_u8_m128i, move_mask_i8_m128i,
-        set_splat_i8_m128i,
+        set_splat_i8_m128i, sub_i8_m128i,
     };
 
     /// Sixteen bytes, or sixteen answers.
@@ -35,6 +35,25 @@ mod x86 {
         #[inline(always)]
         pub(crate) fn up_to(self, byte: u8) -> Lanes {
             Lanes(cmp_eq_mask_i8_m128i(self.0, min_u8_m128i(self.0, set_splat_i8_m128i(byte.cast_signed()))))
+        }
+
+        /// Which bytes are from `first` to `last`, both included.
+        #[inline(always)]
+        pub(crate) fn between(self, first: u8, last: u8) -> Lanes {
+            let from_first = Lanes(sub_i8_m128i(self.0, set_splat_i8_m128i(first.cast_signed())));
+            from_first.up_to(last.wrapping_sub(first))
+        }
+
+        /// The bytes with the bit set that capital letters lack.
+        #[inline(always)]
+        pub(crate) fn folded(self) -> Lanes {
+            Lanes(bitor_m128i(self.0, set_splat_i8_m128i(0x20)))
+        }
+
+        /// The other answer.
+        #[inline(always)]
+        pub(crate) fn not(self) -> Lanes {
+            self.are(0)
         }
 
         /// Either answer.
@@ -70,6 +89,18 @@ mod plain {
             self.answers(|found| found <= byte)
         }
 
+        pub(crate) fn between(self, first: u8, last: u8) -> Lanes {
+            self.answers(|found| (first..=last).contains(&found))
+        }
+
+        pub(crate) fn folded(self) -> Lanes {
+            Lanes(self.0.map(|byte| byte | 0x20))
+        }
+
+        pub(crate) fn not(self) -> Lanes {
+            self.are(0)
+        }
+
         pub(crate) fn or(self, other: Lanes) -> Lanes {
             let mut lanes = self.0;
             lanes.iter_mut().zip(other.0).for_each(|(lane, other)| *lane |= other);
@@ -100,6 +131,10 @@ mod tests {
                 prop_assert_eq!(lanes.up_to(byte).bits(), expected.up_to(byte).bits());
                 let either = (lanes.are(byte).or(lanes.up_to(other)), expected.are(byte).or(expected.up_to(other)));
                 prop_assert_eq!(either.0.bits(), either.1.bits());
+                let (first, last) = (byte.min(other), byte.max(other));
+                let within = (lanes.folded().between(first, last), expected.folded().between(first, last));
+                prop_assert_eq!(within.0.bits(), within.1.bits());
+                prop_assert_eq!(within.0.not().bits(), within.1.not().bits());
             }
         }
     }

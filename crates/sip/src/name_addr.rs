@@ -46,6 +46,33 @@ impl<'a> NameAddr<'a> {
     /// Whether the URI is one is for [`crate::Uri::parse`] to say. White space inside the brackets, an open quote, and a
     /// comma outside quotes and brackets are faults: nothing is guessed (RFC 4475 sections 3.1.2.6, 3.1.2.14, 3.1.2.15).
     pub fn parse(bytes: &'a [u8]) -> Result<NameAddr<'a>, NameAddrFault> {
+        NameAddr::usual(bytes).map_or_else(|| NameAddr::odd(bytes), Ok)
+    }
+
+    /// A URI in angle brackets and nothing else, as routes are as a rule; `None` leaves it to [`NameAddr::odd`].
+    #[inline(always)]
+    fn usual(bytes: &'a [u8]) -> Option<NameAddr<'a>> {
+        let last = bytes.len().checked_sub(1)?;
+        if bytes.first() != Some(&b'<') || last < 2 || find_by(bytes, 1, are_outside_uri) != Some(last) {
+            return None;
+        }
+        if bytes.get(last) != Some(&b'>') {
+            return None;
+        }
+        let end = last + 1;
+        Some(NameAddr {
+            bytes,
+            display: None,
+            uri: Span::new(1, last),
+            bracketed: true,
+            addr: Span::new(0, end),
+            params: Span::new(end, end),
+            tag: None,
+        })
+    }
+
+    #[inline(never)]
+    fn odd(bytes: &'a [u8]) -> Result<NameAddr<'a>, NameAddrFault> {
         let (start, end) = trim(bytes, 0, bytes.len());
         let bytes = bytes.get(..end).unwrap_or_default();
         let mut found = match opening(bytes, start)? {

@@ -2,15 +2,19 @@
 
 use crate::bytes::{MARKED_BYTES, find, marks_up_to_cr, token_end, trim, visited};
 use crate::error::Fault;
-use crate::header::{Header, Name, Places};
+use crate::header::{Header, Name, Places, SecondVia};
 use crate::limits;
 use crate::list;
+use crate::message::Index;
 use crate::span::Span;
+use crate::via::Via;
 
 /// A pass over one message.
 pub(crate) struct Scan<'a, 'i> {
     bytes: &'a [u8],
-    headers: &'i mut Vec<Header>,
+    headers: &'i mut [Header],
+    places: &'i mut Places,
+    via: &'i mut Option<Via<'a>>,
     found: Found,
     stops: Stops,
     vias: usize,
@@ -31,7 +35,8 @@ const ONCE: u64 = Name::From.bit()
 pub(crate) struct Found {
     /// The first fault.
     pub(crate) fault: Option<Fault>,
-    pub(crate) places: Places,
+    /// The count of headers.
+    pub(crate) headers: usize,
 }
 
 impl Found {
@@ -79,12 +84,14 @@ impl Stops {
 }
 
 impl<'a, 'i> Scan<'a, 'i> {
-    /// A pass over `bytes`, which begin with the start line. The headers go into the table, which is emptied first.
+    /// A pass over `bytes`, which begin with the start line. The headers go into the table in place of the ones before, and
+    /// the first Via, where it is spelled as it is as a rule, into `via`, which is empty.
     #[inline(always)]
-    pub(crate) fn new(bytes: &'a [u8], headers: &'i mut Vec<Header>) -> Scan<'a, 'i> {
-        headers.clear();
+    pub(crate) fn new(bytes: &'a [u8], index: &'i mut Index, via: &'i mut Option<Via<'a>>) -> Scan<'a, 'i> {
+        let Index { headers, places } = index;
+        places.clear();
         let stops = Stops { block: 0, marks: marks_up_to_cr(bytes, 0).unwrap_or_default() };
-        Scan { bytes, headers, found: Found::default(), stops, vias: 0, routes: 0, record_routes: 0 }
+        Scan { bytes, headers, places, via, found: Found::default(), stops, vias: 0, routes: 0, record_routes: 0 }
     }
 
     /// Ends the pass.
@@ -108,11 +115,12 @@ impl<'a, 'i> Scan<'a, 'i> {
     /// Where the next line ends, just after its CRLF, and what stops after it. Nothing else ends a line.
     #[inline(always)]
     fn line_end(&mut self, mut stops: Stops) -> Option<(u32, Stops)> {
-        let stop = stops.next(self.bytes)?;
-        if self.bytes.get(stop as usize..)?.first_chunk() != Some(b"\r\n") {
+        let bytes = self.bytes;
+        let stop = stops.next(bytes)?;
+        if bytes.get(stop as usize..)?.first_chunk() != Some(b"\r\n") {
             return self.odd_line_end(stop, stops);
         }
-        Some((stop.wrapping_add(2), stops.skip(self.bytes)))
+        Some((stop.wrapping_add(2), stops.skip(bytes)))
     }
 
     /// Goes on from a byte at `at` that is no CRLF. A CR or an LF of its own is a fault, and so is a NUL that no `\`
@@ -137,6 +145,8 @@ impl<'a, 'i> Scan<'a, 'i> {
     /// do not end, or are too many, that is a fault, and the place is where scanning stopped.
     #[inline(never)]
     pub(crate) fn headers(&mut self, mut at: u32) -> u32 {
+        let bytes = self.bytes;
+        let all_fit = bytes.len() <= limits::LINE_BYTES;
         let mut stops = self.stops;
         loop {
             let Some((mut end, mut after)) = self.line_end(stops) else {
@@ -147,20 +157,20 @@ impl<'a, 'i> Scan<'a, 'i> {
                 return end;
             }
             // A line that begins with a blank goes on with the header (RFC 3261 7.3.1).
-            while self.bytes.get(end as usize).is_some_and(|byte| *byte <= b' ' && matches!(byte, b' ' | b'\t')) {
+            while bytes.get(end as usize).is_some_and(|byte| *byte <= b' ' && matches!(byte, b' ' | b'\t')) {
                 let Some(further) = self.line_end(after) else {
                     self.note(Fault::HeadersUnended);
                     return at;
                 };
                 (end, after) = further;
             }
-            if end.wrapping_sub(at) as usize > limits::LINE_BYTES {
+            if !all_fit && end.wrapping_sub(at) as usize > limits::LINE_BYTES {
                 self.note(Fault::HeaderTooLong);
-            } else if self.headers.len() == limits::HEADERS {
+            } else if self.found.headers >= self.headers.len() {
                 self.note(Fault::TooManyHeaders);
                 return at;
             } else {
-                self.header(at, end);
+                self.header(bytes, at, end);
             }
             (at, stops) = (end, after);
         }
@@ -168,22 +178,48 @@ impl<'a, 'i> Scan<'a, 'i> {
 
     /// Takes in the header that stands at `at..end`, where `end` is just after its CRLF.
     #[inline(always)]
-    fn header(&mut self, at: u32, end: u32) {
+    fn header(&mut self, bytes: &'a [u8], at: u32, end: u32) {
         let stop = end.wrapping_sub(2);
-        let Some((name, name_end, colon)) = name(self.bytes, at, stop) else {
+        let Some((name, name_end, colon)) = name(bytes, at, stop) else {
             return self.note(Fault::HeaderName);
         };
-        let value = value(self.bytes, colon, stop);
+        let value = value(bytes, colon, stop);
         let is_single = match name {
-            Name::Via | Name::Route | Name::RecordRoute => self.count_entries(name, value) == Some(1),
+            Name::Via => self.is_usual_via(value) || self.count_entries(name, value) == Some(1),
+            Name::Route | Name::RecordRoute => self.count_entries(name, value) == Some(1),
             _ => false,
         };
-        let place = self.headers.len();
+        let place = self.found.headers;
         let (name_span, line) = (Span { start: at, end: name_end }, Span { start: at, end });
-        self.headers.push(Header { name, name_span, value, line, is_single });
-        if self.found.places.add(name, place) && ONCE & name.bit() != 0 {
+        if let Some(room) = self.headers.get_mut(place) {
+            *room = Header { name, name_span, value, line, is_single };
+            self.found.headers = place.wrapping_add(1);
+        }
+        if self.places.add(name, place) && ONCE & name.bit() != 0 {
             self.note(Fault::Repeated(name));
         }
+    }
+
+    /// Reads a Via that is the first, or the second behind one that was read here: every message is asked for the one, every
+    /// response for the other. True when it is one entry, spelled as it is as a rule.
+    #[inline(never)]
+    fn is_usual_via(&mut self, value: Span) -> bool {
+        let is_usual = match self.vias {
+            0 => {
+                *self.via = Via::usual(self.bytes, value);
+                self.via.is_some()
+            }
+            1 if self.via.is_some() => match Via::usual(self.bytes, value) {
+                Some(via) => {
+                    self.places.second_via = SecondVia::Usual(via.received_ip);
+                    true
+                }
+                None => false,
+            },
+            _ => false,
+        };
+        self.vias += usize::from(is_usual);
+        is_usual
     }
 
     /// The count of entries, empty ones included; `None` where it cannot be told, which is a fault.

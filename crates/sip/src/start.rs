@@ -63,8 +63,7 @@ impl<'a> Start<'a> {
             let reason = Span::new(12, line.len());
             return Some(Start::Status(StatusLine { status, status_span: Span { start: 8, end: 11 }, reason }));
         }
-        let method_end = line.iter().take(LONGEST_METHOD + 1).position(|byte| *byte == b' ')?;
-        visited(method_end);
+        let method_end = find(b' ', line, 0).filter(|end| *end <= LONGEST_METHOD)?;
         let method = Method::from_bytes(line.get(..method_end)?);
         let uri_end = line.strip_suffix(b" SIP/2.0")?.len();
         let uri = line.get(method_end + 1..uri_end)?;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::Span;
-use crate::bytes::{are_outside_uri, find_by, is_host_name, marks};
+use crate::bytes::{are_outside_uri, find_by, host_name_end, is_host_name, marks};
 use crate::escape::Unescaped;
 use crate::host::{port, short_port};
 use crate::lanes::Lanes;
@@ -209,7 +209,7 @@ fn usual(bytes: &[u8]) -> Option<Uri<'_>> {
     let (host_start, len) = (host_start.wrapping_add(START), len.wrapping_add(START));
     let user = user_end.map(|end| Span { start: START, end: end.wrapping_add(START) });
     let host = Span { start: host_start, end: host_end };
-    if host.is_empty() || !host.of(bytes).iter().copied().all(is_host_name) {
+    if host.is_empty() || host_name_end(bytes, host_start as usize) < host_end as usize {
         return None;
     }
     let digits = (host_end < params_start).then(|| Span { start: host_end.wrapping_add(1), end: params_start });

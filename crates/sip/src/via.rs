@@ -1,6 +1,6 @@
 //! Via (RFC 3261 20.42, RFC 3581): which way an answer goes back.
 
-use crate::bytes::{is_host_name, is_named, run_end, skip_lws, token_end, value_end, visited};
+use crate::bytes::{host_name_end, is_named, plain_value_end, skip_lws, token_end, visited};
 use crate::error::Fault;
 use crate::header::Name;
 use crate::host::{host_end, port, short_port};
@@ -92,17 +92,16 @@ impl<'a> Via<'a> {
 
     /// Reads a sound list of one entry, spelled as it is as a rule; `None` leaves it to [`Via::odd`].
     #[inline]
-    fn usual(message: &'a [u8], list: Span) -> Option<Via<'a>> {
+    pub(crate) fn usual(message: &'a [u8], list: Span) -> Option<Via<'a>> {
         let bytes = message.get(..list.end as usize)?;
         let (protocol, after) = bytes.get(list.start as usize..)?.split_first_chunk::<{ USUAL.len() + 4 }>()?;
         if protocol != b"SIP/2.0/UDP " && protocol != b"SIP/2.0/TCP " {
             return None;
         }
         let host_start = bytes.len() - after.len();
-        let host_len = run_end(after, 0, is_host_name);
+        let mut at = host_name_end(bytes, host_start);
         visited(protocol.len());
-        let host = after.get(..host_len).filter(|host| !host.is_empty())?;
-        let mut at = host_start + host_len;
+        let host = bytes.get(host_start..at).filter(|host| !host.is_empty())?;
         let mut port = None;
         if let Some(digits) = bytes.get(at..)?.strip_prefix(b":") {
             let (number, len) = short_port(digits)?;
@@ -239,7 +238,7 @@ fn usual_value<const LEN: usize>(bytes: &[u8], at: usize, spelled: &[u8; LEN]) -
         return Some((None, at));
     }
     let start = at + LEN;
-    let end = value_end(bytes, start);
+    let end = plain_value_end(bytes, start);
     (end > start).then_some((Some(Span::new(start, end)), end))
 }
 
@@ -288,6 +287,7 @@ fn after_slash(bytes: &[u8], token: usize) -> Option<usize> {
     (end > token && bytes.get(slash) == Some(&b'/')).then(|| skip_lws(bytes, slash + 1))
 }
 
+/// The address in a `received`, with or without brackets.
 fn ip(bytes: &[u8]) -> Option<IpAddr> {
     let bare = bytes.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")).unwrap_or(bytes);
     let text = || core::str::from_utf8(bare).ok()?.parse().ok();

@@ -144,8 +144,8 @@ impl Counts {
 
     /// How many calls a subject has now.
     pub fn used(&self, subject: Subject<'_>) -> u32 {
-        let (cells, _, tag, home) = self.home(subject);
-        let found = probes(cells, home).find_map(|(_, cell)| {
+        let (cells, _, tag) = self.home(subject);
+        let found = cells.iter().find_map(|cell| {
             let word = cell.word.load(Ordering::Relaxed);
             is_of(word, tag).then_some(word & COUNT_MASK)
         });
@@ -162,8 +162,8 @@ impl Counts {
     }
 
     fn own_cell(&self, subject: Subject<'_>) -> Option<&Cell> {
-        let (cells, _, tag, home) = self.home(subject);
-        probes(cells, home).map(|(_, cell)| cell).find(|cell| is_of(cell.word.load(Ordering::Relaxed), tag))
+        let (cells, _, tag) = self.home(subject);
+        cells.iter().find(|cell| is_of(cell.word.load(Ordering::Relaxed), tag))
     }
 
     /// True when nobody has a call.
@@ -174,12 +174,13 @@ impl Counts {
     /// Counts one call more of a subject, unless it has as many as `most`. `Ok(None)`: the table has no room, and the
     /// call is let in uncounted.
     fn enter(&self, subject: Subject<'_>, most: Option<u32>, now: Time) -> Result<Option<u32>, NoSeat> {
-        let (cells, of_party, tag, home) = self.home(subject);
+        let (cells, first, tag) = self.home(subject);
+        let of_party = first & OF_PARTY;
         // A turn is lost only to another worker that changed a cell, and so made progress.
         loop {
             let mut free = None;
             let mut changed = false;
-            for (at, cell) in probes(cells, home) {
+            for (cell, place) in cells.iter().zip(first..) {
                 let word = cell.word.load(Ordering::Acquire);
                 // A cell that another worker asks for is no cell yet: who asks as well decides with it which one it is.
                 if is_of(word, tag) {
@@ -187,16 +188,16 @@ impl Counts {
                         return Err(NoSeat::Taken);
                     }
                     if cell.swap(word, word + 1) {
-                        return Ok(Some(at | of_party));
+                        return Ok(Some(place));
                     }
                     changed = true;
                     break;
                 }
                 if free.is_none() && (word == 0 || of_party == 0 && cell.is_idle(word, now)) {
-                    free = Some((at, cell, word));
+                    free = Some((place, cell, word));
                 }
             }
-            let Some((at, cell, word)) = free.filter(|_| !changed) else {
+            let Some((place, cell, word)) = free.filter(|_| !changed) else {
                 if changed {
                     continue;
                 }
@@ -206,8 +207,8 @@ impl Counts {
                 return Err(NoSeat::Taken);
             }
             let asked = tag << COUNT_BITS | ASKED | self.asked.fetch_add(1, Ordering::Relaxed) & COUNT_MASK;
-            if cell.claim(word, asked, probes(cells, home)) {
-                return Ok(Some(at | of_party));
+            if cell.claim(word, asked, cells) {
+                return Ok(Some(place));
             }
         }
     }
@@ -223,32 +224,30 @@ impl Counts {
         cells.get((place & !OF_PARTY) as usize).filter(|_| place != NOWHERE)
     }
 
-    /// Where a subject's cell may stand: the cells, the bit of its places, its tag, and the first cell.
-    fn home(&self, subject: Subject<'_>) -> (&[Cell], u32, u64, usize) {
+    /// The cells that a subject may stand in, the place of the first one, and the subject's tag.
+    fn home(&self, subject: Subject<'_>) -> (&[Cell], u32, u64) {
         let hash = subject.hash();
         let (cells, of_party) = match subject {
             Subject::Did(_) | Subject::Organisation(_) => (&self.subjects, 0),
             _ => (&self.parties, OF_PARTY),
         };
         let tag = (hash >> COUNT_BITS) | 1;
-        let home = usize::try_from(hash & 0xFFFF_FFFF).unwrap_or(0) % cells.len().max(1);
-        (cells, of_party, tag, home)
+        // So many cells have as many behind them as a subject may stand in.
+        let homes = cells.len().saturating_sub(PROBES - 1).max(1);
+        let home = usize::try_from(hash & 0xFFFF_FFFF).unwrap_or(0) % homes;
+        let cells = cells.get(home..cells.len().min(home + PROBES)).unwrap_or_default();
+        (cells, u32::try_from(home).unwrap_or(0) | of_party, tag)
     }
 }
 
 /// True for the word of a cell that counts for the subject of a tag.
 fn is_of(word: u64, tag: u64) -> bool {
-    word >> COUNT_BITS == tag && word & ASKED == 0
+    word & !COUNT_MASK == tag << COUNT_BITS
 }
 
 /// The calls that a word counts.
 fn count_of(word: u64) -> u64 {
     if word & ASKED == 0 { word & COUNT_MASK } else { 0 }
-}
-
-fn probes(cells: &[Cell], home: usize) -> impl Iterator<Item = (u32, &Cell)> {
-    let places = (0..PROBES).map(move |step| (home + step) % cells.len().max(1));
-    places.filter_map(|at| Some((u32::try_from(at).ok()?, cells.get(at)?)))
 }
 
 impl Cell {
@@ -261,14 +260,14 @@ impl Cell {
     /// Two workers may find two cells free for one subject, and two counts would be two limits. So a cell is asked for
     /// first, in one order that all see, and then every other cell of the subject is looked at. One that counts already
     /// wins; one that is only asked for is taken from its worker, who looks again.
-    fn claim<'c>(&self, word: u64, asked: u64, probes: impl Iterator<Item = (u32, &'c Cell)>) -> bool {
+    fn claim(&self, word: u64, asked: u64, cells: &[Cell]) -> bool {
         let tag = asked >> COUNT_BITS;
         if !self.swap(word, asked) {
             return false;
         }
         self.bucket.store(0, Ordering::Relaxed);
         self.budget.store(0, Ordering::Relaxed);
-        for (_, other) in probes.filter(|(_, other)| !std::ptr::eq(*other, self)) {
+        for other in cells.iter().filter(|other| !std::ptr::eq(*other, self)) {
             let mut seen = other.word.load(Ordering::SeqCst);
             if seen >> COUNT_BITS == tag && seen & ASKED != 0 {
                 seen = if other.swap(seen, 0) { 0 } else { other.word.load(Ordering::SeqCst) };

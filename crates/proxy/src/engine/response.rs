@@ -10,7 +10,7 @@ use crate::rewrite::write_response;
 use crate::targets::PROBE_BRANCH;
 use crate::transaction::key::Branch;
 use crate::transaction::{Attempt, Cancel, Client, Context, Server, Why, invite_client, plain_client};
-use sip::{Method, Name, Response, Via};
+use sip::{Method, Name, Response};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ impl Engine {
             return turn.outbox.event(Event::ProbeAnswered { flow, branch, status: response.status() });
         }
         let to_our_cancel = response.cseq().method == Method::Cancel;
-        if let Err(reason) = next_via(response)
+        if let Err(reason) = check_next_via(response)
             && !(to_our_cancel && reason == DropReason::ForUs)
         {
             return turn.outbox.event(Event::Dropped(reason));
@@ -296,16 +296,13 @@ fn attempt_of(
 }
 
 /// A response needs a Via below ours, and one that names an address that a response may go to.
-pub(super) fn next_via<'a>(response: &Response<'a>) -> Result<Via<'a>, DropReason> {
-    let next = response.second_via().map_err(|_| DropReason::BadVia)?.ok_or(DropReason::ForUs)?;
+pub(super) fn check_next_via(response: &Response<'_>) -> Result<(), DropReason> {
+    let received = response.second_received().map_err(|_| DropReason::BadVia)?.ok_or(DropReason::ForUs)?;
     let nowhere = |ip: IpAddr| match ip {
         IpAddr::V4(ip) => ip.is_broadcast() || ip.is_multicast() || ip.is_unspecified(),
         IpAddr::V6(ip) => ip.is_multicast() || ip.is_unspecified(),
     };
-    if next.received_ip.is_some_and(nowhere) {
-        return Err(DropReason::BadVia);
-    }
-    Ok(next)
+    if received.is_some_and(nowhere) { Err(DropReason::BadVia) } else { Ok(()) }
 }
 
 fn attempt_is_spent(context: &Context, at: usize) -> bool {

@@ -3,7 +3,7 @@
 
 use super::answer::looks_local;
 use super::attempt::Plan;
-use super::response::next_via;
+use super::response::check_next_via;
 use super::{Arrival, Engine, Turn, in_dialog_uri, names};
 use crate::caller_id::{self, Shown};
 use crate::dialog_token::Verified;
@@ -187,7 +187,9 @@ impl Engine {
     /// only. Any other is dropped (RFC 6026 8).
     pub(super) fn pass_response(&mut self, turn: &mut Turn<'_>, flow: Flow, response: &Response<'_>, branch: &Branch) {
         let nothing = Event::Dropped(DropReason::NoTransaction);
-        let Ok(next) = next_via(response) else { return turn.outbox.event(nothing) };
+        let (Ok(()), Ok(Some(next))) = (check_next_via(response), response.second_via()) else {
+            return turn.outbox.event(nothing);
+        };
         let is_call = response.cseq().method == Method::Invite && response.status() > 100;
         if !is_call || !self.verifies(response, &next, branch) {
             return turn.outbox.event(nothing);

@@ -126,7 +126,9 @@ fn visit_message(message: &Message<'_>) {
         visit_list(message, name);
     }
     visit_via(message.via(), bytes);
-    if let Ok(Some(via)) = message.second_via() {
+    let second = message.second_via();
+    assert_eq!(message.second_received(), second.map(|via| via.map(|via| via.received_ip)), "both say the same");
+    if let Ok(Some(via)) = second {
         visit_via(&via, bytes);
     }
     let CSeq { number, method_bytes, .. } = message.cseq();

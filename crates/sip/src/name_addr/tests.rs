@@ -83,3 +83,18 @@ fn sx11_names_in_any_encoding_pass() {
     assert_eq!(found.display_text().unwrap(), &b"\xff\xfe\0"[..]);
     assert_eq!(NameAddr::parse(b"J\xfcrgen <sip:a@b>").unwrap().display_text().unwrap(), &b"J\xfcrgen"[..]);
 }
+
+/// Both ways of reading one say the same.
+#[test]
+fn what_is_usual_is_read_as_what_is_odd() {
+    for uri in
+        ["sip:a", "sip:a@10.10.10.1;lr", "", "x", "sip:a b", "sip:a\"", "sip:a>", "<sip:a", "sip:\u{7f}a", "sip:\u{e9}"]
+    {
+        for before in ["<", " <", "\"A\" <", "A <", ""] {
+            for behind in [">", "> ", ">;x", ">;tag=1", ""] {
+                let text = format!("{before}{uri}{behind}");
+                assert_eq!(NameAddr::parse(text.as_bytes()), NameAddr::odd(text.as_bytes()), "{text}");
+            }
+        }
+    }
+}
