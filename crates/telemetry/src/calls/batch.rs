@@ -7,6 +7,9 @@ use proxy::{CallKey, Decision, EndedBy, Flow, ListenerId, PartyId, Peer, Refusal
 use sip::Span;
 use std::net::{IpAddr, SocketAddr};
 
+/// A message that shares less is kept whole: saying so would take as much.
+const SHARED_BYTES: usize = 32;
+
 /// Messages and facts. Its room is used again.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
@@ -23,8 +26,10 @@ pub(super) struct Frame {
     pub(super) remote: SocketAddr,
     /// Which socket of ours.
     pub(super) listener: ListenerId,
-    /// Where it stands in the batch's bytes; empty when it found no room.
+    /// Where it stands in the batch's bytes, or what it has between the bytes that it shares; empty when it found no room.
     pub(super) span: Span,
+    /// So many bytes at its beginning and at its end are those of the message that made the core send it.
+    pub(super) shared: (u32, u32),
     /// Its length, also when it found no room.
     pub(super) length: usize,
 }
@@ -105,6 +110,80 @@ impl Batch {
     pub(super) fn frame(&mut self, flow: &Flow, bytes: &[u8]) -> Frame {
         let fits = self.bytes.len() + bytes.len() <= BATCH_BYTES;
         let span = self.keep(if fits { bytes } else { b"" });
-        Frame { remote: flow.remote, listener: flow.listener, span, length: bytes.len() }
+        Frame { remote: flow.remote, listener: flow.listener, span, shared: (0, 0), length: bytes.len() }
+    }
+
+    /// The same of a message that is sent for the one at this place among the entries: what both have is not copied again.
+    pub(super) fn frame_like(&mut self, at: usize, flow: &Flow, bytes: &[u8]) -> Frame {
+        let arrived = self.arrived(at).map_or(&[][..], |arrived| arrived.span.of(&self.bytes));
+        let (before, after) = shared(arrived, bytes);
+        if before + after < SHARED_BYTES {
+            return self.frame(flow, bytes);
+        }
+        let own = bytes.get(before..bytes.len() - after).unwrap_or_default();
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Frame { shared: (count(before), count(after)), length: bytes.len(), ..self.frame(flow, own) }
+    }
+
+    /// The message that arrived, at this place among the entries.
+    pub(super) fn arrived(&self, at: usize) -> Option<&Frame> {
+        match self.entries.get(at) {
+            Some((_, Entry::Arrived(frame))) => Some(frame),
+            _ => None,
+        }
+    }
+}
+
+/// How many bytes two texts have in common at their beginning, and at the end of what is behind.
+fn shared(one: &[u8], other: &[u8]) -> (usize, usize) {
+    let before = same_before(one, other);
+    let [one, other] = [one, other].map(|whole| whole.get(before..).unwrap_or_default());
+    (before, same_after(one, other))
+}
+
+/// How many bytes are the same from the first on: so many at a time, and then one by one.
+fn same_before(one: &[u8], other: &[u8]) -> usize {
+    let pairs = one.as_chunks::<STRIDE>().0.iter().zip(other.as_chunks::<STRIDE>().0);
+    let whole = pairs.take_while(|(one, other)| one == other).count() * STRIDE;
+    let [one, other] = [one, other].map(|bytes| bytes.get(whole..).unwrap_or_default());
+    whole + one.iter().zip(other).take_while(|(one, other)| one == other).count()
+}
+
+/// The same from the last on.
+fn same_after(one: &[u8], other: &[u8]) -> usize {
+    let pairs = one.as_rchunks::<STRIDE>().1.iter().rev().zip(other.as_rchunks::<STRIDE>().1.iter().rev());
+    let whole = pairs.take_while(|(one, other)| one == other).count() * STRIDE;
+    let [one, other] = [one, other].map(|bytes| bytes.get(..bytes.len() - whole).unwrap_or_default());
+    whole + one.iter().rev().zip(other.iter().rev()).take_while(|(one, other)| one == other).count()
+}
+
+/// Bytes that are compared at once: what a processor of this kind has a word for.
+const STRIDE: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever two texts have in common is found, and no byte of either is counted twice.
+    #[test]
+    fn what_is_shared_is_found_and_no_byte_twice() {
+        let text: Vec<u8> = (0..=255).chain(0..44).collect();
+        for length in [0, 1, 15, 16, 17, 33, 100, 300] {
+            let one = &text[..length];
+            assert_eq!(shared(one, one), (length, 0));
+            for (from, to) in [(0, 0), (0, 7), (3, 3), (3, 20), (16, 16), (16, 50), (length, length)] {
+                if to > length || from > to {
+                    continue;
+                }
+                for put in [&b""[..], b"\xffput in its place\xff", b"\xff"] {
+                    let other = [&one[..from], put, &one[to..]].concat();
+                    let (before, after) = shared(one, &other);
+                    assert!(before >= from && before + after <= length.min(other.len()), "{length} {from} {to}");
+                    let own = &other[before..other.len() - after];
+                    assert!(own.len() <= put.len());
+                    assert_eq!([&one[..before], own, &one[length - after..]].concat(), other);
+                }
+            }
+        }
     }
 }

@@ -51,8 +51,25 @@ impl Reader {
         }
     }
 
+    /// The same of a message that nearly always has this caller: then its URI is not read.
+    pub(super) fn caller_like(&mut self, bytes: &[u8], known: &Word) -> Option<Word> {
+        let is_known = |from: &[u8]| from.strip_prefix(b"<").is_some_and(|uri| has_user(uri, known));
+        match self.line(&self.from, bytes) {
+            Some(from) if is_known(from) => Some(known.clone()),
+            _ => self.caller(bytes),
+        }
+    }
+
+    /// The user part of an INVITE's request-URI, which is nearly always this one.
+    pub(super) fn called_like(bytes: &[u8], known: &Word) -> Option<Word> {
+        match bytes.strip_prefix(b"INVITE ") {
+            Some(uri) if has_user(uri, known) => Some(known.clone()),
+            _ => Reader::called(bytes),
+        }
+    }
+
     /// The user part of an INVITE's request-URI.
-    pub(super) fn called(bytes: &[u8]) -> Option<Word> {
+    fn called(bytes: &[u8]) -> Option<Word> {
         let uri = bytes.strip_prefix(b"INVITE ")?;
         Some(user_of(uri.get(..memchr::memchr(b' ', uri)?)?))
     }
@@ -82,6 +99,13 @@ impl Reader {
         let is_folded = matches!(value.get(end + 2), Some(b' ' | b'\t'));
         Some(value.get(..end)?.trim_ascii()).filter(|_| !is_folded)
     }
+}
+
+/// Whether a URI that begins here is spelled as usual and has this user part, as it reads in it.
+fn has_user(uri: &[u8], user: &Word) -> bool {
+    let behind = uri.strip_prefix(b"sip:").and_then(|uri| uri.strip_prefix(user.as_bytes()));
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+';
+    !user.is_empty() && user.bytes().all(is_plain) && behind.is_some_and(|rest| rest.starts_with(b"@"))
 }
 
 /// The same bytes, of the message's own life.
@@ -142,8 +166,16 @@ mod tests {
         ] {
             let bytes = message(&format!("{from}\r\nCall-ID: a1@gw"), "From: <sip:1@x>\r\n");
             assert_eq!(reader.caller(&bytes).as_deref(), Some("447700900001"), "{from}");
+            for known in ["447700900001", "44770090000", "4477009000012", "", "sip:447700900001"] {
+                assert_eq!(reader.caller_like(&bytes, &known.into()), reader.caller(&bytes), "{from} {known}");
+            }
+            for known in ["918065978000", "91806597800", "", "918065978000@10.10.10.1 SIP/2.0"] {
+                assert_eq!(Reader::called_like(&bytes, &known.into()), Reader::called(&bytes), "{known}");
+            }
             assert_eq!(Reader::called(&bytes).as_deref(), Some("918065978000"));
         }
+        let password = message("From: <sip:sip:anonymous.invalid@x>;tag=1\r\nCall-ID: a1@gw", "");
+        assert_eq!(reader.caller_like(&password, &"sip:anonymous.invalid".into()), reader.caller(&password));
         let anonymous = message("From: <sip:anonymous.invalid>;tag=1\r\nCall-ID: a1@gw", "");
         assert_eq!(reader.caller(&anonymous).as_deref(), Some("sip:anonymous.invalid"));
     }
