@@ -465,17 +465,13 @@ fn e164(settings: &Settings, user: &str) -> Option<Word> {
 
 /// A number in E.164 with `+`. Each call has two: they are written without the formatter.
 fn plus(number: Number) -> Word {
-    let mut written = [b'+'; 16];
-    let (mut rest, mut plus_at) = (number.digits(), written.len() - 1);
-    for digit in written.iter_mut().skip(1).rev() {
-        if rest == 0 {
-            break;
-        }
-        *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
-        rest /= 10;
-        plus_at -= 1;
+    let mut written = [b'+'; json::DIGITS];
+    // No number has as many digits as there is room for: one `+` stays before it.
+    let start = json::decimal(&mut written, number.digits()).saturating_sub(1);
+    if let Some(before) = written.get_mut(start) {
+        *before = b'+';
     }
-    text(written.get(plus_at..).unwrap_or_default())
+    text(written.get(start..).unwrap_or_default())
 }
 
 /// A text off the wire; bytes that are no UTF-8 are replaced.

@@ -5,23 +5,21 @@
 //! however many there are.
 
 mod hashes;
+mod kept;
 mod messages;
 
-use super::record::{CallRecord, Word};
+use super::record::CallRecord;
 use crate::limits::{CALL_BYTES, CALL_MESSAGES};
 pub use hashes::BuildAsItIs;
 use hashes::{Seeded, hash_of};
+pub use kept::{KeptCall, KeptMessage, ToldRule};
 use messages::{Chain, Messages};
 pub(super) use messages::{Shared, Text, joined};
 use proxy::dispatch::Step;
-use proxy::{CallKey, Decision, Listener, Settings};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use proxy::{CallKey, Decision, Settings};
 use sip::Number;
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// What is added for each message and each call to the bytes of its messages.
@@ -79,17 +77,6 @@ pub struct Journal {
     bytes: usize,
 }
 
-/// One call with its messages.
-#[derive(Clone, Copy, Debug)]
-pub struct KeptCall<'j> {
-    /// What is written down of it. The sinks have the same once it is over.
-    pub record: &'j Arc<CallRecord>,
-    /// Messages that found no room.
-    pub left_out: u32,
-    slot: &'j Slot,
-    messages: &'j Messages,
-}
-
 /// Where a call is kept.
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -108,28 +95,6 @@ pub(super) struct Slot {
     is_closed: bool,
     /// Its messages made room for others, and further ones are not kept.
     is_bare: bool,
-}
-
-/// One message of a call.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct KeptMessage {
-    /// When, in microseconds since 1970.
-    pub at_us: u64,
-    /// It left; else it arrived.
-    pub is_sent: bool,
-    /// The other end.
-    pub remote: SocketAddr,
-    /// Our end.
-    pub local: Listener,
-}
-
-/// One rule of a past decision, and what it found.
-#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
-pub struct ToldRule {
-    /// Its name.
-    pub rule: Word,
-    /// What it found, in words.
-    pub told: String,
 }
 
 impl Journal {
@@ -456,25 +421,6 @@ fn index_of(slot: u32) -> usize {
     usize::try_from(slot).unwrap_or(usize::MAX)
 }
 
-impl<'j> KeptCall<'j> {
-    /// The number of ours that it is to, or that it showed.
-    pub fn did(&self) -> Option<Number> {
-        self.slot.did
-    }
-
-    /// Its messages in order, with their bytes.
-    pub fn messages(&self) -> impl Iterator<Item = (KeptMessage, Cow<'j, [u8]>)> {
-        self.messages.of(&self.slot.messages)
-    }
-
-    /// Every rule of its decision, with what it found; empty for a call that was never dispatched here.
-    pub fn told(&self) -> Vec<ToldRule> {
-        let Some(settings) = &self.slot.settings else { return Vec::new() };
-        let told = |step: &Step| ToldRule { rule: step.rule().into(), told: step.told(settings).to_string() };
-        self.slot.steps.iter().map(told).collect()
-    }
-}
-
 impl Slot {
     fn nobodys() -> Slot {
         Slot {
@@ -537,17 +483,10 @@ fn take_over<T>(list: &mut Vec<T>, used: &mut Vec<T>) {
     }
 }
 
-impl KeptMessage {
-    /// A message without its bytes.
-    pub(super) fn new(at_us: u64, is_sent: bool, remote: SocketAddr, local: Listener) -> KeptMessage {
-        KeptMessage { at_us, is_sent, remote, local }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proxy::Transport;
+    use proxy::{Listener, Transport};
 
     fn record(call_id: &str) -> CallRecord {
         CallRecord { call_id: call_id.into(), ..CallRecord::default() }

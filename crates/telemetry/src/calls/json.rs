@@ -143,18 +143,45 @@ pub fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// A number in decimal.
 pub fn digits(out: &mut Vec<u8>, number: u64) {
-    let mut written = [b'0'; 20];
-    let (mut rest, mut start) = (number, written.len());
-    for place in written.iter_mut().rev() {
-        *place = b'0' + u8::try_from(rest % 10).unwrap_or_default();
-        rest /= 10;
-        start -= 1;
+    let mut written = [0; DIGITS];
+    let start = decimal(&mut written, number);
+    out.extend_from_slice(written.get(start..).unwrap_or_default());
+}
+
+/// The digits of the largest number.
+pub(super) const DIGITS: usize = 20;
+
+/// Writes a number in decimal to the end of these bytes, and returns where it begins: two digits at a time, for a record has
+/// a dozen of numbers.
+pub(super) fn decimal(written: &mut [u8; DIGITS], number: u64) -> usize {
+    let (mut rest, mut start) = (number, DIGITS);
+    for place in written.as_chunks_mut::<2>().0.iter_mut().rev() {
+        let pair = usize::try_from(rest % 100).ok().and_then(|pair| PAIRS.get(pair));
+        *place = pair.copied().unwrap_or_default();
+        start -= if rest < 10 { 1 } else { 2 };
+        rest /= 100;
         if rest == 0 {
             break;
         }
     }
-    out.extend_from_slice(written.get(start..).unwrap_or_default());
+    start
 }
+
+/// What 0 to 99 are in two digits.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let (mut tens, mut at) = (b'0', 0);
+    while at < 100 {
+        let mut ones = b'0';
+        while ones <= b'9' {
+            pairs[at] = [tens, ones];
+            ones += 1;
+            at += 1;
+        }
+        tens += 1;
+    }
+    pairs
+};
 
 /// Texts and numbers always have a JSON form, and memory takes what is written.
 fn escaped<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {

@@ -119,16 +119,19 @@ impl Messages {
         let is_stream = message.local.transport == Transport::Tcp;
         let addresses = flag(remote.is_ipv6(), REMOTE_V6) | flag(local.is_ipv6(), LOCAL_V6);
         let shares = flag(text.shared.is_some(), SHARES);
-        put(&mut out, &[flag(message.is_sent, SENT) | flag(is_stream, STREAM) | addresses | shares]);
-        put(&mut out, &chain.last.to_bytes());
-        put(&mut out, &message.at_us.to_le_bytes());
-        put(&mut out, &number_of(text.own.len()).to_le_bytes());
-        put_address(&mut out, remote);
-        put_address(&mut out, local);
+        let mut head = [0; HEAD_BYTES];
+        head[0] = flag(message.is_sent, SENT) | flag(is_stream, STREAM) | addresses | shares;
+        head[BEFORE_AT..9].copy_from_slice(&chain.last.to_bytes());
+        head[9..17].copy_from_slice(&message.at_us.to_le_bytes());
+        head[17..].copy_from_slice(&number_of(text.own.len()).to_le_bytes());
+        put(&mut out, &head);
+        put_addresses(&mut out, remote, local);
         if let Some(Shared { with, before, after }) = text.shared {
-            put(&mut out, &with.to_le_bytes());
-            put(&mut out, &before.to_le_bytes());
-            put(&mut out, &after.to_le_bytes());
+            let mut shared = [0; SHARED_BYTES];
+            shared[..4].copy_from_slice(&with.to_le_bytes());
+            shared[4..8].copy_from_slice(&before.to_le_bytes());
+            shared[8..].copy_from_slice(&after.to_le_bytes());
+            put(&mut out, &shared);
         }
         put(&mut out, text.own);
         if chain.is_empty() {
@@ -346,12 +349,23 @@ fn put(rest: &mut &mut [u8], bytes: &[u8]) {
     }
 }
 
-fn put_address(rest: &mut &mut [u8], address: SocketAddr) {
-    match address.ip() {
-        IpAddr::V4(ip) => put(rest, &ip.octets()),
-        IpAddr::V6(ip) => put(rest, &ip.octets()),
+/// Both ends: nearly always two of IPv4, which are written at once.
+fn put_addresses(rest: &mut &mut [u8], remote: SocketAddr, local: SocketAddr) {
+    if let (SocketAddr::V4(remote), SocketAddr::V4(local)) = (remote, local) {
+        let mut both = [0; 12];
+        both[..4].copy_from_slice(&remote.ip().octets());
+        both[4..6].copy_from_slice(&remote.port().to_le_bytes());
+        both[6..10].copy_from_slice(&local.ip().octets());
+        both[10..].copy_from_slice(&local.port().to_le_bytes());
+        return put(rest, &both);
     }
-    put(rest, &address.port().to_le_bytes());
+    for address in [remote, local] {
+        match address.ip() {
+            IpAddr::V4(ip) => put(rest, &ip.octets()),
+            IpAddr::V6(ip) => put(rest, &ip.octets()),
+        }
+        put(rest, &address.port().to_le_bytes());
+    }
 }
 
 fn address_bytes(address: SocketAddr) -> usize {
