@@ -141,24 +141,61 @@ fn shared(one: &[u8], other: &[u8]) -> (usize, usize) {
     (before, same_after(one, other))
 }
 
-/// How many bytes are the same from the first on: so many at a time, and then one by one.
+/// How many bytes are the same from the first on: many at a time while they are, then the first word that differs tells.
 fn same_before(one: &[u8], other: &[u8]) -> usize {
-    let pairs = one.as_chunks::<STRIDE>().0.iter().zip(other.as_chunks::<STRIDE>().0);
-    let whole = pairs.take_while(|(one, other)| one == other).count() * STRIDE;
-    let [one, other] = [one, other].map(|bytes| bytes.get(whole..).unwrap_or_default());
-    whole + one.iter().zip(other).take_while(|(one, other)| one == other).count()
+    let mut same = 0;
+    for stride in STRIDES {
+        while let (Some(one), Some(other)) = (one.get(same..same + stride), other.get(same..same + stride))
+            && one == other
+        {
+            same += stride;
+        }
+    }
+    loop {
+        let [one, other] = [one, other].map(|whole| whole.get(same..).unwrap_or_default());
+        let (Some(word), Some(other_word)) = (one.first_chunk(), other.first_chunk()) else {
+            return same + one.iter().zip(other).take_while(|(one, other)| one == other).count();
+        };
+        let differs = u128::from_le_bytes(*word) ^ u128::from_le_bytes(*other_word);
+        if differs != 0 {
+            return same + bytes_of(differs.trailing_zeros());
+        }
+        same += size_of::<u128>();
+    }
 }
 
 /// The same from the last on.
 fn same_after(one: &[u8], other: &[u8]) -> usize {
-    let pairs = one.as_rchunks::<STRIDE>().1.iter().rev().zip(other.as_rchunks::<STRIDE>().1.iter().rev());
-    let whole = pairs.take_while(|(one, other)| one == other).count() * STRIDE;
-    let [one, other] = [one, other].map(|bytes| bytes.get(..bytes.len() - whole).unwrap_or_default());
-    whole + one.iter().rev().zip(other.iter().rev()).take_while(|(one, other)| one == other).count()
+    let before = |whole: &[u8], same: usize| whole.len() - same;
+    let mut same = 0;
+    for stride in STRIDES {
+        while let (Some(one), Some(other)) = (
+            one.get(..before(one, same)).and_then(|rest| rest.get(rest.len().checked_sub(stride)?..)),
+            other.get(..before(other, same)).and_then(|rest| rest.get(rest.len().checked_sub(stride)?..)),
+        ) && one == other
+        {
+            same += stride;
+        }
+    }
+    loop {
+        let [one, other] = [one, other].map(|whole| whole.get(..before(whole, same)).unwrap_or_default());
+        let (Some(word), Some(other_word)) = (one.last_chunk(), other.last_chunk()) else {
+            return same + one.iter().rev().zip(other.iter().rev()).take_while(|(one, other)| one == other).count();
+        };
+        let differs = u128::from_le_bytes(*word) ^ u128::from_le_bytes(*other_word);
+        if differs != 0 {
+            return same + bytes_of(differs.leading_zeros());
+        }
+        same += size_of::<u128>();
+    }
 }
 
-/// Bytes that are compared at once: what a processor of this kind has a word for.
-const STRIDE: usize = 16;
+/// Bytes that are compared at once: a comparison of 256 costs little more than one of 16.
+const STRIDES: [usize; 2] = [256, 64];
+
+fn bytes_of(bits: u32) -> usize {
+    usize::try_from(bits / 8).unwrap_or_default()
+}
 
 #[cfg(test)]
 mod tests {
@@ -168,7 +205,7 @@ mod tests {
     #[test]
     fn what_is_shared_is_found_and_no_byte_twice() {
         let text: Vec<u8> = (0..=255).chain(0..44).collect();
-        for length in [0, 1, 15, 16, 17, 33, 100, 300] {
+        for length in [0, 1, 15, 16, 17, 33, 64, 100, 255, 256, 300] {
             let one = &text[..length];
             assert_eq!(shared(one, one), (length, 0));
             for (from, to) in [(0, 0), (0, 7), (3, 3), (3, 20), (16, 16), (16, 50), (length, length)] {

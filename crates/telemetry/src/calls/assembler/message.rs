@@ -93,12 +93,15 @@ fn line<'b>(name: &[u8], bytes: &'b [u8]) -> Option<&'b [u8]> {
     let mut rest = bytes;
     loop {
         rest = rest.get(memchr::memchr(b'\n', rest)? + 1..)?;
-        if let Some(value) = rest.strip_prefix(name) {
+        let first = rest.first();
+        if first == name.first()
+            && let Some(value) = rest.strip_prefix(name)
+        {
             let end = memchr::memchr2(b'\r', b'\n', value).unwrap_or(value.len());
             let is_folded = matches!(value.get(end + 2), Some(b' ' | b'\t'));
             return Some(value.get(..end)?.trim_ascii()).filter(|_| !is_folded);
         }
-        if matches!(rest.first(), Some(b'\r' | b'\n') | None) {
+        if matches!(first, Some(b'\r' | b'\n') | None) {
             // The head ends.
             return None;
         }
