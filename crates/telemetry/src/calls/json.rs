@@ -156,8 +156,8 @@ pub(super) const DIGITS: usize = 20;
 pub(super) fn decimal(written: &mut [u8; DIGITS], number: u64) -> usize {
     let (mut rest, mut start) = (number, DIGITS);
     for place in written.as_chunks_mut::<2>().0.iter_mut().rev() {
-        let pair = usize::try_from(rest % 100).ok().and_then(|pair| PAIRS.get(pair));
-        *place = pair.copied().unwrap_or_default();
+        let pair = u8::try_from(rest % 100).unwrap_or_default();
+        *place = [b'0' + pair / 10, b'0' + pair % 10];
         start -= if rest < 10 { 1 } else { 2 };
         rest /= 100;
         if rest == 0 {
@@ -166,22 +166,6 @@ pub(super) fn decimal(written: &mut [u8; DIGITS], number: u64) -> usize {
     }
     start
 }
-
-/// What 0 to 99 are in two digits.
-const PAIRS: [[u8; 2]; 100] = {
-    let mut pairs = [[b'0'; 2]; 100];
-    let (mut tens, mut at) = (b'0', 0);
-    while at < 100 {
-        let mut ones = b'0';
-        while ones <= b'9' {
-            pairs[at] = [tens, ones];
-            ones += 1;
-            at += 1;
-        }
-        tens += 1;
-    }
-    pairs
-};
 
 /// Texts and numbers always have a JSON form, and memory takes what is written.
 fn escaped<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
