@@ -155,8 +155,8 @@ impl Follower {
         self.calls.journal(|journal| {
             for (count, number, call) in journal.ended_after(seen) {
                 seen = seen.max(count);
-                if filter.matches(&call.record) {
-                    found.push((number, CallRecord::clone(&call.record)));
+                if filter.matches(call.record) {
+                    found.push((number, CallRecord::clone(call.record)));
                 }
             }
         });

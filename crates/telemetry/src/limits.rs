@@ -18,6 +18,10 @@ pub const OPEN_RECORDS: usize = 100_000;
 pub const CALL_MESSAGES: usize = 512;
 /// Bytes of messages that the journal keeps of one call.
 pub const CALL_BYTES: usize = 262_144;
+/// Bytes of a block of messages: one large page, where the kernel has such. It is given with one fault, where small ones take 512.
+pub const BLOCK_BYTES: usize = 2_097_152;
+/// Room in these blocks that no kept call needs, beside half as much as the kept calls need.
+pub const ROOM_BYTES: usize = 8_388_608;
 /// Records that wait for one sink.
 pub const SINK_QUEUE: usize = 65_536;
 /// Records that a sink is given at a time.

@@ -273,7 +273,7 @@ fn refused_failed_and_failed_over_calls_are_recorded() {
     assert_eq!(over.attempts.first().unwrap().failure.as_deref(), Some("unavailable"));
     assert_eq!(over.target.as_deref(), Some("udp:10.10.10.7:5070"));
     let failed: CallFilter = "outcome=failed,did=918065978001".parse().unwrap();
-    let found = calls.journal(|journal| journal.newest().filter(|(_, call)| failed.matches(&call.record)).count());
+    let found = calls.journal(|journal| journal.newest().filter(|(_, call)| failed.matches(call.record)).count());
     assert_eq!((records.len(), found), (4, 3));
 }
 

@@ -122,9 +122,9 @@ pub(crate) async fn list(
         let limit = usize::try_from(question.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX)).unwrap_or(1);
         calls.journal(|journal| {
             let asked = journal.newest().filter(|(number, call)| is_asked(&question, &filter, *number, call));
-            let entry = |(number, call): (CallNumber, &KeptCall)| CallEntry {
+            let entry = |(number, call): (CallNumber, KeptCall<'_>)| CallEntry {
                 number: number.0,
-                record: CallRecord::clone(&call.record),
+                record: CallRecord::clone(call.record),
             };
             let mut found: Vec<CallEntry> = asked.take(limit + 1).map(entry).collect();
             let has_more = found.len() > limit;
@@ -136,11 +136,11 @@ pub(crate) async fn list(
     found.await.map(Json).map_err(|error| Problem::new(Kind::Internal, error.to_string()))
 }
 
-fn is_asked(question: &CallsQuestion, filter: &CallFilter, number: CallNumber, call: &KeptCall) -> bool {
+fn is_asked(question: &CallsQuestion, filter: &CallFilter, number: CallNumber, call: &KeptCall<'_>) -> bool {
     question.before.is_none_or(|before| number.0 < before)
         && question.in_progress.is_none_or(|asked| asked == call.record.ended_at_ms.is_none())
         && question.until_ms.is_none_or(|until_ms| call.record.began_at_ms <= until_ms)
-        && filter.matches(&call.record)
+        && filter.matches(call.record)
 }
 
 async fn ended(
@@ -161,8 +161,8 @@ async fn ended(
                 break;
             }
             after = count;
-            if filter.matches(&call.record) {
-                calls.push(CallEntry { number: number.0, record: CallRecord::clone(&call.record) });
+            if filter.matches(call.record) {
+                calls.push(CallEntry { number: number.0, record: CallRecord::clone(call.record) });
             }
         }
         EndedCalls { calls, after }
@@ -204,7 +204,7 @@ async fn capture(
 }
 
 /// The call of this Call-ID or number.
-fn find<T>(api: &Api, id: &str, shown: impl FnOnce(CallNumber, &KeptCall) -> T) -> Result<T, Problem> {
+fn find<T>(api: &Api, id: &str, shown: impl FnOnce(CallNumber, KeptCall<'_>) -> T) -> Result<T, Problem> {
     api.calls.journal(|journal| {
         let by_call_id = journal.newest().find(|(_, call)| call.record.call_id == id);
         let numbered = || {

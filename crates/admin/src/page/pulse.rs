@@ -186,7 +186,7 @@ fn changed_calls(api: &Api, numbers: &[CallNumber]) -> Vec<ChangedCall> {
     let found: Vec<(u64, CallRecord, Option<Number>)> = api.calls.journal(|journal| {
         let call = |number: &CallNumber| {
             let call = journal.call(*number)?;
-            Some((number.0, CallRecord::clone(&call.record), call.did()))
+            Some((number.0, CallRecord::clone(call.record), call.did()))
         };
         numbers.iter().filter_map(call).collect()
     });

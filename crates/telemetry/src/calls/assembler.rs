@@ -7,7 +7,7 @@ mod spans;
 
 use super::Standing;
 use super::batch::{Batch, Entry, Frame};
-use super::journal::{Journal, Place};
+use super::journal::{Journal, Place, joined};
 use super::json;
 use super::queue::Queue;
 use super::record::{AttemptRecord, CallRecord, StrayMedia, Word, outcome};
@@ -16,7 +16,7 @@ use crate::limits::{OPEN_RECORDS, SINK_QUEUE, STRAY_MEDIA};
 use addresses::Addresses;
 use arc_swap::ArcSwap;
 use message::Reader;
-use owners::{Facts, facts_of};
+use owners::{Facts, Owner, facts_of};
 use proxy::dispatch::Step;
 use proxy::outbox::FailoverReason;
 use proxy::{CallKey, Decision, EndedBy, PartyId, Refusal, Role, Settings, Time};
@@ -49,8 +49,10 @@ pub(super) struct Assembler {
     /// Calls of the process before this one that were in setup, with the time at which each is given up.
     in_setup: Vec<(u64, Place)>,
     /// Whose each message of the batch is that arrived, by its place among the entries.
-    owners: Vec<Option<Place>>,
+    owners: Vec<Option<Owner>>,
     scratch: Vec<u8>,
+    /// Records that are handed on together.
+    whole: Vec<Arc<CallRecord>>,
 }
 
 /// What the entries before tell about the next one.
@@ -85,6 +87,7 @@ impl Assembler {
             in_setup: Vec::new(),
             owners: Vec::new(),
             scratch: Vec::new(),
+            whole: Vec::new(),
         }
     }
 
@@ -111,31 +114,15 @@ impl Assembler {
                         Facts::CallId(call_id) => journal.by_call_id(call_id.of(&batch.bytes)),
                         Facts::Others => self.call_of(&journal, bytes),
                     };
-                    self.owns(at, call);
-                    self.keep(&mut journal, &settings, call, (frame, false), (bytes, now_us));
+                    self.keep_arrived(&mut journal, &settings, call, (frame, at), (bytes, now_us));
                 }
-                Entry::Left(frame, of) => {
-                    let bytes = frame.span.of(&batch.bytes);
-                    let call = match of {
-                        Some(at) => {
-                            let call = self.owners.get(*at).copied().flatten();
-                            debug_assert!(
-                                self.is_of(&journal, call, bytes),
-                                "a message was sent for one of another call"
-                            );
-                            call
-                        }
-                        None => self.call_of(&journal, bytes),
-                    };
-                    self.keep(&mut journal, &settings, call, (frame, true), (bytes, now_us));
-                }
+                Entry::Left(frame, of) => self.keep_left(&mut journal, &settings, batch, (frame, *of), now_us),
                 Entry::TurnOver => thread = Thread::default(),
                 Entry::Opened { key, call_id, called, from, decision } => {
                     let Some(decision) = batch.decisions.get(*decision) else { continue };
                     let texts = (call_id.of(&batch.bytes), called.of(&batch.bytes));
                     let begins = Begins { key: *key, texts, from: *from, decision, now_us };
                     thread.current = self.open(&mut journal, &settings, batch, thread.arrived, &begins);
-                    thread.arrived.into_iter().for_each(|(_, at)| self.owns(at, thread.current));
                 }
                 Entry::Refused(party, refusal) => {
                     self.refused(&mut journal, &settings, batch, &thread, (*party, *refusal, now_us));
@@ -144,7 +131,8 @@ impl Assembler {
                 Entry::Attempt { key, toward, peer } => {
                     let failed = thread.failed.take();
                     let target = self.addresses.of_peer(peer);
-                    attempt(&mut journal, &settings, (*key, *toward, target), failed, now_us / 1_000);
+                    let place = self.place_of(&journal, &thread, *key);
+                    attempt(&mut journal, &settings, (place, *toward, target), failed, now_us / 1_000);
                 }
                 Entry::StrayMedia { key, call_id, from, address } => {
                     let stray = StrayMedia { from: name(&settings, *from), address: format_smolstr!("{address}") };
@@ -163,6 +151,7 @@ impl Assembler {
         let journal = Arc::clone(&self.journal);
         let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
         self.give_up(&mut journal, now_ms);
+        self.whole.clear();
         self.tell_standing(&journal, now_ms, is_last);
         while let Some((over_ms, place)) = self.closing.front().copied() {
             let lingers = over_ms + LINGER_MS > now_ms && self.closing.len() <= SINK_QUEUE;
@@ -171,9 +160,14 @@ impl Assembler {
             }
             self.closing.pop_front();
             let Some(call) = journal.call_mut(place) else { continue };
-            self.sinks.iter().for_each(|sink| sink.put(Arc::clone(&call.record)));
+            self.whole.push(Arc::clone(&call.record));
             journal.publish(place);
         }
+        drop(journal);
+        if !self.whole.is_empty() {
+            self.sinks.iter().for_each(|sink| sink.put(&self.whole));
+        }
+        self.whole.clear();
     }
 
     fn open(
@@ -186,9 +180,9 @@ impl Assembler {
     ) -> Option<Place> {
         if let Some(known) = journal.by_key(begins.key) {
             // An upstream that forks sends the call's INVITE more than once: it is one call.
-            if let Some((frame, _)) = &arrived {
+            if let Some((frame, at)) = &arrived {
                 let bytes = frame.span.of(&batch.bytes);
-                self.keep(journal, settings, Some(known), (frame, false), (bytes, begins.now_us));
+                self.keep_arrived(journal, settings, Some(known), (frame, *at), (bytes, begins.now_us));
             }
             return Some(known);
         }
@@ -196,7 +190,7 @@ impl Assembler {
             self.lost.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        let (frame, _) = arrived?;
+        let (frame, at) = arrived?;
         let bytes = frame.span.of(&batch.bytes);
         let mut record = record_of(settings, begins);
         record.rules = self.rules.of(begins.decision.trace.steps().map(|step| step.rule()));
@@ -213,7 +207,7 @@ impl Assembler {
         if let (proxy::dispatch::Direction::Inbound, Some(did)) = (begins.decision.direction, begins.decision.number) {
             journal.belongs(place, did);
         }
-        self.keep(journal, settings, Some(place), (&frame, false), (bytes, begins.now_us));
+        self.keep_arrived(journal, settings, Some(place), (&frame, at), (bytes, begins.now_us));
         Some(place)
     }
 
@@ -246,8 +240,7 @@ impl Assembler {
                     ..CallRecord::default()
                 };
                 let place = journal.open_call(None, record);
-                self.owns(at, Some(place));
-                self.keep(journal, settings, Some(place), (&frame, false), (bytes, now_us));
+                self.keep_arrived(journal, settings, Some(place), (&frame, at), (bytes, now_us));
                 place
             }
             _ => return,
@@ -281,24 +274,28 @@ impl Assembler {
                 }
             }
             Entry::Ringing { call_id } => {
-                let place = journal.by_call_id(call_id.of(&batch.bytes));
+                let place = self.owner(thread).or_else(|| journal.by_call_id(call_id.of(&batch.bytes)));
                 if let Some(call) = place.and_then(|place| journal.call_mut(place)) {
                     call.record_mut().ringing_at_ms.get_or_insert(now_ms);
                 }
                 place.into_iter().for_each(|place| journal.note_change(place.number));
             }
-            Entry::Final { key, status, .. } => self.answered(journal, *key, *status, now_us),
+            Entry::Final { key, status, .. } => {
+                let place = self.place_of(journal, thread, *key);
+                self.answered(journal, place, *status, now_us);
+            }
             Entry::Ended { key, call_id, by, after_us, talked_us } => {
                 let times = (now_us, *after_us, *talked_us);
-                self.ended(journal, *key, call_id.of(&batch.bytes), *by, times);
+                let place = self.place_of(journal, thread, *key);
+                self.ended(journal, (*key, place), call_id.of(&batch.bytes), *by, times);
             }
             _ => {}
         }
     }
 
     /// A final response: with a 2xx the call is up, with any other it is over.
-    fn answered(&mut self, journal: &mut Journal, key: CallKey, status: u16, now_us: u64) {
-        let Some(place) = journal.by_key(key) else { return };
+    fn answered(&mut self, journal: &mut Journal, place: Option<Place>, status: u16, now_us: u64) {
+        let Some(place) = place else { return };
         let Some(call) = journal.call_mut(place) else { return };
         if call.record.answered_at_ms.is_some() {
             return;
@@ -322,12 +319,12 @@ impl Assembler {
     fn ended(
         &mut self,
         journal: &mut Journal,
-        key: CallKey,
+        (key, place): (CallKey, Option<Place>),
         call_id: &[u8],
         by: EndedBy,
         (now_us, after_us, talked_us): (u64, u64, u64),
     ) {
-        let place = journal.by_key(key).unwrap_or_else(|| {
+        let place = place.unwrap_or_else(|| {
             let began_us = now_us.saturating_sub(after_us);
             let record = CallRecord {
                 id: format_smolstr!("{key}-{began_us:x}"),
@@ -425,11 +422,11 @@ fn note_side(settings: &Settings, record: &mut CallRecord, party: PartyId) {
 fn attempt(
     journal: &mut Journal,
     settings: &Settings,
-    (key, toward, target): (CallKey, PartyId, Word),
+    (place, toward, target): (Option<Place>, PartyId, Word),
     failed: Option<FailoverReason>,
     at_ms: u64,
 ) {
-    let Some(place) = journal.by_key(key) else { return };
+    let Some(place) = place else { return };
     journal.note_change(place.number);
     let Some(call) = journal.call_mut(place) else { return };
     let record = call.record_mut();
@@ -469,17 +466,13 @@ fn e164(settings: &Settings, user: &str) -> Option<Word> {
 
 /// A number in E.164 with `+`. Each call has two: they are written without the formatter.
 fn plus(number: Number) -> Word {
-    let mut written = [b'+'; 16];
-    let (mut rest, mut plus_at) = (number.digits(), written.len() - 1);
-    for digit in written.iter_mut().skip(1).rev() {
-        if rest == 0 {
-            break;
-        }
-        *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
-        rest /= 10;
-        plus_at -= 1;
+    let mut written = [b'+'; json::DIGITS];
+    // No number has as many digits as there is room for: one `+` stays before it.
+    let start = json::decimal(&mut written, number.digits()).saturating_sub(1);
+    if let Some(before) = written.get_mut(start) {
+        *before = b'+';
     }
-    text(written.get(plus_at..).unwrap_or_default())
+    text(written.get(start..).unwrap_or_default())
 }
 
 /// A text off the wire; bytes that are no UTF-8 are replaced.

@@ -7,6 +7,9 @@ use proxy::{CallKey, Decision, EndedBy, Flow, ListenerId, PartyId, Peer, Refusal
 use sip::Span;
 use std::net::{IpAddr, SocketAddr};
 
+/// A message that shares less is kept whole: saying so would take as much.
+const SHARED_BYTES: usize = 32;
+
 /// Messages and facts. Its room is used again.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
@@ -23,8 +26,10 @@ pub(super) struct Frame {
     pub(super) remote: SocketAddr,
     /// Which socket of ours.
     pub(super) listener: ListenerId,
-    /// Where it stands in the batch's bytes; empty when it found no room.
+    /// Where it stands in the batch's bytes, or what it has between the bytes that it shares; empty when it found no room.
     pub(super) span: Span,
+    /// So many bytes at its beginning and at its end are those of the message that made the core send it.
+    pub(super) shared: (u32, u32),
     /// Its length, also when it found no room.
     pub(super) length: usize,
 }
@@ -105,6 +110,117 @@ impl Batch {
     pub(super) fn frame(&mut self, flow: &Flow, bytes: &[u8]) -> Frame {
         let fits = self.bytes.len() + bytes.len() <= BATCH_BYTES;
         let span = self.keep(if fits { bytes } else { b"" });
-        Frame { remote: flow.remote, listener: flow.listener, span, length: bytes.len() }
+        Frame { remote: flow.remote, listener: flow.listener, span, shared: (0, 0), length: bytes.len() }
+    }
+
+    /// The same of a message that is sent for the one at this place among the entries: what both have is not copied again.
+    pub(super) fn frame_like(&mut self, at: usize, flow: &Flow, bytes: &[u8]) -> Frame {
+        let arrived = self.arrived(at).map_or(&[][..], |arrived| arrived.span.of(&self.bytes));
+        let (before, after) = shared(arrived, bytes);
+        if before + after < SHARED_BYTES {
+            return self.frame(flow, bytes);
+        }
+        let own = bytes.get(before..bytes.len() - after).unwrap_or_default();
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Frame { shared: (count(before), count(after)), length: bytes.len(), ..self.frame(flow, own) }
+    }
+
+    /// The message that arrived, at this place among the entries.
+    pub(super) fn arrived(&self, at: usize) -> Option<&Frame> {
+        match self.entries.get(at) {
+            Some((_, Entry::Arrived(frame))) => Some(frame),
+            _ => None,
+        }
+    }
+}
+
+/// How many bytes two texts have in common at their beginning, and at the end of what is behind.
+fn shared(one: &[u8], other: &[u8]) -> (usize, usize) {
+    let before = same_before(one, other);
+    let [one, other] = [one, other].map(|whole| whole.get(before..).unwrap_or_default());
+    (before, same_after(one, other))
+}
+
+/// How many bytes are the same from the first on: many at a time while they are, then the first word that differs tells.
+fn same_before(one: &[u8], other: &[u8]) -> usize {
+    let mut same = 0;
+    for stride in STRIDES {
+        while let (Some(one), Some(other)) = (one.get(same..same + stride), other.get(same..same + stride))
+            && one == other
+        {
+            same += stride;
+        }
+    }
+    loop {
+        let [one, other] = [one, other].map(|whole| whole.get(same..).unwrap_or_default());
+        let (Some(word), Some(other_word)) = (one.first_chunk(), other.first_chunk()) else {
+            return same + one.iter().zip(other).take_while(|(one, other)| one == other).count();
+        };
+        let differs = u128::from_le_bytes(*word) ^ u128::from_le_bytes(*other_word);
+        if differs != 0 {
+            return same + bytes_of(differs.trailing_zeros());
+        }
+        same += size_of::<u128>();
+    }
+}
+
+/// The same from the last on.
+fn same_after(one: &[u8], other: &[u8]) -> usize {
+    let before = |whole: &[u8], same: usize| whole.len() - same;
+    let mut same = 0;
+    for stride in STRIDES {
+        while let (Some(one), Some(other)) = (
+            one.get(..before(one, same)).and_then(|rest| rest.get(rest.len().checked_sub(stride)?..)),
+            other.get(..before(other, same)).and_then(|rest| rest.get(rest.len().checked_sub(stride)?..)),
+        ) && one == other
+        {
+            same += stride;
+        }
+    }
+    loop {
+        let [one, other] = [one, other].map(|whole| whole.get(..before(whole, same)).unwrap_or_default());
+        let (Some(word), Some(other_word)) = (one.last_chunk(), other.last_chunk()) else {
+            return same + one.iter().rev().zip(other.iter().rev()).take_while(|(one, other)| one == other).count();
+        };
+        let differs = u128::from_le_bytes(*word) ^ u128::from_le_bytes(*other_word);
+        if differs != 0 {
+            return same + bytes_of(differs.leading_zeros());
+        }
+        same += size_of::<u128>();
+    }
+}
+
+/// Bytes that are compared at once: a comparison of 256 costs little more than one of 16.
+const STRIDES: [usize; 2] = [256, 64];
+
+fn bytes_of(bits: u32) -> usize {
+    usize::try_from(bits / 8).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever two texts have in common is found, and no byte of either is counted twice.
+    #[test]
+    fn what_is_shared_is_found_and_no_byte_twice() {
+        let text: Vec<u8> = (0..=255).chain(0..44).collect();
+        for length in [0, 1, 15, 16, 17, 33, 64, 100, 255, 256, 300] {
+            let one = &text[..length];
+            assert_eq!(shared(one, one), (length, 0));
+            for (from, to) in [(0, 0), (0, 7), (3, 3), (3, 20), (16, 16), (16, 50), (length, length)] {
+                if to > length || from > to {
+                    continue;
+                }
+                for put in [&b""[..], b"\xffput in its place\xff", b"\xff"] {
+                    let other = [&one[..from], put, &one[to..]].concat();
+                    let (before, after) = shared(one, &other);
+                    assert!(before >= from && before + after <= length.min(other.len()), "{length} {from} {to}");
+                    let own = &other[before..other.len() - after];
+                    assert!(own.len() <= put.len());
+                    assert_eq!([&one[..before], own, &one[length - after..]].concat(), other);
+                }
+            }
+        }
     }
 }

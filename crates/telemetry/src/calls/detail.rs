@@ -50,13 +50,13 @@ pub struct MessageSummary {
 
 impl CallDetail {
     /// All of a call in the journal.
-    pub fn of(number: CallNumber, call: &KeptCall) -> CallDetail {
+    pub fn of(number: CallNumber, call: KeptCall<'_>) -> CallDetail {
         let mut index = Index::new();
-        let messages = call.messages().map(|(message, bytes)| summary_of(&call.record, &message, &bytes, &mut index));
+        let messages = call.messages().map(|(message, bytes)| summary_of(call.record, &message, &bytes, &mut index));
         CallDetail {
             number: number.0,
             messages: messages.collect(),
-            record: CallRecord::clone(&call.record),
+            record: CallRecord::clone(call.record),
             told: call.told(),
             left_out: call.left_out,
         }

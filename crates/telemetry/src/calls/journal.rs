@@ -1,25 +1,25 @@
 //! The last calls with their messages, within a bound of memory. Whoever asks locks it for a moment; no worker ever does.
 //!
-//! Each call has a slot, and what a slot has of room its next call uses again: calls come and go without a word to the
-//! allocator, and one is found, closed and forgotten in the same few steps however many there are.
+//! Each call has a slot, and what a slot has of room its next call uses again; the messages of all calls stand in blocks that
+//! they share. Calls come and go without a word to the allocator, and one is found, closed and forgotten in the same few steps
+//! however many there are.
 
 mod hashes;
+mod kept;
 mod messages;
 
-use super::record::{CallRecord, Word};
+use super::record::CallRecord;
 use crate::limits::{CALL_BYTES, CALL_MESSAGES};
 pub use hashes::BuildAsItIs;
 use hashes::{Seeded, hash_of};
-use messages::Packed;
+pub use kept::{KeptCall, KeptMessage, ToldRule};
+use messages::{Chain, Messages};
+pub(super) use messages::{Shared, Text, joined};
 use proxy::dispatch::Step;
-use proxy::{CallKey, Decision, Listener, Settings};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use proxy::{CallKey, Decision, Settings};
 use sip::Number;
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// What is added for each message and each call to the bytes of its messages.
@@ -52,8 +52,9 @@ pub struct Journal {
     bounds: JournalBounds,
     next: u64,
     /// One call in each, but for those in `free`.
-    slots: Vec<KeptCall>,
+    slots: Vec<Slot>,
     free: Vec<u32>,
+    messages: Messages,
     /// All calls, the oldest first. One that is forgotten stays for a while.
     order: VecDeque<Place>,
     /// Those whose records are whole: the first was over first.
@@ -76,48 +77,24 @@ pub struct Journal {
     bytes: usize,
 }
 
-/// One call with its messages.
+/// Where a call is kept.
 #[derive(Debug)]
-pub struct KeptCall {
+pub(super) struct Slot {
     /// 0 when it is forgotten: what is here is room for the next one.
     number: u64,
     /// Of its Call-ID.
     hash: u64,
     pub(super) key: Option<CallKey>,
     did: Option<Number>,
-    /// What is written down of it. The sinks have the same once it is over.
-    pub record: Arc<CallRecord>,
+    pub(super) record: Arc<CallRecord>,
     /// Every rule of its decision, and the configuration that has their words.
     steps: Vec<Step>,
     settings: Option<Arc<Settings>>,
-    messages: Packed,
-    /// Messages that found no room.
-    pub left_out: u32,
+    messages: Chain,
+    left_out: u32,
     is_closed: bool,
     /// Its messages made room for others, and further ones are not kept.
     is_bare: bool,
-}
-
-/// One message of a call.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct KeptMessage {
-    /// When, in microseconds since 1970.
-    pub at_us: u64,
-    /// It left; else it arrived.
-    pub is_sent: bool,
-    /// The other end.
-    pub remote: SocketAddr,
-    /// Our end.
-    pub local: Listener,
-}
-
-/// One rule of a past decision, and what it found.
-#[derive(Clone, PartialEq, Eq, Debug, JsonSchema, Serialize, Deserialize)]
-pub struct ToldRule {
-    /// Its name.
-    pub rule: Word,
-    /// What it found, in words.
-    pub told: String,
 }
 
 impl Journal {
@@ -129,6 +106,7 @@ impl Journal {
             next: 1,
             slots: Vec::new(),
             free: Vec::new(),
+            messages: Messages::default(),
             order: VecDeque::new(),
             over: VecDeque::new(),
             open: HashMap::default(),
@@ -159,19 +137,30 @@ impl Journal {
     }
 
     /// The call of this number.
-    pub fn call(&self, number: CallNumber) -> Option<&KeptCall> {
+    pub fn call(&self, number: CallNumber) -> Option<KeptCall<'_>> {
         let at = self.order.binary_search_by_key(&number.0, |place| place.number).ok()?;
-        self.at(*self.order.get(at)?)
+        self.kept(*self.order.get(at)?)
     }
 
     /// All calls, newest first.
-    pub fn newest(&self) -> impl Iterator<Item = (CallNumber, &KeptCall)> {
-        self.order.iter().rev().filter_map(|place| Some((CallNumber(place.number), self.at(*place)?)))
+    pub fn newest(&self) -> impl Iterator<Item = (CallNumber, KeptCall<'_>)> {
+        self.order.iter().rev().filter_map(|place| Some((CallNumber(place.number), self.kept(*place)?)))
     }
 
-    /// The call at a place, unless it is forgotten.
-    pub(super) fn at(&self, place: Place) -> Option<&KeptCall> {
+    /// The call at a place with its messages, unless it is forgotten.
+    pub(super) fn kept(&self, place: Place) -> Option<KeptCall<'_>> {
+        let slot = self.at(place)?;
+        Some(KeptCall { record: &slot.record, left_out: slot.left_out, slot, messages: &self.messages })
+    }
+
+    /// The slot at a place, unless its call is forgotten.
+    pub(super) fn at(&self, place: Place) -> Option<&Slot> {
         self.slots.get(index_of(place.slot)).filter(|call| call.number == place.number)
+    }
+
+    /// Whether the call at a place has this key and is not over.
+    pub(super) fn is_open_as(&self, place: Place, key: CallKey) -> bool {
+        self.at(place).is_some_and(|call| call.key == Some(key) && !call.is_closed)
     }
 
     /// How many calls were over so far: a place to go on from with [`Journal::ended_after`].
@@ -180,15 +169,15 @@ impl Journal {
     }
 
     /// The calls that were over after this many, oldest first, with the count at each.
-    pub fn ended_after(&self, count: u64) -> impl Iterator<Item = (u64, CallNumber, &KeptCall)> {
+    pub fn ended_after(&self, count: u64) -> impl Iterator<Item = (u64, CallNumber, KeptCall<'_>)> {
         let later = self.ended.iter().filter(move |(at, _)| *at > count);
-        later.filter_map(|(at, place)| Some((*at, CallNumber(place.number), self.at(*place)?)))
+        later.filter_map(|(at, place)| Some((*at, CallNumber(place.number), self.kept(*place)?)))
     }
 
     /// The newest call of a number of ours: one to it, or one that showed it.
-    pub fn last_of(&self, did: Number) -> Option<(CallNumber, &KeptCall)> {
+    pub fn last_of(&self, did: Number) -> Option<(CallNumber, KeptCall<'_>)> {
         let place = *self.by_did.get(&did)?;
-        self.at(place).map(|call| (CallNumber(place.number), call))
+        self.kept(place).map(|call| (CallNumber(place.number), call))
     }
 
     /// How many changes there were so far: a place to go on from with [`Journal::changed_after`].
@@ -237,7 +226,7 @@ impl Journal {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
-                self.slots.push(KeptCall::nobodys());
+                self.slots.push(Slot::nobodys());
                 u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
             }
         };
@@ -270,7 +259,7 @@ impl Journal {
         (call.record.call_id.as_bytes() == call_id).then_some(Place { slot, number: call.number })
     }
 
-    pub(super) fn call_mut(&mut self, place: Place) -> Option<&mut KeptCall> {
+    pub(super) fn call_mut(&mut self, place: Place) -> Option<&mut Slot> {
         self.slots.get_mut(index_of(place.slot)).filter(|call| call.number == place.number)
     }
 
@@ -299,30 +288,61 @@ impl Journal {
     }
 
     /// Keeps a message of a call, as far as there is room for it, and lets `note` write down what its record says of it.
+    /// Returns how many of the call are kept before it, if it is kept.
     pub(super) fn keep(
         &mut self,
         place: Place,
         bytes: &[u8],
         message: KeptMessage,
         note: impl FnOnce(&mut CallRecord),
-    ) {
+    ) -> Option<u32> {
+        self.keep_text(place, &Text { own: bytes, shared: None }, message, note)
+    }
+
+    /// The same of a message of which a part stands in an earlier one.
+    pub(super) fn keep_text(
+        &mut self,
+        place: Place,
+        text: &Text<'_>,
+        message: KeptMessage,
+        note: impl FnOnce(&mut CallRecord),
+    ) -> Option<u32> {
         let is_alone = self.count() < 2;
-        let (bytes_max, cost) = (self.bounds.bytes, bytes.len() + MESSAGE_OVERHEAD);
+        let (bytes_max, cost) = (self.bounds.bytes, text.own.len() + MESSAGE_OVERHEAD);
         let has_room = !is_alone || self.bytes + cost <= bytes_max;
-        let Some(call) = self.call_mut(place) else { return };
+        if self.messages.is_full(text.own.len()) {
+            self.tidy();
+        }
+        let (all, call) = (&mut self.messages, self.slots.get_mut(index_of(place.slot)));
+        let call = call.filter(|call| call.number == place.number)?;
         note(call.record_mut());
         let messages = &mut call.messages;
-        let fits = messages.count() < CALL_MESSAGES && messages.text_bytes() + bytes.len() <= CALL_BYTES;
-        if call.is_bare || !fits || bytes.is_empty() || !has_room {
+        let fits = messages.count() < CALL_MESSAGES && messages.text_bytes() + text.own.len() <= CALL_BYTES;
+        let is_empty = text.own.is_empty() && text.shared.is_none();
+        let before = u32::try_from(messages.count()).unwrap_or(u32::MAX);
+        if call.is_bare || !fits || is_empty || !has_room || !all.push(messages, place.slot, &message, text) {
             call.left_out += 1;
-            return;
+            return None;
         }
-        let before = messages.text_bytes();
-        messages.push(&message, bytes);
-        let taken = messages.text_bytes() - before + MESSAGE_OVERHEAD;
-        self.bytes += taken;
+        self.bytes += cost;
         if self.bytes > bytes_max {
             self.evict();
+        }
+        Some(before)
+    }
+
+    /// Gives up blocks that nobody needs, and moves the calls up that hold up the oldest ones: so many at a time as are begun.
+    fn tidy(&mut self) {
+        for _ in 0..BLOCKS_TIDIED {
+            let Some((block, slots)) = self.messages.tidy() else { return };
+            for slot in slots {
+                let call = self.slots.get_mut(index_of(slot)).filter(|call| call.number != 0);
+                if let Some(call) = call
+                    && !self.messages.move_up(&mut call.messages, slot, block)
+                {
+                    return;
+                }
+            }
         }
     }
 
@@ -343,6 +363,7 @@ impl Journal {
         let Some(call) = self.slots.get_mut(index_of(slot)) else { return false };
         let (number, hash, did) = (call.number, call.hash, call.did);
         self.bytes = self.bytes.saturating_sub(call.cost() + CALL_OVERHEAD);
+        self.messages.release(&mut call.messages);
         call.forget();
         if self.by_call_id.get(&hash) == Some(&slot) {
             self.by_call_id.remove(&hash);
@@ -381,7 +402,7 @@ impl Journal {
             if !call.messages.is_empty() {
                 self.bytes = self.bytes.saturating_sub(call.cost());
                 call.left_out += u32::try_from(call.messages.count()).unwrap_or(u32::MAX);
-                call.messages = Packed::default();
+                self.messages.release(&mut call.messages);
                 return true;
             }
         }
@@ -393,17 +414,16 @@ impl Journal {
 const CHANGES_KEPT: usize = 8_192;
 /// So many places of calls that are forgotten may stand in the order beside as many as there are calls.
 const ORDER_SLACK: usize = 1_024;
-/// Room for messages that a slot keeps for its next call; what is more goes back to the system. With it the slots of a journal
-/// of the default size never keep more than that has bytes.
-const ROOM_BYTES_KEPT: usize = 12_288;
+/// With each block that is begun, so many old ones are looked at: where a third of all room is nobody's, that sets one free.
+const BLOCKS_TIDIED: usize = 3;
 
 fn index_of(slot: u32) -> usize {
     usize::try_from(slot).unwrap_or(usize::MAX)
 }
 
-impl KeptCall {
-    fn nobodys() -> KeptCall {
-        KeptCall {
+impl Slot {
+    fn nobodys() -> Slot {
+        Slot {
             number: 0,
             hash: 0,
             key: None,
@@ -411,7 +431,7 @@ impl KeptCall {
             record: Arc::default(),
             steps: Vec::new(),
             settings: None,
-            messages: Packed::default(),
+            messages: Chain::default(),
             left_out: 0,
             is_closed: false,
             is_bare: false,
@@ -434,24 +454,6 @@ impl KeptCall {
     fn forget(&mut self) {
         (self.number, self.key, self.did, self.settings) = (0, None, None, None);
         self.steps.clear();
-        self.messages.clear(ROOM_BYTES_KEPT);
-    }
-
-    /// The number of ours that it is to, or that it showed.
-    pub fn did(&self) -> Option<Number> {
-        self.did
-    }
-
-    /// Its messages in order, with their bytes.
-    pub fn messages(&self) -> impl Iterator<Item = (KeptMessage, Cow<'_, [u8]>)> {
-        self.messages.iter()
-    }
-
-    /// Every rule of its decision, with what it found; empty for a call that was never dispatched here.
-    pub fn told(&self) -> Vec<ToldRule> {
-        let Some(settings) = &self.settings else { return Vec::new() };
-        let told = |step: &Step| ToldRule { rule: step.rule().into(), told: step.told(settings).to_string() };
-        self.steps.iter().map(told).collect()
     }
 
     /// Keeps why it went where it went.
@@ -480,17 +482,10 @@ fn take_over<T>(list: &mut Vec<T>, used: &mut Vec<T>) {
     }
 }
 
-impl KeptMessage {
-    /// A message without its bytes.
-    pub(super) fn new(at_us: u64, is_sent: bool, remote: SocketAddr, local: Listener) -> KeptMessage {
-        KeptMessage { at_us, is_sent, remote, local }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proxy::Transport;
+    use proxy::{Listener, Transport};
 
     fn record(call_id: &str) -> CallRecord {
         CallRecord { call_id: call_id.into(), ..CallRecord::default() }
@@ -602,7 +597,7 @@ mod tests {
     fn a_slot_tells_its_calls_apart_and_keeps_nothing_of_the_one_before() {
         let mut journal = Journal::new(JournalBounds { calls: 1, bytes: 1 << 20 });
         let first = journal.open_call(Some(CallKey(1)), record("first"));
-        journal.keep(first, &[b'x'; 2 * ROOM_BYTES_KEPT], message(0), |record| record.rules.push("row".into()));
+        journal.keep(first, b"INVITE", message(0), |record| record.rules.push("row".into()));
         journal.belongs(first, Number::from_digits(918_065_978_000).unwrap());
         let read = Arc::clone(&journal.call(CallNumber(1)).unwrap().record);
         journal.close(first);
@@ -613,8 +608,8 @@ mod tests {
         journal.keep(first, b"late", message(0), |record| record.messages += 1);
         assert_eq!((journal.by_call_id(b"first"), journal.by_call_id(b"second")), (None, Some(second)));
         let call = journal.call(CallNumber(2)).unwrap();
-        assert_eq!((&*call.record, call.messages().count(), call.did()), (&record("second"), 0, None));
-        assert!(call.messages.room_bytes() <= ROOM_BYTES_KEPT && journal.size().1 == CALL_OVERHEAD);
+        assert_eq!((&**call.record, call.messages().count(), call.did()), (&record("second"), 0, None));
+        assert_eq!(journal.size().1, CALL_OVERHEAD);
         assert_eq!((&*read.call_id, read.rules.len()), ("first", 1), "who reads a record keeps it as it was");
     }
 

@@ -15,7 +15,7 @@ const UDP: u8 = 17;
 const TCP: u8 = 6;
 
 /// The capture file of a call.
-pub fn of_call(call: &KeptCall) -> Vec<u8> {
+pub fn of_call(call: KeptCall<'_>) -> Vec<u8> {
     let mut file = Vec::new();
     file.extend_from_slice(&0xa1b2_c3d4_u32.to_le_bytes());
     file.extend_from_slice(&2_u16.to_le_bytes());
@@ -162,7 +162,7 @@ mod tests {
             }
         }
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), of_call(journal.at(call).unwrap())).unwrap();
+        std::fs::write(file.path(), of_call(journal.kept(call).unwrap())).unwrap();
         let read = Command::new("tcpdump").args(["-nn", "-vv", "-r"]).arg(file.path()).output().unwrap();
         let text = String::from_utf8_lossy(&read.stdout).into_owned();
         assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));

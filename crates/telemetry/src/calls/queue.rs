@@ -92,14 +92,12 @@ impl Queue {
         }
     }
 
-    /// Leaves a record for the sink, or counts it as lost.
-    pub(super) fn put(&self, record: Arc<CallRecord>) {
+    /// Leaves records for the sink, and counts those as lost for which it has no room.
+    pub(super) fn put(&self, records: &[Arc<CallRecord>]) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() < self.room {
-            waiting.push_back(record);
-        } else {
-            self.lost.fetch_add(1, Ordering::Relaxed);
-        }
+        let (fits, lost) = records.split_at(self.room.saturating_sub(waiting.len()).min(records.len()));
+        waiting.extend(fits.iter().map(Arc::clone));
+        self.lost.fetch_add(u64::try_from(lost.len()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Its numbers now.
@@ -261,7 +259,7 @@ mod tests {
         let (seen, sees) = channel();
         let mut working = start(Box::new(Flaky { fails: 2, seen })).unwrap();
         for id in 0..700 {
-            working.queue.put(record(id));
+            working.queue.put(&[record(id)]);
         }
         let mut got = Vec::new();
         while got.len() < 700 {
@@ -276,8 +274,9 @@ mod tests {
     #[test]
     fn what_finds_no_room_is_counted_and_what_waits_stays() {
         let queue = Queue::new("file", 3);
-        (0..5).for_each(|id| queue.put(record(id)));
-        assert_eq!((queue.counts().lost, queue.counts().waiting), (2, 3));
+        (0..5).for_each(|id| queue.put(&[record(id)]));
+        queue.put(&[record(5), record(6)]);
+        assert_eq!((queue.counts().lost, queue.counts().waiting), (4, 3));
         assert_eq!(queue.first().iter().map(|record| &*record.id).collect::<Vec<_>>(), ["0", "1", "2"]);
     }
 

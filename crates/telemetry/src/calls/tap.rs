@@ -140,13 +140,24 @@ impl Tap {
 
     /// A message leaves.
     pub fn left(&mut self, now: Time, flow: &Flow, bytes: &[u8]) {
-        let frame = self.batch.frame(flow, bytes);
         let of = self.sender_of_next();
+        let frame = match of {
+            Some(at) => self.batch.frame_like(at, flow, bytes),
+            None => self.batch.frame(flow, bytes),
+        };
         self.batch.entries.push((now, Entry::Left(frame, of)));
     }
 
     /// A fact of the core, if it is one about a call.
+    #[inline]
     pub fn fact(&mut self, now: Time, event: &Event, outbox: &Outbox) {
+        // Every message has one of these, and no record has any.
+        if !matches!(event, Event::Request(..) | Event::Response(..) | Event::InDialog(..) | Event::Warned(_)) {
+            self.keep_fact(now, event, outbox);
+        }
+    }
+
+    fn keep_fact(&mut self, now: Time, event: &Event, outbox: &Outbox) {
         let batch = &mut self.batch;
         let entry = match event {
             Event::Decided { call_id, key, from, called, method: Method::Invite, decision } => {

@@ -30,7 +30,7 @@ pub struct LastCall {
 }
 
 impl LastCall {
-    fn of((CallNumber(call), kept): (CallNumber, &KeptCall)) -> LastCall {
+    fn of((CallNumber(call), kept): (CallNumber, KeptCall<'_>)) -> LastCall {
         let record = &kept.record;
         LastCall {
             call,

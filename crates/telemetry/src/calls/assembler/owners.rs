@@ -1,11 +1,20 @@
 //! Whose each message is, and that it is kept with its call.
 
 use super::super::batch::{Batch, Entry, Frame};
-use super::super::journal::{Journal, KeptMessage, Place};
+use super::super::journal::{Journal, KeptMessage, Place, Shared, Text};
 use super::message::Reader;
-use super::{Assembler, text};
-use proxy::{Listener, Settings, Transport};
+use super::{Assembler, Thread, joined, text};
+use crate::calls::Word;
+use proxy::{CallKey, Listener, Settings, Transport};
 use sip::Span;
+
+/// Whose a message is that arrived.
+#[derive(Clone, Copy)]
+pub(super) struct Owner {
+    place: Place,
+    /// How many messages of the call are kept before it, if it is kept.
+    kept: Option<u32>,
+}
 
 /// What the facts of a message say of whose it is.
 pub(super) enum Facts {
@@ -39,17 +48,22 @@ impl Assembler {
         journal.by_call_id(self.reader.call_id(bytes)?)
     }
 
-    /// Whether a message has the Call-ID of this call, if it is one's and found room.
-    pub(super) fn is_of(&mut self, journal: &Journal, call: Option<Place>, bytes: &[u8]) -> bool {
-        let Some(call) = call.and_then(|place| journal.at(place)).filter(|_| !bytes.is_empty()) else { return true };
+    /// Whether a message has the Call-ID of this call, if it found room.
+    fn is_of(&mut self, journal: &Journal, call: Place, bytes: &[u8]) -> bool {
+        let Some(call) = journal.at(call).filter(|_| !bytes.is_empty()) else { return true };
         self.reader.call_id(bytes).is_some_and(|call_id| text(call_id) == call.record.call_id)
     }
 
-    /// What leaves because of the message at this place is this call's.
-    pub(super) fn owns(&mut self, at: usize, call: Option<Place>) {
-        if let Some(owner) = self.owners.get_mut(at) {
-            *owner = call;
-        }
+    /// Whose the message is that arrived last.
+    pub(super) fn owner(&self, thread: &Thread) -> Option<Place> {
+        let (_, at) = thread.arrived?;
+        self.owners.get(at).copied().flatten().map(|owner| owner.place)
+    }
+
+    /// The call in progress with this key: as a rule the one whose message arrived last.
+    pub(super) fn place_of(&self, journal: &Journal, thread: &Thread, key: CallKey) -> Option<Place> {
+        let near = self.owner(thread).filter(|place| journal.is_open_as(*place, key));
+        near.or_else(|| journal.by_key(key))
     }
 
     /// Keeps a BYE with the record that was opened of it: when it arrived there was none.
@@ -66,42 +80,99 @@ impl Assembler {
             return;
         };
         let place = journal.by_call_id(call_id.of(&batch.bytes));
-        self.owns(at, place);
-        self.keep(journal, settings, place, (&frame, false), (frame.span.of(&batch.bytes), now_us));
+        self.keep_arrived(journal, settings, place, (&frame, at), (frame.span.of(&batch.bytes), now_us));
     }
 
-    /// Keeps a message of a call, if it is one's.
-    pub(super) fn keep(
+    /// Keeps a message that arrived, at this place among the entries, if it is a call's.
+    pub(super) fn keep_arrived(
         &mut self,
         journal: &mut Journal,
         settings: &Settings,
         call: Option<Place>,
-        (frame, is_sent): (&Frame, bool),
+        (frame, at): (&Frame, usize),
         (bytes, now_us): (&[u8], u64),
     ) {
         let Some(place) = call else { return };
-        let nowhere = Listener { transport: Transport::Udp, address: frame.remote };
-        let local = settings.listener(frame.listener).copied().unwrap_or(nowhere);
-        let length = u64::try_from(frame.length).unwrap_or(u64::MAX);
-        let (reader, mut shown) = (&mut self.reader, None);
-        journal.keep(place, bytes, KeptMessage::new(now_us, is_sent, frame.remote, local), |record| {
+        let kept = journal.keep(place, bytes, message_of(settings, frame, false, now_us), |record| {
             record.messages += 1;
-            *(if is_sent { &mut record.bytes_out } else { &mut record.bytes_in }) += length;
-            if is_sent
-                && record.caller_sent.is_none()
-                && let Some(called) = Reader::called(bytes)
-            {
-                let caller = reader.caller(bytes);
-                if record.direction == "outbound" {
-                    shown =
-                        caller.as_ref().and_then(|caller| settings.numbering.canonical_user(caller.as_bytes()).ok());
+            record.bytes_in += length_of(frame);
+        });
+        if let Some(owner) = self.owners.get_mut(at) {
+            *owner = Some(Owner { place, kept });
+        }
+    }
+
+    /// Keeps a message that left, for the one at this place among the entries if for any, if it is a call's.
+    pub(super) fn keep_left(
+        &mut self,
+        journal: &mut Journal,
+        settings: &Settings,
+        batch: &Batch,
+        (frame, of): (&Frame, Option<usize>),
+        now_us: u64,
+    ) {
+        let own = frame.span.of(&batch.bytes);
+        let owner = of.and_then(|at| self.owners.get(at).copied().flatten());
+        let place = match of {
+            Some(_) => owner.map(|owner| owner.place),
+            None => self.call_of(journal, own),
+        };
+        let Some(place) = place else { return };
+        let (before, after) = frame.shared;
+        let arrived = of.and_then(|at| batch.arrived(at)).map_or(&[][..], |frame| frame.span.of(&batch.bytes));
+        let start = Span { start: 0, end: before }.of(arrived);
+        let whole = || joined(arrived, before, own, after);
+        debug_assert!(
+            of.is_none() || self.is_of(journal, place, &whole()),
+            "a message was sent for one of another call"
+        );
+        let message = message_of(settings, frame, true, now_us);
+        let (mut ends, mut shown) = (None, None);
+        if let Some(call) = journal.at(place).filter(|call| call.record.caller_sent.is_none())
+            && start.iter().chain(own).take(INVITE.len()).eq(INVITE)
+        {
+            let bytes = whole();
+            if let Some(called) = Reader::called_like(&bytes, &call.record.called_received) {
+                let caller = self.reader.caller_like(&bytes, &call.record.caller_received);
+                if call.record.direction == "outbound" {
+                    shown = caller
+                        .as_ref()
+                        .and_then(|caller: &Word| settings.numbering.canonical_user(caller.as_bytes()).ok());
                 }
+                ends = Some((caller, called));
+            }
+        }
+        let note = |record: &mut super::CallRecord| {
+            record.messages += 1;
+            record.bytes_out += length_of(frame);
+            if let Some((caller, called)) = ends {
                 record.caller_sent = caller;
                 record.called_sent = Some(called);
             }
-        });
+        };
+        match (frame.shared, owner.and_then(|owner| owner.kept)) {
+            ((0, 0), _) => journal.keep(place, own, message, note),
+            ((before, after), Some(with)) => {
+                let shared = Some(Shared { with, before, after });
+                journal.keep_text(place, &Text { own, shared }, message, note)
+            }
+            // What it is like found no room: it stands for itself.
+            (_, None) => journal.keep(place, &whole(), message, note),
+        };
         if let Some(did) = shown {
             journal.belongs(place, did);
         }
     }
+}
+
+const INVITE: &[u8] = b"INVITE ";
+
+fn message_of(settings: &Settings, frame: &Frame, is_sent: bool, now_us: u64) -> KeptMessage {
+    let nowhere = Listener { transport: Transport::Udp, address: frame.remote };
+    let local = settings.listener(frame.listener).copied().unwrap_or(nowhere);
+    KeptMessage::new(now_us, is_sent, frame.remote, local)
+}
+
+fn length_of(frame: &Frame) -> u64 {
+    u64::try_from(frame.length).unwrap_or(u64::MAX)
 }

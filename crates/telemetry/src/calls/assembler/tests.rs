@@ -1,6 +1,6 @@
 use super::*;
 use crate::calls::{JournalBounds, RestoredRecord};
-use crate::limits::BATCH_BYTES;
+use crate::limits::{BATCH_BYTES, CALL_BYTES};
 use directory::{Directory, Environment};
 use proxy::settings::{DispatchSettings, LimitSettings, TimerSettings, UnknownDid};
 use proxy::{Flow, Listener, ListenerId, Question, Transport, decide};
@@ -105,7 +105,7 @@ fn restored(key: u128, answered_at_ms: Option<u64>) -> RestoredRecord {
 
 /// The records that were whole, oldest first.
 fn over(assembler: &Assembler) -> Vec<CallRecord> {
-    assembler.journal.lock().unwrap().ended_after(0).map(|(_, _, call)| CallRecord::clone(&call.record)).collect()
+    assembler.journal.lock().unwrap().ended_after(0).map(|(_, _, call)| CallRecord::clone(call.record)).collect()
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn a_bye_of_a_call_that_nobody_told_of_is_kept_with_its_record() {
         batch.entries.push((Time(0), Entry::Left(frame, Some(0))));
         assembler.take(&batch);
         let journal = assembler.journal.lock().unwrap();
-        let call = journal.at(journal.by_call_id(b"elsewhere").unwrap()).unwrap();
+        let call = journal.kept(journal.by_call_id(b"elsewhere").unwrap()).unwrap();
         assert_eq!((call.messages().count(), call.record.messages), (2, 2), "{is_known}");
     }
 }
@@ -240,7 +240,7 @@ fn a_call_that_spans_a_restart_is_closed_by_who_sees_its_end() {
     assembler.hand_on(Time(200_000_000), false);
     let journal = assembler.journal.lock().unwrap();
     let (_, _, call) = journal.ended_after(0).next().unwrap();
-    let record = &call.record;
+    let record = call.record;
     assert_eq!((&*record.call_id, record.restarted, record.ended_by.as_deref()), ("before", true, Some("callee")));
     assert_eq!((record.began_at_ms, record.answered_at_ms), (30_000, Some(40_000)));
     assert_eq!((record.ended_at_ms, record.talked_ms), (Some(100_000), Some(60_000)));
@@ -279,7 +279,7 @@ fn numbers_are_written_with_their_plus() {
 fn messages_are_kept_with_their_calls() {
     let mut assembler = assembler(JournalBounds { calls: 10, bytes: 1 << 20 });
     let flow = Flow::to(ListenerId(0), "10.10.10.1:5070".parse().unwrap());
-    let text = |key: u128| format!("SIP/2.0 180 Ringing\r\nCall-ID: call-{key}\r\n\r\n");
+    let text = |key: u128| format!("SIP/2.0 180 Ringing\r\nVia: SIP/2.0/UDP 10.10.10.1\r\nCall-ID: call-{key}\r\n\r\n");
     let mut batch = opening(1, 0);
     let arrived = batch.frame(&flow, text(1).as_bytes());
     let first = batch.entries.len();
@@ -290,7 +290,10 @@ fn messages_are_kept_with_their_calls() {
     let second = batch.entries.len();
     batch.entries.push((Time(0), Entry::Arrived(strange)));
     for (key, of) in [(1, Some(0)), (1, Some(first)), (7, Some(second)), (1, None), (7, None)] {
-        let frame = batch.frame(&flow, text(key).as_bytes());
+        let frame = match of {
+            Some(at) => batch.frame_like(at, &flow, text(key).as_bytes()),
+            None => batch.frame(&flow, text(key).as_bytes()),
+        };
         batch.entries.push((Time(0), Entry::Left(frame, of)));
     }
     assembler.take(&batch);
@@ -298,6 +301,38 @@ fn messages_are_kept_with_their_calls() {
     let call = journal.call(super::super::CallNumber(1)).unwrap();
     assert_eq!((call.messages().count(), call.record.messages, journal.size().0), (5, 5, 1));
     assert!(call.record.ringing_at_ms.is_some());
+    let texts: Vec<_> = call.messages().skip(1).map(|(_, bytes)| bytes.into_owned()).collect();
+    assert_eq!(texts, [(); 4].map(|()| text(1).into_bytes()));
+}
+
+/// Who is called and shown is read from a text of which only a part was handed over; and a message that is sent on is kept whole
+/// where the one that it is like found no room.
+#[test]
+fn what_is_sent_on_is_whole_whatever_became_of_what_arrived() {
+    let mut assembler = assembler(JournalBounds { calls: 10, bytes: 1 << 20 });
+    let flow = Flow::to(ListenerId(0), "10.10.10.1:5070".parse().unwrap());
+    let mut batch = opening(1, 0);
+    let invite = String::from_utf8(batch.arrived(0).unwrap().span.of(&batch.bytes).to_vec()).unwrap();
+    let invite = invite.replacen("Via", "Record-Route: <sip:10.10.10.1>\r\nVia", 1);
+    let frame = batch.frame_like(0, &flow, invite.as_bytes());
+    assert!(frame.shared.0 > 0 && frame.shared.1 > 0 && frame.span.len() < 50);
+    batch.entries.push((Time(0), Entry::Left(frame, Some(0))));
+    let short = "SIP/2.0 183 Session Progress\r\nCall-ID: call-1\r\n\r\n";
+    let arrived = batch.frame(&flow, format!("{short}{}", "x".repeat(CALL_BYTES)).as_bytes());
+    let at = batch.entries.len();
+    batch.entries.push((Time(0), Entry::Arrived(arrived)));
+    let frame = batch.frame_like(at, &flow, short.as_bytes());
+    assert!(frame.span.is_empty());
+    batch.entries.push((Time(0), Entry::Left(frame, Some(at))));
+    assembler.take(&batch);
+    let journal = assembler.journal.lock().unwrap();
+    let call = journal.call(super::super::CallNumber(1)).unwrap();
+    let texts: Vec<_> = call.messages().skip(1).map(|(_, bytes)| bytes.into_owned()).collect();
+    assert_eq!(texts, [invite.as_bytes(), short.as_bytes()]);
+    assert_eq!((call.left_out, call.record.messages), (1, 4));
+    assert_eq!(call.record.bytes_out, u64::try_from(invite.len() + short.len()).unwrap());
+    let ends = [&call.record.called_sent, &call.record.caller_sent].map(|end| end.as_deref());
+    assert_eq!(ends, [Some("918065978001"), Some("447700900001")]);
 }
 
 /// What a later turn of the same batch says is not about the call of the turn before it.

@@ -72,7 +72,7 @@ fn records_are_posted_and_a_server_that_fails_gets_the_same_batch_again() {
     let folder = tempfile::tempdir().unwrap();
     let (address, gets, _thread) = server(&[500, 429, 200]);
     let mut working = queue::start(Box::new(webhook(folder.path(), address, 1 << 20))).unwrap();
-    (0..3).for_each(|id| working.queue.put(record(id)));
+    (0..3).for_each(|id| working.queue.put(&[record(id)]));
     let got: Vec<Got> = (0..3).map(|_| gets.recv_timeout(Duration::from_secs(30)).unwrap()).collect();
     let key = |got: &Got| got.head.lines().find(|line| line.starts_with("Idempotency-Key: ")).unwrap().to_owned();
     assert!(got.iter().all(|again| again.ids == got[0].ids && key(again) == key(&got[0])));
@@ -91,7 +91,7 @@ fn what_a_dead_server_did_not_take_outlives_the_process() {
     let folder = tempfile::tempdir().unwrap();
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut working = queue::start(Box::new(webhook(folder.path(), unused, 1 << 20))).unwrap();
-    (0..5).for_each(|id| working.queue.put(record(id)));
+    (0..5).for_each(|id| working.queue.put(&[record(id)]));
     let queue = Arc::clone(&working.queue);
     wait_for(|| queue.counts().written == 5);
     working.end();
