@@ -10,6 +10,7 @@ mod capture;
 mod crew;
 mod door;
 mod gather;
+mod in_progress;
 mod log;
 mod readiness;
 mod security;
@@ -17,9 +18,9 @@ mod transports;
 mod turn;
 
 pub use crew::{Crew, Fellows, Restoring};
+pub use in_progress::InProgress;
 pub use turn::{Heard, Seen};
 
-use crate::call_journal::{CallJournal, Pen};
 use crate::clock::Clock;
 use crate::tcp::{self, Arrived};
 use crate::udp::{BATCH, Batch, Interfaces, Unreachable, ready};
@@ -29,17 +30,15 @@ use bytes::Bytes;
 use crew::LOOKS_AGAIN;
 use door::Door;
 use gather::Gather;
-use proxy::calls::RestoredCall;
 use proxy::targets::States;
-use proxy::{Counts, Engine, Flow, KeyRing, ListenerId, Settings};
+use proxy::{Engine, Flow, KeyRing, ListenerId, Settings};
 use readiness::Readiness;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 use sync::{Published, Reader};
-use telemetry::calls::{RestoredRecord, Tap};
+use telemetry::calls::Tap;
 use telemetry::hep;
 use telemetry::{Counters, Fact};
 use tokio::io::Ready;
@@ -90,37 +89,6 @@ pub struct Parts {
     pub wire: Option<hep::Tap>,
     /// Where the records of calls come from.
     pub tap: Option<Tap>,
-}
-
-/// What a worker has to do with calls in progress, beside its own.
-#[derive(Default)]
-pub struct InProgress {
-    /// How many calls everybody has: one for all workers.
-    pub counts: Arc<Counts>,
-    /// Calls of the process before this one.
-    pub restored: Vec<RestoredCall>,
-    /// Held until they are counted.
-    pub restoring: Restoring,
-    /// Their records.
-    pub records: Vec<RestoredRecord>,
-    /// The journal of calls.
-    pub pen: Option<Pen>,
-}
-
-impl InProgress {
-    /// The journal of calls, and what the process before this one left in it.
-    pub fn open(
-        state_dir: &Path,
-        counters: &Arc<Counters>,
-        counts: &Arc<Counts>,
-        settings: &Settings,
-    ) -> io::Result<(CallJournal, InProgress)> {
-        let (journal, pen, found) = CallJournal::open(state_dir, counters)?;
-        let (restored, records) = (found.restored(settings), found.records(settings));
-        found.standing.resume(counts);
-        let (counts, pen, restoring) = (Arc::clone(counts), Some(pen), Restoring::default());
-        Ok((journal, InProgress { counts, restored, restoring, records, pen }))
-    }
 }
 
 /// What a worker is told while it runs.
