@@ -14,6 +14,7 @@ mod documents;
 mod filter;
 mod impaired;
 mod interfaces;
+mod joined;
 mod media;
 mod pipeline;
 mod rehearsal;
