@@ -90,8 +90,10 @@ impl<'g, 'o> Leaving<'g, 'o> {
 
     /// How many at the beginning leave by themselves.
     pub fn singles(&self) -> usize {
-        let joins = usize::try_from(self.joined.trailing_zeros()).unwrap_or(0);
-        joins.saturating_sub(1).min(self.datagrams.len())
+        match self.joined.trailing_zeros() {
+            u64::BITS => self.datagrams.len(),
+            joins => usize::try_from(joins).unwrap_or(0).saturating_sub(1),
+        }
     }
 
     /// How many are in messages with others.
@@ -130,8 +132,8 @@ impl Plan {
     ) -> Plan {
         let mut destinations = Destinations { known: [None; GROUP] };
         let mut sorting = Sorting::new();
-        for (to, bytes) in datagrams.iter().take(GROUP) {
-            let (destination, longest) = destinations.of(*to, &mut longest);
+        for &(to, bytes) in datagrams.iter().take(GROUP) {
+            let (destination, longest) = destinations.of(to, &mut longest);
             sorting.put(key_of(destination, call_of(bytes)), destination, bytes.len(), longest);
         }
         sorting.end_messages();
