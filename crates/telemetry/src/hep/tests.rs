@@ -249,7 +249,7 @@ fn datagrams_leave_whole_and_in_order() {
 /// Messages of many calls: those of one length cross the kernel together, and each call's arrive in order.
 #[test]
 fn datagrams_of_one_length_leave_together_and_a_call_keeps_its_order() {
-    const CALLS: usize = 60;
+    const CALLS: usize = 30;
     let message = |call: usize, kind: &str| format!("{kind} sip:x SIP/2.0\r\nCall-ID: {call:02}@gw\r\n\r\n");
     let kinds = ["INVITE", "ACK", "BYE", "INFO"];
     let sent = |joined: bool| {
@@ -264,7 +264,8 @@ fn datagrams_of_one_length_leave_together_and_a_call_keeps_its_order() {
             feed.take(Way::In, Transport::Udp, from, to, message(call, kind).as_bytes());
         }
         feed.hand_over();
-        until("all to be counted", || tap.counts() == Counts { sent: 240, lost: 0, queued: 0 });
+        // A receiver has room for all of them, which wait there.
+        until("all to be counted", || tap.counts() == Counts { sent: 120, lost: 0, queued: 0 });
         receiver
     };
     let mut buffer = vec![0; 65_536];
@@ -287,7 +288,7 @@ fn datagrams_of_one_length_leave_together_and_a_call_keeps_its_order() {
         bytes += receiver.recv(&mut buffer).unwrap();
         messages += 1;
     }
-    assert!(messages <= 4 * kinds.len(), "{messages} messages for {} datagrams", arrived.len());
+    assert!(messages <= 2 * kinds.len(), "{messages} messages for {} datagrams", arrived.len());
 }
 
 /// The length of a packet with this message.
