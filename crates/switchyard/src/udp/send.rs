@@ -314,7 +314,7 @@ impl Envelopes {
         }
         let slices = slices.get(..message.len()).unwrap_or_default();
         let control = [ControlMessage::UdpGsoSegments(&segment_bytes)];
-        sendmmsg(socket, &mut self.joined, [&slices], &to, &control, flags)?;
+        sendmmsg(socket, &mut self.joined, [&slices], to, control, flags)?;
         Ok(message.len())
     }
 }

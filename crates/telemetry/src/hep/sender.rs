@@ -174,7 +174,7 @@ impl Datagrams {
         let length = message.first().map_or(0, |(_, bytes)| bytes.len());
         let segment_bytes = u16::try_from(length).map_err(|_too_large| Errno::EMSGSIZE)?;
         let control = [ControlMessage::UdpGsoSegments(&segment_bytes)];
-        sendmmsg(socket, &mut self.joined, [&slices.as_flattened()], [None::<()>], &control, flags)?;
+        sendmmsg(socket, &mut self.joined, [&slices.as_flattened()], [None::<()>], control, flags)?;
         Ok(message.len())
     }
 }
