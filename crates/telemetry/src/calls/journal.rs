@@ -599,7 +599,7 @@ mod tests {
         let first = journal.open_call(Some(CallKey(1)), record("first"));
         journal.keep(first, b"INVITE", message(0), |record| record.rules.push("row".into()));
         journal.belongs(first, Number::from_digits(918_065_978_000).unwrap());
-        let read = Arc::clone(&journal.call(CallNumber(1)).unwrap().record);
+        let read = Arc::clone(journal.call(CallNumber(1)).unwrap().record);
         journal.close(first);
         journal.publish(first);
         let second = journal.open_call(Some(CallKey(2)), record("second"));
