@@ -5,6 +5,7 @@
 //! destination they are about (RFC 3261 18.4).
 
 pub mod filter;
+mod heard;
 mod open;
 mod receive;
 mod send;

@@ -214,10 +214,12 @@ impl UdpSocket {
         let mut taken = 0;
         let (mut overflow, mut came_unix_us) = (None, None);
         let flags = MsgFlags::MSG_DONTWAIT;
+        let now = Instant::now();
         let done = recvmmsg(self.socket.as_raw_fd(), &mut headers, slices.iter_mut(), flags, None).map(|received| {
             for (slot, message) in received.enumerate() {
                 taken += 1;
                 let Some(remote) = message.address.as_ref().and_then(socket_addr) else { continue };
+                self.outgoing.heard.note(remote.ip(), now);
                 let Told { interface, dropped, came_unix_us: came } = told(&message, remote, interfaces);
                 (overflow, came_unix_us) = (dropped.or(overflow), came_unix_us.or(came));
                 let flow = Flow { listener: self.listener, remote, connection: 0, interface };

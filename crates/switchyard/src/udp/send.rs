@@ -1,5 +1,6 @@
 //! What goes out: few system calls per drain, and a short list for what the kernel does not take at once.
 
+use super::heard::Heard;
 use super::spread::call_id_in;
 use super::{BACKLOG, BACKLOG_PER_DESTINATION, UdpSocket};
 use nix::cmsg_space;
@@ -29,6 +30,8 @@ pub(super) struct Outgoing {
     pub(super) joins: bool,
     /// Where they may not, for a while.
     pub(super) refused: Refused,
+    /// Where they may.
+    pub(super) heard: Heard,
 }
 
 /// What a system call needs beside the datagrams, kept for the next one.
@@ -160,8 +163,11 @@ impl Outgoing {
         if !self.joins || group.len() < WORTH {
             return None;
         }
-        let now = (!self.refused.is_empty()).then(Instant::now);
-        let longest = |to: SocketAddr| now.map_or(usize::MAX, |now| self.refused.longest(to.ip(), now));
+        let now = Instant::now();
+        let longest = |to: SocketAddr| match self.heard.is_lately(to.ip(), now) {
+            true => self.refused.longest(to.ip(), now),
+            false => 0,
+        };
         Some(Plan::of(group, longest, |bytes| call_id_in(bytes).unwrap_or_default()))
     }
 

@@ -48,11 +48,6 @@ impl Refused {
         let refusal = self.known.iter().find(|refusal| refusal.to == to && refusal.until > now);
         refusal.map_or(usize::MAX, |refusal| refusal.longest)
     }
-
-    /// True where nothing was refused: nobody need know the time.
-    pub fn is_empty(&self) -> bool {
-        self.known.is_empty()
-    }
 }
 
 #[cfg(test)]
@@ -65,7 +60,6 @@ mod tests {
         let now = Instant::now();
         let at = |number: u8| IpAddr::from([10, 10, 10, number]);
         let mut refused = Refused::default();
-        assert!(refused.is_empty());
         refused.note(at(1), 1_400, now);
         assert_eq!((refused.longest(at(1), now), refused.longest(at(2), now)), (1_400, usize::MAX));
         refused.note(at(1), 1_450, now + PERIOD / 2);

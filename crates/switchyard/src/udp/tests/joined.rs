@@ -7,7 +7,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, 
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::io::IoSliceMut;
-use std::net::UdpSocket as Plain;
+use std::net::{IpAddr, UdpSocket as Plain};
 use std::os::fd::AsRawFd;
 
 /// A datagram of a call: which one it is can be told from its bytes.
@@ -29,6 +29,11 @@ fn told(message: &[u8]) -> (u8, usize) {
 fn drawn(most: usize) -> impl Strategy<Value = Vec<(u8, u8, usize)>> {
     let bytes = prop_oneof![Just(100_usize), Just(300), Just(301), Just(700), Just(1_500), 80_usize..2_000];
     proptest::collection::vec((0_u8..3, 0_u8..12, bytes), 1..=most)
+}
+
+/// Something came from everybody there, and counts as lately until the test is over.
+fn hear(outgoing: &mut Outgoing, from: impl IntoIterator<Item = IpAddr>) {
+    from.into_iter().for_each(|from| outgoing.heard.note(from, Instant::now() + Duration::from_secs(3_600)));
 }
 
 /// A receiver with room for all that a test sends.
@@ -70,6 +75,7 @@ fn crosses(from: &str, to: [&str; 3], datagrams: &[(u8, u8, usize)]) -> Sent {
     runtime().block_on(async {
         let (mut left, receivers) = (opened(from), to.map(receiver));
         let at = |to: u8| receivers[usize::from(to)].local_addr().unwrap();
+        hear(&mut left.outgoing, (0..3).map(|to| at(to).ip()));
         let lent: Vec<(SocketAddr, &[u8])> = owned.iter().map(|(to, bytes)| (at(*to), bytes.as_slice())).collect();
         let sent = send(&mut left, &lent);
         let all = (0..).zip(&receivers).flat_map(|(to, receiver)| {
@@ -124,6 +130,7 @@ proptest! {
             Ok(count)
         };
         let at = |to: u8| SocketAddr::from(([10, 10, 10, to], 5060));
+        hear(&mut outgoing, (0..3).map(|to| at(to).ip()));
         let mut number = 0..;
         let mut next = |(to, call, bytes): (u8, u8, usize)| (at(to), message(call, number.next().unwrap(), bytes));
         let owned: Vec<Vec<(SocketAddr, Vec<u8>)>> =
@@ -185,6 +192,7 @@ fn they_cross_the_kernel_as_one_message() {
         let (mut left, right) = (opened("127.0.0.2:0"), receiver("127.0.0.3:0"));
         setsockopt(&right, sockopt::UdpGroSegment, &true).unwrap();
         let to = right.local_addr().unwrap();
+        hear(&mut left.outgoing, [to.ip()]);
         let owned: Vec<Vec<u8>> =
             (0..WORTH).map(|n| message(u8::try_from(n).unwrap(), n, if n == 2 { 100 } else { 300 })).collect();
         let lent: Vec<(SocketAddr, &[u8])> = owned.iter().map(|bytes| (to, bytes.as_slice())).collect();
@@ -217,6 +225,7 @@ fn narrow(mtu: usize, asked: &mut usize, leaving: Leaving<'_, '_>) -> Result<usi
 fn a_device_that_refuses_is_not_asked_again_at_once() {
     let mut outgoing = Outgoing::new(true);
     let to = SocketAddr::from(([10, 10, 10, 3], 5060));
+    hear(&mut outgoing, [to.ip()]);
     let owned: Vec<Vec<u8>> = (0..40).map(|n| message(n, 0, if n % 2 == 0 { 1_500 } else { 300 })).collect();
     let (mut asked, mut sent) = (0, Sent::default());
     for drain in 1..=3 {
@@ -232,6 +241,7 @@ fn tp7_a_destination_that_icmp_names_gets_each_datagram_by_itself() {
     runtime().block_on(async {
         let (mut left, live) = (opened("127.0.0.2:0"), receiver("127.0.0.3:0"));
         let dead = Plain::bind("127.0.0.4:0").unwrap().local_addr().unwrap();
+        hear(&mut left.outgoing, [dead.ip(), live.local_addr().unwrap().ip()]);
         let owned: Vec<Vec<u8>> = (0..20).map(|n| message(n, n.into(), 300)).collect();
         let lent: Vec<(SocketAddr, &[u8])> = owned.iter().map(|bytes| (dead, bytes.as_slice())).collect();
         assert_eq!(send(&mut left, &lent).joined, 20);
@@ -261,6 +271,30 @@ fn tp7_a_destination_that_icmp_names_gets_each_datagram_by_itself() {
             "the other destination has not lost anything"
         );
         assert_eq!(arrived(&live, 20), owned);
+    });
+}
+
+/// Row W2: a destination that has said nothing lately may be dead. Each datagram to it leaves by itself, so ICMP tells of each
+/// call at once; one that speaks gets them together from then on.
+#[test]
+fn w2_only_who_has_spoken_gets_datagrams_together() {
+    runtime().block_on(async {
+        let (mut left, right) = (opened("127.0.0.2:0"), receiver("127.0.0.3:0"));
+        let (own, to) = (left.socket.get_ref().local_addr().unwrap(), right.local_addr().unwrap());
+        let owned: Vec<Vec<u8>> = (0..20).map(|n| message(n, n.into(), 300)).collect();
+        let lent: Vec<(SocketAddr, &[u8])> = owned.iter().map(|bytes| (to, bytes.as_slice())).collect();
+        assert_eq!(send(&mut left, &lent).joined, 0, "nobody has spoken");
+        assert_eq!(arrived(&right, 20), owned);
+
+        right.send_to(b"\r\n\r\n", own).unwrap();
+        let mut batch = Batch::new();
+        while batch.is_empty() {
+            assert!(ready(&left).await.is_readable());
+            left.receive(&mut batch, &Interfaces::default()).unwrap();
+        }
+        assert!(left.outgoing.heard.knows(to.ip()));
+        hear(&mut left.outgoing, [to.ip()]);
+        assert_eq!(send(&mut left, &lent).joined, 20);
     });
 }
 
