@@ -227,6 +227,8 @@ impl<'a, 'i> Scan<'a, 'i> {
         let entries = list::count(self.bytes, value);
         let Some(entries) = entries else {
             self.note(Fault::Malformed(name));
+            // However many it has, a Via behind it is not the first.
+            self.vias += usize::from(name == Name::Via);
             return None;
         };
         let (total, max, fault) = match name {

@@ -117,6 +117,20 @@ fn a_second_via_that_cannot_be_read_is_told_when_it_is_asked_for() {
     }
 }
 
+/// The way back is that of the first Via, also where nobody can say how many entries it has.
+#[test]
+fn a_via_behind_one_that_cannot_be_counted_is_not_the_first() {
+    let open = "Via: SIP/2.0/UDP 10.10.10.2:5060;branch=z9hG4bKa;x=\"";
+    let other = "Via: SIP/2.0/UDP 192.0.2.9:9999;branch=z9hG4bKb";
+    let lines = [&[open, other], &BASICS[1..]].concat();
+    let bytes = message(REQUEST_LINE, &lines).into_bytes();
+    match parse(&bytes, &mut Index::new()) {
+        Parsed::Answerable(found) => assert_eq!(found.message.via().port, Some(5060)),
+        Parsed::Hopeless(_) => {}
+        Parsed::Request(_) | Parsed::Response(_) => panic!("a quote without an end"),
+    }
+}
+
 #[test]
 fn one_index_serves_one_message_after_another() {
     let mut index = Index::new();

@@ -121,8 +121,13 @@ impl Batch {
             return self.frame(flow, bytes);
         }
         let own = bytes.get(before..bytes.len() - after).unwrap_or_default();
+        let frame = self.frame(flow, own);
+        if frame.span.is_empty() && !own.is_empty() {
+            // There was no room for it: what both have is no message without it.
+            return Frame { length: bytes.len(), ..frame };
+        }
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        Frame { shared: (count(before), count(after)), length: bytes.len(), ..self.frame(flow, own) }
+        Frame { shared: (count(before), count(after)), length: bytes.len(), ..frame }
     }
 
     /// The message that arrived, at this place among the entries.
@@ -200,6 +205,22 @@ fn bytes_of(bits: u32) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Limit BATCH_BYTES: a message is kept whole or not at all.
+    #[test]
+    fn what_has_no_room_is_left_out_with_what_it_shares() {
+        let flow = Flow::to(proxy::ListenerId(0), SocketAddr::from(([10, 10, 10, 2], 5060)));
+        let (arrived, left) = ([b'a'; 200], [&[b'a'; 100][..], &[b'b'; 64], &[b'a'; 100]].concat());
+        for (room, is_kept) in [(64, true), (63, false)] {
+            let mut batch = Batch::default();
+            let frame = batch.frame(&flow, &arrived);
+            batch.entries.push((Time(0), Entry::Arrived(frame)));
+            batch.bytes.resize(BATCH_BYTES - room, b'x');
+            let frame = batch.frame_like(0, &flow, &left);
+            assert_eq!((frame.shared != (0, 0), !frame.span.is_empty()), (is_kept, is_kept), "room for {room}");
+            assert_eq!(frame.length, left.len());
+        }
+    }
 
     /// Whatever two texts have in common is found, and no byte of either is counted twice.
     #[test]
