@@ -41,8 +41,9 @@ pub const CONNECTIONS_PER_SOURCE: usize = 256;
 pub const CONNECTIONS_GATHERED: usize = 16;
 /// Messages that wait on one connection for a peer that does not read; what comes on top is dropped and counted.
 pub const QUEUE: usize = 256;
-/// Requests of one connection that are told as undelivered when the peer resets it: the last that the kernel took.
-pub const WRITTEN: usize = 32;
+/// Requests of one connection that are told as undelivered when the peer resets it: the last that the kernel took. As many
+/// as the kernel may take at once.
+pub const WRITTEN: usize = QUEUE;
 /// Messages that wait for the worker, or from the worker for their connections.
 pub const MESSAGES: usize = 4_096;
 /// How long a connect may take.

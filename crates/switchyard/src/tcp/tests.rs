@@ -479,6 +479,22 @@ fn w3_tp1_a_reset_gives_back_the_requests_that_nobody_read() {
     assert_eq!(bench.closed("broken"), 1);
 }
 
+/// Rows W3 and TP1: whatever a queue holds may leave in one turn, and is told when the peer resets the connection then.
+#[test]
+fn w3_tp1_a_reset_gives_back_a_whole_queue() {
+    let mut bench = Bench::new();
+    let pbx = TcpListener::bind("127.0.0.45:0").unwrap();
+    let flow = Flow::to(ListenerId(0), pbx.local_addr().unwrap());
+    let text = |number: usize| OPTIONS.replace("a@test", &format!("{number}@test"));
+    (0..QUEUE).for_each(|number| bench.send(flow, &text(number)));
+    let (mut stream, _) = pbx.accept().unwrap();
+    let _read = read(&mut stream, (0..QUEUE).map(|number| text(number).len()).sum());
+    Socket::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
+    let Arrived::Undelivered(_, first) = bench.arrived() else { panic!("a message") };
+    assert_eq!(&first[..], text(0).as_bytes(), "the oldest is among them");
+    (1..QUEUE).for_each(|_| assert!(matches!(bench.arrived(), Arrived::Undelivered(..))));
+}
+
 /// Limit WRITTEN.
 #[test]
 fn only_the_last_requests_are_given_back() {
@@ -486,9 +502,12 @@ fn only_the_last_requests_are_given_back() {
     let pbx = TcpListener::bind("127.0.0.45:0").unwrap();
     let flow = Flow::to(ListenerId(0), pbx.local_addr().unwrap());
     let text = |number: usize| OPTIONS.replace("a@test", &format!("{number}@test"));
-    let bytes: usize = (0..=WRITTEN).map(|number| text(number).len()).sum();
-    (0..=WRITTEN).for_each(|number| bench.send(flow, &text(number)));
+    // Until the connection is open there is room for a queue of them and no more.
+    bench.send(flow, &text(0));
     let (mut stream, _) = pbx.accept().unwrap();
+    let _first = read(&mut stream, text(0).len());
+    let bytes: usize = (1..=WRITTEN).map(|number| text(number).len()).sum();
+    (1..=WRITTEN).for_each(|number| bench.send(flow, &text(number)));
     let _read = read(&mut stream, bytes);
     Socket::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
     for number in 1..=WRITTEN {
