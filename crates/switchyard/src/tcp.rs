@@ -54,6 +54,10 @@ pub const CONNECT_OR_DATAGRAM_WITHIN: Duration = Duration::from_millis(500);
 pub const MESSAGE_WITHIN: Duration = Duration::from_secs(10);
 /// How long a peer may take to read one message of ours.
 pub const WRITE_WITHIN: Duration = Duration::from_secs(10);
+/// How long the kernel waits for a peer to acknowledge what was sent, or to have room again, before it gives the connection
+/// up. A NAT that forgot the connection answers nothing: without this every new call would wait there for a quarter of an
+/// hour.
+pub const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(10);
 /// How long a connection may be silent in both directions.
 pub const IDLE: Duration = Duration::from_secs(900);
 

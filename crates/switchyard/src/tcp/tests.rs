@@ -495,6 +495,18 @@ fn w3_tp1_a_reset_gives_back_a_whole_queue() {
     (1..QUEUE).for_each(|_| assert!(matches!(bench.arrived(), Arrived::Undelivered(..))));
 }
 
+/// Limit ACKNOWLEDGE_WITHIN: the kernel is told of it for each connection, whoever opens it.
+#[test]
+fn w3_the_kernel_gives_up_a_peer_that_acknowledges_nothing() {
+    on_this_thread(|here| async move {
+        let peer = here.connected().await;
+        let line = line::Line::new(Flow::to(ListenerId(0), here.local));
+        let given = |stream: &tokio::net::TcpStream| socket2::SockRef::from(stream).tcp_user_timeout().unwrap();
+        assert_eq!(given(&peer), None);
+        assert_eq!(given(line.open(peer)), Some(ACKNOWLEDGE_WITHIN));
+    });
+}
+
 /// Limit WRITTEN.
 #[test]
 fn only_the_last_requests_are_given_back() {
