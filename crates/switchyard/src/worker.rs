@@ -367,6 +367,7 @@ impl Worker {
             waited: self.batch.waited(zero_unix_us.saturating_add(now.0)),
             has_lost: self.batch.overflowed > 0,
             is_full: self.batch.is_full(),
+            has_failed: self.batch.has_failed(),
         };
         self.turns.set_behind(self.backlog.is_behind(position, &taken));
         if self.batch.is_empty() {
