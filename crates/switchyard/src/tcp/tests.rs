@@ -707,6 +707,30 @@ fn the_messages_of_a_turn_leave_together() {
     });
 }
 
+/// A panic in a connection's task, here because what it needs is lent to somebody else, ends the connection.
+#[test]
+#[expect(clippy::await_holding_refcell_ref, reason = "to make the task panic")]
+fn a_connection_whose_task_panics_leads_nowhere() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    on_this_thread(|mut here| async move {
+        let mut peer = here.connected().await;
+        peer.write_all(OPTIONS.as_bytes()).await.unwrap();
+        here.told().await;
+        assert_eq!(here.counters.value(&catalogue::OPEN_STREAMS, ""), 1);
+        let hub = Rc::clone(&here.hub);
+        let lent = hub.buffer();
+        peer.write_all(OPTIONS.as_bytes()).await.unwrap();
+        while here.counters.value(&catalogue::STREAMS_CLOSED, "broken") == 0 {
+            tokio::task::yield_now().await;
+        }
+        drop(lent);
+        assert_eq!(here.counters.value(&catalogue::OPEN_STREAMS, ""), 0);
+        // With bytes that nobody read it is reset, else ended.
+        let end = peer.read(&mut [0; 1]).await;
+        assert!(end.is_err() || end.is_ok_and(|bytes| bytes == 0));
+    });
+}
+
 /// What a crowd of slow connections got.
 struct Crowd {
     /// Connections of one peer that say nothing more after their first bytes.
