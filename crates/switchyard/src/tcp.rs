@@ -41,8 +41,9 @@ pub const CONNECTIONS_PER_SOURCE: usize = 256;
 pub const CONNECTIONS_GATHERED: usize = 16;
 /// Messages that wait on one connection for a peer that does not read; what comes on top is dropped and counted.
 pub const QUEUE: usize = 256;
-/// Requests of one connection that are told as undelivered when the peer resets it: the last that the kernel took.
-pub const WRITTEN: usize = 32;
+/// Requests of one connection that are told as undelivered when the peer resets it: the last that the kernel took. As many
+/// as the kernel may take at once.
+pub const WRITTEN: usize = QUEUE;
 /// Messages that wait for the worker, or from the worker for their connections.
 pub const MESSAGES: usize = 4_096;
 /// How long a connect may take.
@@ -53,6 +54,10 @@ pub const CONNECT_OR_DATAGRAM_WITHIN: Duration = Duration::from_millis(500);
 pub const MESSAGE_WITHIN: Duration = Duration::from_secs(10);
 /// How long a peer may take to read one message of ours.
 pub const WRITE_WITHIN: Duration = Duration::from_secs(10);
+/// How long the kernel waits for a peer to acknowledge what was sent, or to have room again, before it gives the connection
+/// up. A NAT that forgot the connection answers nothing: without this every new call would wait there for a quarter of an
+/// hour.
+pub const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(10);
 /// How long a connection may be silent in both directions.
 pub const IDLE: Duration = Duration::from_secs(900);
 

@@ -242,7 +242,16 @@ impl Worker {
                 },
             }
             self.end_turn();
+            self.give_way().await;
             self.serve_gathered(&commands, &mut arriving).await;
+        }
+    }
+
+    /// A UDP socket that has more is ready at once, and its wait lets no other task of the thread run: so the streams have
+    /// their turn after each full batch.
+    async fn give_way(&self) {
+        if self.batch.is_full() && self.transports.has_own_streams() {
+            tokio::task::yield_now().await;
         }
     }
 
@@ -367,6 +376,7 @@ impl Worker {
             waited: self.batch.waited(zero_unix_us.saturating_add(now.0)),
             has_lost: self.batch.overflowed > 0,
             is_full: self.batch.is_full(),
+            has_failed: self.batch.has_failed(),
         };
         self.turns.set_behind(self.backlog.is_behind(position, &taken));
         if self.batch.is_empty() {

@@ -8,6 +8,7 @@
 )]
 
 use lab::hung::Hung;
+use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader};
@@ -157,14 +158,20 @@ fn threads_that_serve_no_calls_stand_back() {
     let running = Running::start("1s");
     // Name and nice value: the second, and the 19th field of proc(5).
     let niceness = |id: &str| {
-        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+        let stat = match std::fs::read_to_string(format!("/proc/{id}/stat")) {
+            // A thread that has ended since it was listed: its file is gone, or open and of nobody.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => return None,
+            read => read.unwrap(),
+        };
         let (name, fields) = stat.split_once('(').unwrap().1.rsplit_once(')').unwrap();
-        (name.to_owned(), fields.split_whitespace().nth(16).unwrap().parse::<i32>().unwrap())
+        Some((name.to_owned(), fields.split_whitespace().nth(16).unwrap().parse::<i32>().unwrap()))
     };
-    let (_, own) = niceness("thread-self");
+    assert_eq!(niceness("self/task/0"), None);
+    let (_, own) = niceness("thread-self").unwrap();
     let tasks = std::fs::read_dir(format!("/proc/{}/task", running.child.id())).unwrap();
-    let threads: Vec<(String, i32)> =
-        tasks.map(|task| niceness(&format!("{}/task/{0}", task.unwrap().file_name().to_str().unwrap()))).collect();
+    let threads: Vec<(String, i32)> = tasks
+        .filter_map(|task| niceness(&format!("{}/task/{0}", task.unwrap().file_name().to_str().unwrap())))
+        .collect();
     let names: Vec<&str> = threads.iter().map(|(name, _)| name.as_str()).collect();
     for name in ["worker", "switchyard", "records", "call-journal", "sync", "log"] {
         assert!(names.contains(&name), "{name} is not among {names:?}");

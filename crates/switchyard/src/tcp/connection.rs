@@ -36,6 +36,7 @@ async fn connect(remote: SocketAddr, local: Option<IpAddr>) -> std::io::Result<T
 
 /// Serves an open connection until one side ends it.
 pub(super) async fn serve(hub: Rc<Hub>, line: Rc<Line>, stream: TcpStream) {
+    let _left_out = LeftOut { hub: &hub, line: &line };
     let stream = line.open(stream);
     line.write(&hub);
     let reason = wait(&hub, &line, stream).await;
@@ -55,6 +56,19 @@ pub(super) async fn serve(hub: Rc<Hub>, line: Rc<Line>, stream: TcpStream) {
         line.expire();
     }
     line.give_back(&hub);
+}
+
+/// However a connection's task ends, by a panic too, its number leads nowhere afterwards: else messages would be written to
+/// a connection that nobody reads.
+struct LeftOut<'a> {
+    hub: &'a Hub,
+    line: &'a Rc<Line>,
+}
+
+impl Drop for LeftOut<'_> {
+    fn drop(&mut self) {
+        self.hub.leave_out(self.line, BROKEN);
+    }
 }
 
 /// Waits, reads and writes until the connection is over, and tells why it is.

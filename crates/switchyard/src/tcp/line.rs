@@ -3,11 +3,12 @@
 use super::hub::Hub;
 use super::outbound::Outbound;
 use super::unanswered::Unanswered;
-use super::{Arrived, IDLE, MESSAGE_WITHIN, WRITE_WITHIN};
+use super::{ACKNOWLEDGE_WITHIN, Arrived, IDLE, MESSAGE_WITHIN, WRITE_WITHIN};
 use bytes::Bytes;
 use nix::sys::socket::{MsgFlags, recv};
 use proxy::Flow;
 use sip::{Fault, Frame, Framer, FramingLimits, Index, Method, Parsed, Reply};
+use socket2::SockRef;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::net::SocketAddr;
@@ -83,6 +84,8 @@ impl Line {
     pub(super) fn open(&self, stream: TcpStream) -> &TcpStream {
         // A failure leaves the kernel's delay on, nothing else.
         let _set = stream.set_nodelay(true);
+        // A failure leaves the kernel's own patience. Given up, the connection is one that the peer reset.
+        let _set = SockRef::from(&stream).set_tcp_user_timeout(Some(ACKNOWLEDGE_WITHIN));
         self.last.set(Instant::now());
         let stream = self.stream.get_or_init(|| stream);
         self.opened.notify_one();

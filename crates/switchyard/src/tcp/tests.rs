@@ -479,6 +479,34 @@ fn w3_tp1_a_reset_gives_back_the_requests_that_nobody_read() {
     assert_eq!(bench.closed("broken"), 1);
 }
 
+/// Rows W3 and TP1: whatever a queue holds may leave in one turn, and is told when the peer resets the connection then.
+#[test]
+fn w3_tp1_a_reset_gives_back_a_whole_queue() {
+    let mut bench = Bench::new();
+    let pbx = TcpListener::bind("127.0.0.45:0").unwrap();
+    let flow = Flow::to(ListenerId(0), pbx.local_addr().unwrap());
+    let text = |number: usize| OPTIONS.replace("a@test", &format!("{number}@test"));
+    (0..QUEUE).for_each(|number| bench.send(flow, &text(number)));
+    let (mut stream, _) = pbx.accept().unwrap();
+    let _read = read(&mut stream, (0..QUEUE).map(|number| text(number).len()).sum());
+    Socket::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
+    let Arrived::Undelivered(_, first) = bench.arrived() else { panic!("a message") };
+    assert_eq!(&first[..], text(0).as_bytes(), "the oldest is among them");
+    (1..QUEUE).for_each(|_| assert!(matches!(bench.arrived(), Arrived::Undelivered(..))));
+}
+
+/// Limit ACKNOWLEDGE_WITHIN: the kernel is told of it for each connection, whoever opens it.
+#[test]
+fn w3_the_kernel_gives_up_a_peer_that_acknowledges_nothing() {
+    on_this_thread(|here| async move {
+        let peer = here.connected().await;
+        let line = line::Line::new(Flow::to(ListenerId(0), here.local));
+        let given = |stream: &tokio::net::TcpStream| socket2::SockRef::from(stream).tcp_user_timeout().unwrap();
+        assert_eq!(given(&peer), None);
+        assert_eq!(given(line.open(peer)), Some(ACKNOWLEDGE_WITHIN));
+    });
+}
+
 /// Limit WRITTEN.
 #[test]
 fn only_the_last_requests_are_given_back() {
@@ -486,9 +514,12 @@ fn only_the_last_requests_are_given_back() {
     let pbx = TcpListener::bind("127.0.0.45:0").unwrap();
     let flow = Flow::to(ListenerId(0), pbx.local_addr().unwrap());
     let text = |number: usize| OPTIONS.replace("a@test", &format!("{number}@test"));
-    let bytes: usize = (0..=WRITTEN).map(|number| text(number).len()).sum();
-    (0..=WRITTEN).for_each(|number| bench.send(flow, &text(number)));
+    // Until the connection is open there is room for a queue of them and no more.
+    bench.send(flow, &text(0));
     let (mut stream, _) = pbx.accept().unwrap();
+    let _first = read(&mut stream, text(0).len());
+    let bytes: usize = (1..=WRITTEN).map(|number| text(number).len()).sum();
+    (1..=WRITTEN).for_each(|number| bench.send(flow, &text(number)));
     let _read = read(&mut stream, bytes);
     Socket::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
     for number in 1..=WRITTEN {
@@ -673,6 +704,30 @@ fn the_messages_of_a_turn_leave_together() {
             peer.read_exact(&mut bytes).await.unwrap();
             assert_eq!(String::from_utf8(bytes).unwrap(), sent);
         }
+    });
+}
+
+/// A panic in a connection's task, here because what it needs is lent to somebody else, ends the connection.
+#[test]
+#[expect(clippy::await_holding_refcell_ref, reason = "to make the task panic")]
+fn a_connection_whose_task_panics_leads_nowhere() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    on_this_thread(|mut here| async move {
+        let mut peer = here.connected().await;
+        peer.write_all(OPTIONS.as_bytes()).await.unwrap();
+        here.told().await;
+        assert_eq!(here.counters.value(&catalogue::OPEN_STREAMS, ""), 1);
+        let hub = Rc::clone(&here.hub);
+        let lent = hub.buffer();
+        peer.write_all(OPTIONS.as_bytes()).await.unwrap();
+        while here.counters.value(&catalogue::STREAMS_CLOSED, "broken") == 0 {
+            tokio::task::yield_now().await;
+        }
+        drop(lent);
+        assert_eq!(here.counters.value(&catalogue::OPEN_STREAMS, ""), 0);
+        // With bytes that nobody read it is reset, else ended.
+        let end = peer.read(&mut [0; 1]).await;
+        assert!(end.is_err() || end.is_ok_and(|bytes| bytes == 0));
     });
 }
 

@@ -42,6 +42,8 @@ pub struct Batch {
     arrivals: Vec<Arrival>,
     /// There may be more: as many came as were asked for.
     is_full: bool,
+    /// There may be more: the socket gave an error in its place.
+    has_failed: bool,
     /// When the first one reached the socket, in microseconds since 1970 (SO_TIMESTAMPNS).
     came_unix_us: Option<u64>,
     /// Datagrams that the kernel dropped for want of room, since the batch before (SO_RXQ_OVFL; row H8).
@@ -83,6 +85,7 @@ impl Batch {
             slots,
             arrivals: Vec::with_capacity(BATCH),
             is_full: false,
+            has_failed: false,
             came_unix_us: None,
             overflowed: 0,
             filtered: 0,
@@ -111,8 +114,19 @@ impl Batch {
 
     fn clear(&mut self) {
         self.arrivals.clear();
-        (self.is_full, self.came_unix_us) = (false, None);
+        (self.is_full, self.has_failed, self.came_unix_us) = (false, false, None);
         (self.overflowed, self.filtered) = (0, 0);
+    }
+
+    /// Notes how the last attempt to fill it ended: only a socket that would wait is known to be empty.
+    pub(super) fn ended(&mut self, done: io::Result<()>) -> io::Result<()> {
+        self.has_failed = done.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock);
+        done
+    }
+
+    /// True when the socket gave an error in place of datagrams, also one of which [`UdpSocket::receive`] says nothing.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed
     }
 
     /// How many datagrams it holds.
@@ -198,7 +212,8 @@ impl UdpSocket {
         match self.take_once(batch, interfaces) {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
                 self.may_have_errors = true;
-                self.take_once(batch, interfaces)
+                let done = self.take_once(batch, interfaces);
+                batch.ended(done)
             }
             done => done,
         }

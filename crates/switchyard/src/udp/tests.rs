@@ -177,6 +177,20 @@ fn tp2_the_largest_datagram_arrives_whole_and_a_larger_one_is_refused_alone() {
     });
 }
 
+/// Two ICMP errors, one after the other, are no empty socket, though nobody is told of them; the next batch is another.
+#[test]
+fn a_batch_that_an_error_ended_says_nothing_of_what_waits() {
+    let mut batch = Batch::new();
+    for (error, has_failed) in [(Errno::ECONNREFUSED, true), (Errno::EAGAIN, false), (Errno::EHOSTUNREACH, true)] {
+        assert!(batch.ended(Err(error.into())).is_err());
+        assert_eq!(batch.has_failed(), has_failed, "{error}");
+    }
+    runtime().block_on(async {
+        opened("127.0.0.2:0").receive_untold(&mut batch, &Interfaces::default()).unwrap();
+        assert!(!batch.has_failed());
+    });
+}
+
 /// Rows TP7, P12, W2: ICMP port unreachable names the destination that failed, and costs no other datagram.
 #[test]
 fn tp7_icmp_names_its_destination_and_costs_no_other_datagram() {

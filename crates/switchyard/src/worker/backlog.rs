@@ -35,6 +35,8 @@ pub(super) struct Taken {
     pub(super) has_lost: bool,
     /// There is more.
     pub(super) is_full: bool,
+    /// The socket gave an error: whether there is more nobody knows.
+    pub(super) has_failed: bool,
 }
 
 /// Which sockets hurt, by their places.
@@ -82,6 +84,9 @@ impl Backlog {
 
 impl Strain {
     fn after(before: Option<Strain>, taken: &Taken, patience: Duration) -> Option<Strain> {
+        if taken.has_failed {
+            return before;
+        }
         if !taken.is_full {
             return None;
         }

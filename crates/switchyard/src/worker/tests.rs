@@ -415,6 +415,38 @@ async fn serve_until(
     }
 }
 
+/// A UDP socket that is never emptied is ready at once each time: after a full batch the streams' tasks have their turn, after
+/// another they have it anyway.
+#[test]
+fn streams_have_their_turn_after_a_full_batch() {
+    use std::cell::Cell;
+    use std::rc::Rc;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let counters = Arc::new(Counters::new());
+        let (parts, _) = parts_of_streams(&counters);
+        let (socket, _) = crate::udp::open("127.0.0.23:0".parse().unwrap()).unwrap();
+        let proxy = socket.local_addr().unwrap();
+        let (mut worker, _arriving) = Worker::new(Parts { sockets: vec![(ListenerId(0), socket)], ..parts }).unwrap();
+        let gateway = UdpSocket::bind("127.0.0.21:0").unwrap();
+        let had_turn = Rc::new(Cell::new(false));
+        for datagrams in [BATCH, 0] {
+            (0..datagrams).for_each(|_| assert_eq!(gateway.send_to(b"noise", proxy).unwrap(), 5));
+            assert_eq!(worker.serve_batch(0, News::Untold) > 0, datagrams > 0);
+            let is_full = worker.batch.is_full();
+            had_turn.set(false);
+            let task = Rc::clone(&had_turn);
+            tokio::task::spawn_local(async move {
+                task.set(true);
+            });
+            worker.give_way().await;
+            assert_eq!((is_full, had_turn.get()), (datagrams > 0, datagrams > 0));
+            // What the socket still has is none of the next round's.
+            while worker.serve_batch(0, News::Untold) > 0 {}
+        }
+    });
+}
+
 /// The last answers of a worker that is told to stop leave before it ends.
 #[test]
 fn a_worker_with_streams_serves_them_and_ends_when_it_is_told() {

@@ -56,6 +56,11 @@ impl Transports {
         tokio::task::yield_now().await;
     }
 
+    /// Whether there are streams on this thread.
+    pub(super) fn has_own_streams(&self) -> bool {
+        self.own_streams.is_some()
+    }
+
     /// From now on all streams are told of what comes.
     pub(super) fn release_streams(&self) {
         if let Some(hub) = &self.own_streams {

@@ -85,6 +85,7 @@ impl Queue {
                 waited: Duration::from_micros(waited),
                 has_lost: lost > self.lost_seen,
                 is_full: taken.len() == BATCH,
+                has_failed: false,
             };
             self.lost_seen = lost;
             let is_behind = self.backlog.is_behind(0, &noted);
@@ -222,7 +223,8 @@ fn an_emptied_socket_ends_it() {
     let mut backlog = Backlog::default();
     let mut at = |position, ms, is_full| {
         let waited = Duration::from_millis(300);
-        backlog.is_behind(position, &Taken { now: Time::from_millis(ms), waited, has_lost: false, is_full })
+        let now = Time::from_millis(ms);
+        backlog.is_behind(position, &Taken { now, waited, has_lost: false, is_full, has_failed: false })
     };
     assert!((0..=39).all(|step| !at(0, 1_000 + step * 5, true)), "old for less than 200 ms");
     assert!(at(0, 1_200, true));
@@ -230,4 +232,19 @@ fn an_emptied_socket_ends_it() {
     assert!(at(0, 1_500, true), "a worker that stood still is not behind the less");
     assert!(!at(0, 1_501, false));
     assert!(!at(0, 1_502, true));
+}
+
+/// A dead target's ICMP errors come in place of what has arrived.
+#[test]
+fn a_socket_that_gives_an_error_has_not_been_emptied() {
+    let mut backlog = Backlog::default();
+    let mut at = |ms, is_full, has_failed| {
+        let (now, waited) = (Time::from_millis(ms), if is_full { Duration::from_millis(300) } else { Duration::ZERO });
+        backlog.is_behind(0, &Taken { now, waited, has_lost: false, is_full, has_failed })
+    };
+    assert!((0..=39).all(|step| !at(1_000 + step * 5, true, false)));
+    assert!(at(1_200, true, false));
+    assert!(at(1_201, false, true), "nobody knows what is behind the error");
+    assert!(at(1_202, true, false));
+    assert!(!at(1_203, false, false), "emptied");
 }
