@@ -5,20 +5,20 @@ use std::time::{Duration, Instant};
 
 /// Datagrams to somebody leave together only where something came from there within this time. Where datagrams arrive so
 /// often that it is worth it, whoever lives speaks within a millisecond or two.
-pub const LATELY: Duration = Duration::from_millis(100);
+pub(super) const LATELY: Duration = Duration::from_millis(100);
 /// So many senders are remembered; to one more each datagram leaves by itself.
-pub const SENDERS: usize = 64;
+pub(super) const SENDERS: usize = 64;
 
 /// Who has spoken lately. ICMP names one datagram of a message that leaves whole, so what goes to a destination that may be
 /// dead leaves one by one: then each call is told at once, and goes elsewhere.
 #[derive(Debug, Default)]
-pub struct Heard {
+pub(super) struct Heard {
     known: Vec<(IpAddr, Instant)>,
 }
 
 impl Heard {
     /// Notes that something came.
-    pub fn note(&mut self, from: IpAddr, now: Instant) {
+    pub(super) fn note(&mut self, from: IpAddr, now: Instant) {
         if let Some((_, at)) = self.known.iter_mut().find(|(known, _)| *known == from) {
             *at = now;
             return;
@@ -32,13 +32,13 @@ impl Heard {
     }
 
     /// True where something came within [`LATELY`].
-    pub fn is_lately(&self, from: IpAddr, now: Instant) -> bool {
+    pub(super) fn is_lately(&self, from: IpAddr, now: Instant) -> bool {
         self.known.iter().any(|(known, at)| *known == from && is_lately(*at, now))
     }
 
     /// True where something came at some time and is not forgotten.
     #[cfg(test)]
-    pub fn knows(&self, from: IpAddr) -> bool {
+    pub(super) fn knows(&self, from: IpAddr) -> bool {
         self.known.iter().any(|(known, _)| *known == from)
     }
 }
