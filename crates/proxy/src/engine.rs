@@ -43,6 +43,7 @@ use attempt::Plan;
 use calls::{Begins, Customer};
 use directory::Directory;
 use sip::{Index, Method, Parsed, Request};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -78,7 +79,7 @@ pub struct Engine {
     /// A second index, for a message of ours that is read while one from outside is.
     own_index: Option<Index>,
     scratch: Vec<u8>,
-    due: Vec<TimerId>,
+    due: VecDeque<TimerId>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -152,7 +153,7 @@ impl Engine {
             index: None,
             own_index: None,
             scratch: Vec::new(),
-            due: Vec::new(),
+            due: VecDeque::new(),
         }
     }
 

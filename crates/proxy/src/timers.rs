@@ -3,6 +3,7 @@
 //! apart by its generation, or by the transaction's own clock.
 
 use crate::flow::Time;
+use std::collections::VecDeque;
 
 const LEVELS: usize = 6;
 const SLOTS: u64 = 64;
@@ -87,8 +88,13 @@ impl Timers {
         self.next_slot().map(|(_, _, tick)| Time::from_millis(tick))
     }
 
+    /// Where the wheel stands: what [`Timers::expire`] gave was due by then.
+    pub(crate) const fn now(&self) -> Time {
+        Time::from_millis(self.now_tick)
+    }
+
     /// Moves the wheel to `now` and appends what has come due, earliest first.
-    pub(crate) fn expire(&mut self, now: Time, due: &mut Vec<TimerId>) {
+    pub(crate) fn expire(&mut self, now: Time, due: &mut VecDeque<TimerId>) {
         let target = now.0 / 1_000;
         while let Some((level, slot, tick)) = self.next_slot() {
             if tick > target {
@@ -100,7 +106,7 @@ impl Timers {
                 let (here, at_tick) = (at, entry.at_tick);
                 at = std::mem::replace(&mut entry.next, NONE);
                 if at_tick <= self.now_tick {
-                    due.push(entry.id);
+                    due.push_back(entry.id);
                     entry.next = std::mem::replace(&mut self.free, here);
                 } else {
                     self.link(here, at_tick);
@@ -160,7 +166,7 @@ mod tests {
     fn run(timers: &mut Timers, until: Time) -> Vec<(u64, u32)> {
         let mut seen = Vec::new();
         while let Some(at) = timers.next().filter(|at| *at <= until) {
-            let mut due = Vec::new();
+            let mut due = VecDeque::new();
             timers.expire(at, &mut due);
             seen.extend(due.iter().map(|d| (at.as_millis(), d.slot)));
         }
@@ -194,7 +200,7 @@ mod tests {
     #[test]
     fn a_deadline_in_the_past_comes_due_at_the_next_tick() {
         let mut timers = Timers::new();
-        timers.expire(Time::from_millis(1_000), &mut Vec::new());
+        timers.expire(Time::from_millis(1_000), &mut VecDeque::new());
         timers.arm(Time::from_millis(10), id(1));
         assert_eq!(run(&mut timers, Time::from_millis(1_001)), [(1_001, 1)]);
     }
@@ -227,7 +233,7 @@ mod tests {
                 wanted.push(if wait > FAR_TICKS { at.next_multiple_of(FAR_STEP_TICKS) } else { at.max(now + 1) });
                 now += pause;
                 seen.extend(run(&mut timers, Time::from_millis(now)));
-                timers.expire(Time::from_millis(now), &mut Vec::new());
+                timers.expire(Time::from_millis(now), &mut VecDeque::new());
             }
             seen.extend(run(&mut timers, Time::from_millis(now + 1_000_000)));
             prop_assert_eq!(seen.len(), wanted.len());

@@ -13,6 +13,7 @@ use proxy::dispatch::Direction;
 use proxy::{CallKey, DropReason, Event, Key, KeyRing, PartyId, Time};
 use stage::{Left, PROD, STRANGER, Stage, TATA, hop_ack, in_dialog, invite, invite_with, response, ring};
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,6 +110,33 @@ fn rc10_an_hour_of_ringing() {
         matches!(later.as_slice(), [(at, cancel)] if *at == last_ms + 181_000 && cancel.starts("CANCEL")),
         "{later:?}"
     );
+}
+
+/// Row H7: a panic at a deadline costs the transaction that it is of. What is due at the same moment has its turn.
+#[test]
+fn h7_a_panic_at_a_deadline_strands_no_other() {
+    let mut stage = Stage::new();
+    for name in ["first", "second", "third"] {
+        forwarded(&stage.arrives(0, TATA, invite(name)));
+    }
+    stage.runs_to(31_999);
+    // No duration holds 64*T1 of this: whoever asks for it panics, as each call does that nobody has answered.
+    let mut broken = proxy::Settings::clone(&stage.settings);
+    broken.timers.t1 = Duration::MAX;
+    stage.engine.apply(Arc::new(broken), Arc::new(ring(1)));
+    let at = Time::from_millis(32_000);
+    let Stage { engine, directory, outbox, .. } = &mut stage;
+    let told = catch_unwind(AssertUnwindSafe(|| engine.handle_timeout(at, directory, outbox)));
+    assert!(told.is_err(), "it panicked");
+    stage.outbox.clear();
+    assert_eq!(stage.engine.poll_timeout(), Some(at), "two are left of those that are due");
+
+    let sound = Arc::clone(&stage.settings);
+    stage.engine.apply(sound, Arc::new(ring(1)));
+    let left = stage.runs_to(32_000);
+    let told: Vec<&str> =
+        left.iter().filter(|(_, left)| left.starts("SIP/2.0 408")).map(|(_, left)| left.header("Call-ID")).collect();
+    assert_eq!(told, ["second", "third"]);
 }
 
 /// Row I9: whatever was open ends by its timers, and nothing is kept.

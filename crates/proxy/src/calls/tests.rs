@@ -1,6 +1,7 @@
 use super::*;
 use crate::keys::Key;
 use crate::timers::{TimerId, Timers};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 const AGE: Duration = Duration::from_secs(3_600);
@@ -91,7 +92,7 @@ fn the_wheel_is_empty_a_minute_after_the_last_call() {
         let (slot, call) = calls.remove(CallKey(number)).unwrap();
         calls.recycle(slot, call);
     }
-    let mut due: Vec<TimerId> = Vec::new();
+    let mut due: VecDeque<TimerId> = VecDeque::new();
     while let Some(at) = timers.next() {
         assert!(at <= Time::from_millis(60_000));
         timers.expire(at, &mut due);

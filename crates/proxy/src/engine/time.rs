@@ -14,17 +14,17 @@ use directory::Directory;
 use sip::Method;
 
 impl Engine {
-    /// When to call [`Engine::handle_timeout`] next; `None` while nothing is open. O(1).
+    /// When to call [`Engine::handle_timeout`] next; `None` while nothing is open. It has passed where a panic has left
+    /// something that came due. O(1).
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.timers.next()
+        if self.due.is_empty() { self.timers.next() } else { Some(self.timers.now()) }
     }
 
-    /// Does what has come due at `now`.
+    /// Does what has come due at `now`. A panic costs what it happened on: the next call goes on behind that (row H7).
     pub fn handle_timeout(&mut self, now: Time, directory: &Directory, outbox: &mut Outbox) {
         let mut turn = Turn { now, directory, outbox };
-        let mut due = std::mem::take(&mut self.due);
-        self.timers.expire(now, &mut due);
-        for id in due.drain(..) {
+        self.timers.expire(now, &mut self.due);
+        while let Some(id) = self.due.pop_front() {
             if id.slot & CALL_TIMER != 0 {
                 self.on_call_time(&mut turn, id);
             } else if let Some(at) = self.table.rests_until(id, now) {
@@ -35,7 +35,6 @@ impl Engine {
                 self.settle(id.slot, context);
             }
         }
-        self.due = due;
     }
 
     /// Takes the news that `flow.remote` could not be reached: an ICMP error, a refused or broken connection.
