@@ -209,7 +209,7 @@ mod tests {
     /// Limit BATCH_BYTES: a message is kept whole or not at all.
     #[test]
     fn what_has_no_room_is_left_out_with_what_it_shares() {
-        let flow = Flow::to(proxy::ListenerId(0), SocketAddr::from(([10, 10, 10, 2], 5060)));
+        let flow = Flow::to(ListenerId(0), SocketAddr::from(([10, 10, 10, 2], 5060)));
         let (arrived, left) = ([b'a'; 200], [&[b'a'; 100][..], &[b'b'; 64], &[b'a'; 100]].concat());
         for (room, is_kept) in [(64, true), (63, false)] {
             let mut batch = Batch::default();
