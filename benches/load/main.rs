@@ -183,6 +183,20 @@ mod tests {
         }
     }
 
+    /// A relay that says of each BYE that it is being seen to, as a proxy does of one that waits.
+    fn trying(relay: &UdpSocket, [one, other]: [SocketAddrV4; 2], ends: &AtomicBool) {
+        relay.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let mut slot = [0; 4_096];
+        while !ends.load(Ordering::Relaxed) {
+            let Ok((len, from)) = relay.recv_from(&mut slot) else { continue };
+            let text = std::str::from_utf8(&slot[..len]).unwrap();
+            if let Some((_, rest)) = text.split_once("\r\n").filter(|(line, _)| line.starts_with("BYE ")) {
+                relay.send_to(format!("SIP/2.0 100 Trying\r\n{rest}").as_bytes(), from).unwrap();
+            }
+            relay.send_to(&slot[..len], if from == one.into() { other } else { one }).unwrap();
+        }
+    }
+
     /// A relay that keeps what comes of so many calls, delivers it when one more begins, and relays from there on.
     fn late(relay: &UdpSocket, [one, other]: [SocketAddrV4; 2], ends: &AtomicBool, calls: usize) {
         relay.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
@@ -271,6 +285,12 @@ mod tests {
         let tally = through("bare", &["--rate", "60", "--seconds", "1", "--talk-ms", "5"], 1, twice);
         assert_eq!((tally.completed, tally.rang, tally.faults_total()), (60, 60, 0), "{tally}");
         assert!(tally.came_again + tally.late >= 240, "{tally}");
+    }
+
+    #[test]
+    fn a_bye_that_is_being_seen_to_is_no_fault() {
+        let tally = through("bare", &["--rate", "60", "--seconds", "1", "--talk-ms", "5"], 1, trying);
+        assert_eq!((tally.completed, tally.faults_total()), (60, 0), "{tally}");
     }
 
     /// By the clock, joined and one by one: the generator with nothing between its ends.
