@@ -16,6 +16,8 @@ pub struct Outbox {
     pub(crate) bytes: Vec<u8>,
     transmits: Vec<Transmit>,
     events: Vec<Event>,
+    /// Where the Call-ID stands in the message that the core was called with last.
+    call_id: Option<Span>,
 }
 
 /// One message to send.
@@ -25,6 +27,9 @@ pub struct Transmit {
     pub flow: Flow,
     /// Where it stands in the outbox's bytes.
     pub span: Span,
+    /// So many bytes at its end are those at the end of the message that it is sent for, as far as that is known without a
+    /// comparison.
+    pub tail: u32,
 }
 
 /// A fact. Counting, keeping and showing it happens elsewhere.
@@ -305,11 +310,22 @@ impl Outbox {
         self.bytes.clear();
         self.transmits.clear();
         self.events.clear();
+        self.call_id = None;
     }
 
     /// What to send, in order.
     pub fn transmits(&self) -> impl Iterator<Item = (&Flow, &[u8])> {
         self.transmits.iter().map(|t| (&t.flow, t.span.of(&self.bytes)))
+    }
+
+    /// The same, each with [`Transmit::tail`].
+    pub fn transmits_with_tails(&self) -> impl Iterator<Item = (&Flow, &[u8], usize)> {
+        self.transmits.iter().map(|t| (&t.flow, t.span.of(&self.bytes), t.tail as usize))
+    }
+
+    /// Where the Call-ID stands in the message that the core was called with since this was asked last, if it could be read.
+    pub fn take_call_id(&mut self) -> Option<Span> {
+        self.call_id.take()
     }
 
     /// The facts, in order.
@@ -326,6 +342,11 @@ impl Outbox {
         self.events.push(event);
     }
 
+    /// The message that the core was called with could be read, and has its Call-ID here.
+    pub(crate) fn read(&mut self, call_id: Span) {
+        self.call_id = Some(call_id);
+    }
+
     /// Keeps a text for an event.
     pub(crate) fn keep(&mut self, text: &[u8]) -> Span {
         let start = self.bytes.len();
@@ -335,15 +356,20 @@ impl Outbox {
 
     /// Queues what was written since `start`.
     pub(crate) fn transmit_since(&mut self, flow: Flow, start: usize) -> Span {
+        self.transmit_like(flow, start, 0)
+    }
+
+    /// The same of what ends with so many bytes of the message that the core was called with.
+    pub(crate) fn transmit_like(&mut self, flow: Flow, start: usize, tail: usize) -> Span {
         let span = Span::new(start, self.bytes.len());
-        self.transmits.push(Transmit { flow, span });
+        self.transmits.push(Transmit { flow, span, tail: u32::try_from(tail).unwrap_or_default() });
         span
     }
 
     /// Copies `bytes` and queues them.
     pub(crate) fn transmit(&mut self, flow: Flow, bytes: &[u8]) {
         let span = self.keep(bytes);
-        self.transmits.push(Transmit { flow, span });
+        self.transmits.push(Transmit { flow, span, tail: 0 });
     }
 }
 

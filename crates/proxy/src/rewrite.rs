@@ -30,6 +30,8 @@ pub(crate) struct Stamp {
     /// The end of the lines that our own CANCEL, ACK and answers are made of; 0 where all of the request is needed for
     /// them, or it is no INVITE.
     pub(crate) lines_end: u32,
+    /// So many bytes at its end are as they arrived.
+    pub(crate) tail: u32,
 }
 
 /// What becomes of the request-URI (16.6 item 2).
@@ -124,7 +126,9 @@ impl Forward<'_> {
                 lines.pass(header, &splice, base);
             }
         }
+        let tail = splice.left();
         splice.finish().ok()?;
+        stamp.tail = u32::try_from(tail).unwrap_or_default();
         (stamp.call_id, stamp.lines_end) = (lines.call_id, lines.end());
         Some(stamp)
     }
@@ -318,13 +322,13 @@ pub(crate) fn write_renamed(message: &Message<'_>, identity: &IdentityEdits<'_>,
 }
 
 /// Appends a response as it leaves: our Via taken off (16.7 item 3), the names that its sender was shown turned back
-/// into those that the receiver knows, nothing else (item 9).
+/// into those that the receiver knows, nothing else (item 9). Gives how many bytes at its end are as they arrived.
 pub(crate) fn write_response(
     response: &Response<'_>,
     leaves: Transport,
     identity: &IdentityEdits<'_>,
     out: &mut Vec<u8>,
-) -> Option<()> {
+) -> Option<usize> {
     let ours = response.list(Name::Via).next()?;
     let mut splice = Splice::new(response.bytes(), out);
     if leaves == Transport::Tcp && response.first(Name::ContentLength).is_none() {
@@ -334,7 +338,8 @@ pub(crate) fn write_response(
     let removal = response.removal(&ours);
     if identity.is_empty() {
         splice.delete(removal);
-        return splice.finish().ok();
+        let tail = splice.left();
+        return splice.finish().ok().map(|()| tail);
     }
     let mut seen = Seen::default();
     for header in response.headers() {
@@ -344,7 +349,8 @@ pub(crate) fn write_response(
             write_identity(&mut splice, response, header, identity, &mut seen);
         }
     }
-    splice.finish().ok()
+    let tail = splice.left();
+    splice.finish().ok().map(|()| tail)
 }
 
 /// Appends the request as it goes to the next peer: our Via, our Record-Route and the request-URI's host change.
@@ -358,7 +364,7 @@ pub(crate) fn write_next_attempt(
 ) -> Option<Stamp> {
     let base = out.len();
     let mut splice = Splice::new(sent.bytes(), out);
-    let mut fresh = Stamp { lines_end: 0, ..*stamp };
+    let mut fresh = Stamp { lines_end: 0, tail: 0, ..*stamp };
     if let Some(span) = stamp.hostport {
         let into = splice.with(span.start, span.end);
         let from = into.len() - base;

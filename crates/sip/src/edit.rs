@@ -72,6 +72,12 @@ impl<'a, 'o> Splice<'a, 'o> {
         (self.out.len() + Span { start: 0, end: at }.range().end).saturating_sub(self.at)
     }
 
+    /// How many bytes of the source's end have not been copied: as many as the copy ends with, if no further edit comes.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        self.source.len().saturating_sub(self.at)
+    }
+
     /// Copies what is left. On an error the buffer is as it was at [`Splice::new`].
     pub fn finish(self) -> Result<(), Disordered> {
         if self.is_disordered {

@@ -136,6 +136,11 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// Where the Call-ID stands.
+    pub const fn call_id_span(&self) -> Span {
+        self.call_id
+    }
+
     /// The Call-ID, whole.
     pub fn call_id(&self) -> &'a [u8] {
         self.call_id.of(self.bytes)

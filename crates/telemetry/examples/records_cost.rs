@@ -148,8 +148,8 @@ impl Stage {
         self.engine.handle_datagram(now, flow, text.as_bytes(), &self.directory, &mut self.outbox);
         if let Some(tap) = &mut self.tap {
             self.outbox.events().iter().for_each(|event| tap.fact(now, event, &self.outbox));
-            tap.called(self.outbox.transmits().size_hint().0);
-            self.outbox.transmits().for_each(|(flow, bytes)| tap.left(now, flow, bytes));
+            tap.called(self.outbox.take_call_id(), self.outbox.transmits().size_hint().0);
+            self.outbox.transmits_with_tails().for_each(|(flow, bytes, tail)| tap.left(now, flow, (bytes, tail)));
             tap.end_turn(now);
         }
         if let Some(feed) = &mut self.feed {

@@ -76,8 +76,8 @@ impl Stage {
 
     fn end_turn(&mut self, now: Time) -> Vec<String> {
         self.outbox.events().iter().for_each(|event| self.tap.fact(now, event, &self.outbox));
-        self.tap.called(self.outbox.transmits().count());
-        self.outbox.transmits().for_each(|(flow, bytes)| self.tap.left(now, flow, bytes));
+        self.tap.called(self.outbox.take_call_id(), self.outbox.transmits().count());
+        self.outbox.transmits_with_tails().for_each(|(flow, bytes, tail)| self.tap.left(now, flow, (bytes, tail)));
         self.tap.hand_over();
         let left = self.outbox.transmits().map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned()).collect();
         self.outbox.clear();

@@ -111,7 +111,8 @@ impl Engine {
             self.answer_final(turn, &mut context, 513);
             return self.settle(slot, context);
         }
-        turn.outbox.transmit_since(Flow::to(peer.listener, peer.address), start);
+        let tail = context.stamp.tail as usize;
+        turn.outbox.transmit_like(Flow::to(peer.listener, peer.address), start, tail);
         tell_attempt(turn, &context, peer);
         self.note_media(turn, arrival.party, plan.call, arrival.request);
         self.push_attempt(turn.now, &mut context, 0, arrival.key, peer);

@@ -185,15 +185,15 @@ impl Engine {
         let transport = self.settings.transport(context.upstream.listener);
         let start = turn.outbox.bytes.len();
         let edits = self.edits_back(context);
-        if write_response(response, transport, &edits, &mut turn.outbox.bytes).is_none() {
+        let Some(tail) = write_response(response, transport, &edits, &mut turn.outbox.bytes) else {
             return turn.outbox.event(Event::Impossible("a response's spans contradict each other"));
-        }
+        };
         if response.status() < 200 && !response.body().is_empty() {
             // Who hears ringing or an announcement already is not moved to another target.
             context.untried.clear();
             context.fallback = None;
         }
-        let span = turn.outbox.transmit_since(context.upstream, start);
+        let span = turn.outbox.transmit_like(context.upstream, start, tail);
         if kept {
             context.reply.clear();
             context.reply.extend_from_slice(span.of(&turn.outbox.bytes));

@@ -173,9 +173,10 @@ impl Engine {
         };
         let start = turn.outbox.bytes.len();
         match forward.write(&mut turn.outbox.bytes) {
-            Some(_) => {
+            Some(stamp) => {
                 let peer = self.fit_to_size(turn, plan.peer, start);
-                turn.outbox.transmit_since(Flow::to(peer.listener, peer.address), start);
+                let tail = stamp.tail as usize;
+                turn.outbox.transmit_like(Flow::to(peer.listener, peer.address), start, tail);
                 self.note_media(turn, arrival.party, plan.call, arrival.request);
             }
             None => turn.outbox.event(Event::Impossible("a request's spans contradict each other")),
@@ -207,8 +208,8 @@ impl Engine {
             self.settings.party_of(&flow).is_some_and(|party| identity::is_untrusted(&self.settings, party));
         let edits = self.edits_by_token(verified.as_ref(), self.is_profiled(upstream.remote.ip()), unbelieved);
         match write_response(response, transport, &edits, &mut turn.outbox.bytes) {
-            Some(()) => {
-                turn.outbox.transmit_since(upstream, start);
+            Some(tail) => {
+                turn.outbox.transmit_like(upstream, start, tail);
                 turn.outbox.event(Event::Warned(Warning::Stateless));
                 self.note_stateless(turn, self.settings.party_of(&flow), response, branch.key_id);
             }

@@ -210,7 +210,7 @@ impl Turns {
                 tap.forget();
             }
             facts.iter().for_each(|event| tap.fact(now, event, &self.outbox));
-            tap.called(self.outbox.transmits().size_hint().0);
+            tap.called(self.outbox.take_call_id(), self.outbox.transmits().size_hint().0);
         }
     }
 
@@ -254,7 +254,8 @@ impl Turns {
         }
         transports.send(|| self.outbox.transmits().take(good.transmits), &mut self.failed);
         if let Some(tap) = &mut self.tap {
-            self.outbox.transmits().take(good.transmits).for_each(|(flow, bytes)| tap.left(now, flow, bytes));
+            let leave = self.outbox.transmits_with_tails().take(good.transmits);
+            leave.for_each(|(flow, bytes, tail)| tap.left(now, flow, (bytes, tail)));
         }
         for event in self.outbox.events().iter().take(good.events) {
             self.counters.record(event);

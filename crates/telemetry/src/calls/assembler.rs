@@ -96,10 +96,10 @@ impl Assembler {
         self.standing = standing;
     }
 
-    /// Takes one turn of one worker.
+    /// Takes turns of one worker.
     pub(super) fn take(&mut self, batch: &Batch) {
         let (settings, journal) = (self.settings.load_full(), Arc::clone(&self.journal));
-        let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let journal = &mut *journal.lock().unwrap_or_else(PoisonError::into_inner);
         let mut thread = Thread::default();
         self.owners.clear();
         self.owners.resize(batch.entries.len(), None);
@@ -109,39 +109,39 @@ impl Assembler {
                 Entry::Arrived(frame) => {
                     thread = Thread { arrived: Some((*frame, at)), ..Thread::default() };
                     let bytes = frame.span.of(&batch.bytes);
-                    let call = match facts_of(batch, at) {
+                    let call = match facts_of(batch, at, frame) {
                         Facts::Opens => continue,
-                        Facts::CallId(call_id) => journal.by_call_id(call_id.of(&batch.bytes)),
-                        Facts::Others => self.call_of(&journal, bytes),
+                        Facts::CallId(call_id) => journal.by_call_id(call_id),
+                        Facts::Others => self.call_of(journal, bytes),
                     };
-                    self.keep_arrived(&mut journal, &settings, call, (frame, at), (bytes, now_us));
+                    self.keep_arrived(journal, &settings, call, (frame, at), (bytes, now_us));
                 }
-                Entry::Left(frame, of) => self.keep_left(&mut journal, &settings, batch, (frame, *of), now_us),
+                Entry::Left(frame, of) => self.keep_left(journal, &settings, batch, (frame, *of), now_us),
                 Entry::TurnOver => thread = Thread::default(),
                 Entry::Opened { key, call_id, called, from, decision } => {
                     let Some(decision) = batch.decisions.get(*decision) else { continue };
                     let texts = (call_id.of(&batch.bytes), called.of(&batch.bytes));
                     let begins = Begins { key: *key, texts, from: *from, decision, now_us };
-                    thread.current = self.open(&mut journal, &settings, batch, thread.arrived, &begins);
+                    thread.current = self.open(journal, &settings, batch, thread.arrived, &begins);
                 }
                 Entry::Refused(party, refusal) => {
-                    self.refused(&mut journal, &settings, batch, &thread, (*party, *refusal, now_us));
+                    self.refused(journal, &settings, batch, &thread, (*party, *refusal, now_us));
                 }
                 Entry::Failover(reason) => thread.failed = Some(*reason),
                 Entry::Attempt { key, toward, peer } => {
                     let failed = thread.failed.take();
                     let target = self.addresses.of_peer(peer);
-                    let place = self.place_of(&journal, &thread, *key);
-                    attempt(&mut journal, &settings, (place, *toward, target), failed, now_us / 1_000);
+                    let place = self.place_of(journal, &thread, *key);
+                    attempt(journal, &settings, (place, *toward, target), failed, now_us / 1_000);
                 }
                 Entry::StrayMedia { key, call_id, from, address } => {
                     let stray = StrayMedia { from: name(&settings, *from), address: format_smolstr!("{address}") };
-                    note_stray(&mut journal, (*key, call_id.of(&batch.bytes)), stray);
+                    note_stray(journal, (*key, call_id.of(&batch.bytes)), stray);
                 }
-                Entry::EndedUnseen { .. } => self.ended_unseen(&mut journal, &settings, batch, entry, now_us),
-                _ => self.progress(&mut journal, batch, &thread, entry, now_us),
+                Entry::EndedUnseen { .. } => self.ended_unseen(journal, &settings, batch, entry, now_us),
+                _ => self.progress(journal, batch, &thread, entry, now_us),
             }
-            self.keep_late(&mut journal, &settings, batch, (thread.arrived, entry), now_us);
+            self.keep_late(journal, &settings, batch, (thread.arrived, entry), now_us);
         }
     }
 
@@ -196,9 +196,11 @@ impl Assembler {
         record.rules = self.rules.of(begins.decision.trace.steps().map(|step| step.rule()));
         record.id = self.id_of(begins.key, begins.now_us);
         record.source = self.addresses.of(frame.remote);
-        if let Some(caller) = self.reader.caller(bytes) {
+        let mut named = None;
+        if let Some((caller, place)) = self.reader.caller(bytes) {
             record.caller = e164(settings, &caller);
             record.caller_received = caller;
+            named = place;
         }
         let place = journal.open_call(Some(begins.key), record);
         if let Some(call) = journal.call_mut(place) {
@@ -208,6 +210,9 @@ impl Assembler {
             journal.belongs(place, did);
         }
         self.keep_arrived(journal, settings, Some(place), (&frame, at), (bytes, begins.now_us));
+        if let Some(owner) = self.owners.get_mut(at).and_then(Option::as_mut) {
+            owner.named = named;
+        }
         Some(place)
     }
 

@@ -32,6 +32,10 @@ pub(super) struct Frame {
     pub(super) shared: (u32, u32),
     /// Its length, also when it found no room.
     pub(super) length: usize,
+    /// Where the core found the Call-ID of one that arrived; empty where it found none.
+    pub(super) call_id: Span,
+    /// It is an INVITE that was dispatched.
+    pub(super) opens: bool,
 }
 
 /// One thing that happened. Texts are spans of the batch's bytes. It is small: what is large stands beside.
@@ -110,13 +114,17 @@ impl Batch {
     pub(super) fn frame(&mut self, flow: &Flow, bytes: &[u8]) -> Frame {
         let fits = self.bytes.len() + bytes.len() <= BATCH_BYTES;
         let span = self.keep(if fits { bytes } else { b"" });
-        Frame { remote: flow.remote, listener: flow.listener, span, shared: (0, 0), length: bytes.len() }
+        let (shared, length) = ((0, 0), bytes.len());
+        let (call_id, opens) = (Span::default(), false);
+        Frame { remote: flow.remote, listener: flow.listener, span, shared, length, call_id, opens }
     }
 
     /// The same of a message that is sent for the one at this place among the entries: what both have is not copied again.
-    pub(super) fn frame_like(&mut self, at: usize, flow: &Flow, bytes: &[u8]) -> Frame {
+    /// As a rule these are so many bytes at the end.
+    pub(super) fn frame_like(&mut self, at: usize, flow: &Flow, bytes: &[u8], tail: usize) -> Frame {
         let arrived = self.arrived(at).map_or(&[][..], |arrived| arrived.span.of(&self.bytes));
-        let (before, after) = shared(arrived, bytes);
+        let (before, after) =
+            if 2 * tail >= bytes.len() && have_tail(arrived, bytes, tail) { (0, tail) } else { shared(arrived, bytes) };
         if before + after < SHARED_BYTES {
             return self.frame(flow, bytes);
         }
@@ -130,12 +138,35 @@ impl Batch {
         Frame { shared: (count(before), count(after)), length: bytes.len(), ..frame }
     }
 
+    /// What the core says of the message that arrived, at this place among the entries.
+    pub(super) fn read(&mut self, at: usize, call_id: Span) {
+        if let Some((_, Entry::Arrived(frame))) = self.entries.get_mut(at) {
+            frame.call_id = call_id;
+        }
+    }
+
+    /// The message that arrived, at this place among the entries, is a dispatched INVITE.
+    pub(super) fn opens(&mut self, at: usize) {
+        if let Some((_, Entry::Arrived(frame))) = self.entries.get_mut(at) {
+            frame.opens = true;
+        }
+    }
+
     /// The message that arrived, at this place among the entries.
     pub(super) fn arrived(&self, at: usize) -> Option<&Frame> {
         match self.entries.get(at) {
             Some((_, Entry::Arrived(frame))) => Some(frame),
             _ => None,
         }
+    }
+}
+
+/// Whether two texts end with the same so many bytes.
+fn have_tail(one: &[u8], other: &[u8], tail: usize) -> bool {
+    let end = |text: &[u8]| text.len().checked_sub(tail);
+    match (end(one), end(other)) {
+        (Some(from), Some(other_from)) => one.get(from..) == other.get(other_from..),
+        _ => false,
     }
 }
 
@@ -216,7 +247,7 @@ mod tests {
             let frame = batch.frame(&flow, &arrived);
             batch.entries.push((Time(0), Entry::Arrived(frame)));
             batch.bytes.resize(BATCH_BYTES - room, b'x');
-            let frame = batch.frame_like(0, &flow, &left);
+            let frame = batch.frame_like(0, &flow, &left, 0);
             assert_eq!((frame.shared != (0, 0), !frame.span.is_empty()), (is_kept, is_kept), "room for {room}");
             assert_eq!(frame.length, left.len());
         }

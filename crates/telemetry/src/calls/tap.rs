@@ -6,7 +6,7 @@
 use super::batch::{Batch, Entry};
 use crate::limits::{BATCHES, HELD_BYTES, HELD_FOR_MS, SPARE_BATCHES, WAITING_BYTES};
 use proxy::{Event, Flow, Outbox, Time};
-use sip::Method;
+use sip::{Method, Span};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -111,10 +111,13 @@ impl Tap {
         self.arrived = None;
     }
 
-    /// The core has been called, with what arrived last if anything has since the call before: so many messages are to
-    /// leave now.
-    pub fn called(&mut self, transmits: usize) {
+    /// The core has been called, with what arrived last if anything has since the call before: it found the Call-ID there, and
+    /// so many messages are to leave now.
+    pub fn called(&mut self, call_id: Option<Span>, transmits: usize) {
         self.begin_again();
+        if let (Some(at), Some(call_id)) = (self.arrived, call_id) {
+            self.batch.read(at, call_id);
+        }
         self.sent.push((transmits, self.arrived.take()));
     }
 
@@ -138,11 +141,11 @@ impl Tap {
         }
     }
 
-    /// A message leaves.
-    pub fn left(&mut self, now: Time, flow: &Flow, bytes: &[u8]) {
+    /// A message leaves. If so many of its bytes at its end are those of the message that it is sent for, that is told with them.
+    pub fn left(&mut self, now: Time, flow: &Flow, (bytes, tail): (&[u8], usize)) {
         let of = self.sender_of_next();
         let frame = match of {
-            Some(at) => self.batch.frame_like(at, flow, bytes),
+            Some(at) => self.batch.frame_like(at, flow, bytes, tail),
             None => self.batch.frame(flow, bytes),
         };
         self.batch.entries.push((now, Entry::Left(frame, of)));
@@ -163,6 +166,7 @@ impl Tap {
             Event::Decided { call_id, key, from, called, method: Method::Invite, decision } => {
                 let (call_id, called) = (batch.keep(outbox.text(*call_id)), batch.keep(outbox.text(*called)));
                 batch.decisions.push(*decision);
+                self.arrived.into_iter().for_each(|at| batch.opens(at));
                 Entry::Opened { key: *key, call_id, called, from: *from, decision: batch.decisions.len() - 1 }
             }
             Event::Owned(organisation) => Entry::Owned(batch.keep(outbox.text(*organisation))),
@@ -282,17 +286,17 @@ mod tests {
         for round in 0..2 {
             // One that makes two messages leave, one that makes none, a timer with one, and one that the core panicked on.
             tap.arrived(now, &flow, MESSAGE);
-            tap.called(2);
+            tap.called(None, 2);
             tap.arrived(now, &flow, MESSAGE);
-            tap.called(2);
-            tap.called(3);
+            tap.called(None, 2);
+            tap.called(None, 3);
             tap.arrived(now, &flow, MESSAGE);
             tap.forget();
-            (0..3).for_each(|_| tap.left(now, &flow, MESSAGE));
-            tap.called(0);
+            (0..3).for_each(|_| tap.left(now, &flow, (MESSAGE, 0)));
+            tap.called(None, 0);
             tap.arrived(now, &flow, MESSAGE);
-            tap.called(1);
-            tap.left(now, &flow, MESSAGE);
+            tap.called(None, 1);
+            tap.left(now, &flow, (MESSAGE, 0));
             tap.end_turn(now);
             let batch = lane.next().unwrap();
             let tied: Vec<Option<usize>> = batch

@@ -7,6 +7,7 @@ use super::{Assembler, Thread, joined, text};
 use crate::calls::Word;
 use proxy::{CallKey, Listener, Settings, Transport};
 use sip::Span;
+use std::borrow::Cow;
 
 /// Whose a message is that arrived.
 #[derive(Clone, Copy)]
@@ -14,19 +15,28 @@ pub(super) struct Owner {
     place: Place,
     /// How many messages of the call are kept before it, if it is kept.
     kept: Option<u32>,
+    /// Where its From stands in it, if it opened the call.
+    pub(super) named: Option<usize>,
 }
 
 /// What the facts of a message say of whose it is.
-pub(super) enum Facts {
+pub(super) enum Facts<'b> {
     /// It is an INVITE that was dispatched: the call comes with the fact.
     Opens,
     /// It is of the newest call with this Call-ID.
-    CallId(Span),
+    CallId(&'b [u8]),
     Others,
 }
 
-/// What the facts say of the message at a place among the entries.
-pub(super) fn facts_of(batch: &Batch, at: usize) -> Facts {
+/// What is told of the message at a place among the entries: by the core, which has read it, or else by its facts.
+pub(super) fn facts_of<'b>(batch: &'b Batch, at: usize, frame: &Frame) -> Facts<'b> {
+    if frame.opens {
+        return Facts::Opens;
+    }
+    let call_id = frame.call_id.of(frame.span.of(&batch.bytes));
+    if !call_id.is_empty() {
+        return Facts::CallId(call_id);
+    }
     let facts = batch.entries.iter().skip(at + 1).map(|(_, entry)| entry);
     let own = facts.take_while(|entry| !matches!(entry, Entry::Arrived(_) | Entry::Left(..) | Entry::TurnOver));
     let mut found = Facts::Others;
@@ -34,7 +44,7 @@ pub(super) fn facts_of(batch: &Batch, at: usize) -> Facts {
         match entry {
             Entry::Opened { .. } => return Facts::Opens,
             Entry::Ringing { call_id } | Entry::Final { call_id, .. } | Entry::Ended { call_id, .. } => {
-                found = Facts::CallId(*call_id);
+                found = Facts::CallId(call_id.of(&batch.bytes));
             }
             _ => {}
         }
@@ -98,7 +108,7 @@ impl Assembler {
             record.bytes_in += length_of(frame);
         });
         if let Some(owner) = self.owners.get_mut(at) {
-            *owner = Some(Owner { place, kept });
+            *owner = Some(Owner { place, kept, named: None });
         }
     }
 
@@ -128,12 +138,23 @@ impl Assembler {
         );
         let message = message_of(settings, frame, true, now_us);
         let (mut ends, mut shown) = (None, None);
+        let begins_as = |text: &[u8]| match before {
+            0 => own.starts_with(text),
+            _ => start.iter().chain(own).take(text.len()).eq(text),
+        };
         if let Some(call) = journal.at(place).filter(|call| call.record.caller_sent.is_none())
-            && start.iter().chain(own).take(INVITE.len()).eq(INVITE)
+            && begins_as(INVITE)
         {
-            let bytes = whole();
+            // Its From is as it came where all is from there on, and then all that is read is the line before it.
+            let from = owner.and_then(|owner| owner.named);
+            let is_named_so = from.is_some_and(|from| from >= arrived.len().saturating_sub(number_of(after)));
+            let bytes = if is_named_so && before == 0 { Cow::Borrowed(own) } else { Cow::Owned(whole()) };
             if let Some(called) = Reader::called_like(&bytes, &call.record.called_received) {
-                let caller = self.reader.caller_like(&bytes, &call.record.caller_received);
+                let caller = if is_named_so {
+                    Some(call.record.caller_received.clone())
+                } else {
+                    self.reader.caller_like(&bytes, &call.record.caller_received)
+                };
                 if call.record.direction == "outbound" {
                     shown = caller
                         .as_ref()
@@ -163,6 +184,10 @@ impl Assembler {
             journal.belongs(place, did);
         }
     }
+}
+
+fn number_of(bytes: u32) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 const INVITE: &[u8] = b"INVITE ";

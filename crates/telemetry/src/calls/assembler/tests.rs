@@ -291,7 +291,7 @@ fn messages_are_kept_with_their_calls() {
     batch.entries.push((Time(0), Entry::Arrived(strange)));
     for (key, of) in [(1, Some(0)), (1, Some(first)), (7, Some(second)), (1, None), (7, None)] {
         let frame = match of {
-            Some(at) => batch.frame_like(at, &flow, text(key).as_bytes()),
+            Some(at) => batch.frame_like(at, &flow, text(key).as_bytes(), 0),
             None => batch.frame(&flow, text(key).as_bytes()),
         };
         batch.entries.push((Time(0), Entry::Left(frame, of)));
@@ -314,14 +314,14 @@ fn what_is_sent_on_is_whole_whatever_became_of_what_arrived() {
     let mut batch = opening(1, 0);
     let invite = String::from_utf8(batch.arrived(0).unwrap().span.of(&batch.bytes).to_vec()).unwrap();
     let invite = invite.replacen("Via", "Record-Route: <sip:10.10.10.1>\r\nVia", 1);
-    let frame = batch.frame_like(0, &flow, invite.as_bytes());
+    let frame = batch.frame_like(0, &flow, invite.as_bytes(), 0);
     assert!(frame.shared.0 > 0 && frame.shared.1 > 0 && frame.span.len() < 50);
     batch.entries.push((Time(0), Entry::Left(frame, Some(0))));
     let short = "SIP/2.0 183 Session Progress\r\nCall-ID: call-1\r\n\r\n";
     let arrived = batch.frame(&flow, format!("{short}{}", "x".repeat(CALL_BYTES)).as_bytes());
     let at = batch.entries.len();
     batch.entries.push((Time(0), Entry::Arrived(arrived)));
-    let frame = batch.frame_like(at, &flow, short.as_bytes());
+    let frame = batch.frame_like(at, &flow, short.as_bytes(), 0);
     assert!(frame.span.is_empty());
     batch.entries.push((Time(0), Entry::Left(frame, Some(at))));
     assembler.take(&batch);
