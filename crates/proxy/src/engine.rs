@@ -195,11 +195,11 @@ impl Engine {
         // A message is large and stays where it was read.
         match (&parse(bytes, &mut index), party) {
             (Parsed::Request(request), Some(party)) => {
-                turn.outbox.read(request.call_id_span());
+                turn.outbox.read(bytes, request.message());
                 self.on_request(&mut turn, flow, party, request);
             }
             (Parsed::Response(response), party) => {
-                turn.outbox.read(response.call_id_span());
+                turn.outbox.read(bytes, response.message());
                 self.on_response(&mut turn, (flow, party), response);
             }
             (Parsed::Answerable(bad), Some(party)) => self.answer_malformed(&mut turn, flow, party, bad),

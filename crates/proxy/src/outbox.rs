@@ -6,7 +6,7 @@ use crate::dispatch::{Decision, Direction};
 use crate::flow::{Flow, PartyId};
 use crate::refusal::Refusal;
 use crate::settings::Peer;
-use sip::{Hopeless, Method, Number, Span};
+use sip::{Hopeless, Message, Method, Number, Span};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub struct Outbox {
     pub(crate) bytes: Vec<u8>,
     transmits: Vec<Transmit>,
     events: Vec<Event>,
-    /// Where the Call-ID stands in the message that the core was called with last.
+    /// Where the Call-ID stands in what the core was called with last.
     call_id: Option<Span>,
 }
 
@@ -27,8 +27,8 @@ pub struct Transmit {
     pub flow: Flow,
     /// Where it stands in the outbox's bytes.
     pub span: Span,
-    /// So many bytes at its end are those at the end of the message that it is sent for, as far as that is known without a
-    /// comparison.
+    /// So many bytes at its end should be those at the end of what arrived and made it leave: a hint, for who keeps both and
+    /// compares. 0 where nothing is known; not true where a length was put in for a stream, or something stood behind the message.
     pub tail: u32,
 }
 
@@ -323,7 +323,7 @@ impl Outbox {
         self.transmits.iter().map(|t| (&t.flow, t.span.of(&self.bytes), t.tail as usize))
     }
 
-    /// Where the Call-ID stands in the message that the core was called with since this was asked last, if it could be read.
+    /// Where the Call-ID stands in what the core was called with since this was asked last, if it could be read.
     pub fn take_call_id(&mut self) -> Option<Span> {
         self.call_id.take()
     }
@@ -342,9 +342,11 @@ impl Outbox {
         self.events.push(event);
     }
 
-    /// The message that the core was called with could be read, and has its Call-ID here.
-    pub(crate) fn read(&mut self, call_id: Span) {
-        self.call_id = Some(call_id);
+    /// What the core was called with could be read. Line ends may stand before the message (RFC 3261 7.5).
+    pub(crate) fn read(&mut self, arrived: &[u8], message: &Message<'_>) {
+        let skipped = message.bytes().as_ptr().addr().saturating_sub(arrived.as_ptr().addr());
+        let Span { start, end } = message.call_id_span();
+        self.call_id = Some(Span::new(skipped + start as usize, skipped + end as usize));
     }
 
     /// Keeps a text for an event.
@@ -359,7 +361,7 @@ impl Outbox {
         self.transmit_like(flow, start, 0)
     }
 
-    /// The same of what ends with so many bytes of the message that the core was called with.
+    /// The same with [`Transmit::tail`].
     pub(crate) fn transmit_like(&mut self, flow: Flow, start: usize, tail: usize) -> Span {
         let span = Span::new(start, self.bytes.len());
         self.transmits.push(Transmit { flow, span, tail: u32::try_from(tail).unwrap_or_default() });

@@ -20,8 +20,7 @@ pub const CALL_MESSAGES: usize = 512;
 pub const CALL_BYTES: usize = 262_144;
 /// Bytes of a block of messages: one large page, where the kernel has such. It is given with one fault, where small ones take 512.
 pub const BLOCK_BYTES: usize = 2_097_152;
-/// Room in these blocks that no kept call needs, beside half as much as the kept calls need; of a small journal, half of its
-/// bytes where that is less.
+/// Room in these blocks that no kept call needs, beside half as much as the kept calls need.
 pub const ROOM_BYTES: usize = 8_388_608;
 /// Records that wait for one sink.
 pub const SINK_QUEUE: usize = 65_536;

@@ -30,6 +30,10 @@ struct Stage {
     tap: Tap,
     recorder: Recorder,
     folder: tempfile::TempDir,
+    /// What the core was called with last.
+    arrived: String,
+    /// Messages of which the core told how much of their end is as it arrived.
+    hinted: usize,
 }
 
 impl Stage {
@@ -57,12 +61,14 @@ impl Stage {
         });
         let keys = KeyRing::new(&Key { id: 1, secret: [1; 32] }, &[]);
         let engine = Engine::new(settings, Arc::new(keys));
-        Stage { engine, directory: directory(), outbox: Outbox::new(), tap, recorder: recorder.unwrap(), folder }
+        let (outbox, recorder) = (Outbox::new(), recorder.unwrap());
+        Stage { engine, directory: directory(), outbox, tap, recorder, folder, arrived: String::new(), hinted: 0 }
     }
 
     /// One turn of a worker with one datagram. What left.
     fn arrives(&mut self, at_ms: u64, from: &str, text: &str) -> Vec<String> {
         let (now, flow) = (Time::from_millis(at_ms), Flow::to(ListenerId(0), from.parse().unwrap()));
+        text.clone_into(&mut self.arrived);
         self.tap.arrived(now, &flow, text.as_bytes());
         self.engine.handle_datagram(now, flow, text.as_bytes(), &self.directory, &mut self.outbox);
         self.end_turn(now)
@@ -70,13 +76,21 @@ impl Stage {
 
     fn times_out(&mut self, at_ms: u64) -> Vec<String> {
         let now = Time::from_millis(at_ms);
+        self.arrived.clear();
         self.engine.handle_timeout(now, &self.directory, &mut self.outbox);
         self.end_turn(now)
     }
 
     fn end_turn(&mut self, now: Time) -> Vec<String> {
         self.outbox.events().iter().for_each(|event| self.tap.fact(now, event, &self.outbox));
-        self.tap.called(self.outbox.take_call_id(), self.outbox.transmits().count());
+        let call_id = self.outbox.take_call_id();
+        let told = call_id.map(|span| String::from_utf8_lossy(span.of(self.arrived.as_bytes())).into_owned());
+        assert_eq!(told.as_deref().unwrap_or_default(), header(&self.arrived, "Call-ID"));
+        for (_, bytes, tail) in self.outbox.transmits_with_tails() {
+            assert!(bytes.ends_with(&self.arrived.as_bytes()[self.arrived.len() - tail..]), "{tail}");
+            self.hinted += usize::from(tail > 0);
+        }
+        self.tap.called(call_id, self.outbox.transmits().count());
         self.outbox.transmits_with_tails().for_each(|(flow, bytes, tail)| self.tap.left(now, flow, (bytes, tail)));
         self.tap.hand_over();
         let left = self.outbox.transmits().map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned()).collect();
@@ -177,13 +191,14 @@ fn sent<'t>(left: &'t [String], start: &str) -> &'t str {
     left.iter().find(|text| text.starts_with(start)).unwrap()
 }
 
-#[test]
-fn an_answered_call_is_recorded_from_its_invite_to_its_bye() {
+/// A call from its INVITE to the answer to its BYE, `before` standing before each message.
+fn answered_call(before: &str) -> Stage {
     let mut stage = Stage::new();
-    let left = stage.arrives(1_000, TATA, &invite("answered", "08065978001"));
+    let mut arrives = |at_ms, from, text: &str| stage.arrives(at_ms, from, &format!("{before}{text}"));
+    let left = arrives(1_000, TATA, &invite("answered", "08065978001"));
     let forwarded = sent(&left, "INVITE").to_owned();
-    stage.arrives(1_200, PROD, &response(&forwarded, "180 Ringing"));
-    let success = sent(&stage.arrives(3_000, PROD, &response(&forwarded, "200 OK")), "SIP/2.0 200").to_owned();
+    arrives(1_200, PROD, &response(&forwarded, "180 Ringing"));
+    let success = sent(&arrives(3_000, PROD, &response(&forwarded, "200 OK")), "SIP/2.0 200").to_owned();
     let in_dialog = |method: &str, number: u32| {
         format!(
             "{method} sip:prod@{PROD} SIP/2.0\r\nVia: SIP/2.0/UDP {TATA};branch=z9hG4bK{method}\r\nMax-Forwards: 70\r\n\
@@ -193,9 +208,37 @@ fn an_answered_call_is_recorded_from_its_invite_to_its_bye() {
             header(&success, "To")
         )
     };
-    stage.arrives(3_010, TATA, &in_dialog("ACK", 1));
-    let bye = sent(&stage.arrives(63_000, TATA, &in_dialog("BYE", 2)), "BYE").to_owned();
-    stage.arrives(63_010, PROD, &response(&bye, "200 OK"));
+    arrives(3_010, TATA, &in_dialog("ACK", 1));
+    let bye = sent(&arrives(63_000, TATA, &in_dialog("BYE", 2)), "BYE").to_owned();
+    arrives(63_010, PROD, &response(&bye, "200 OK"));
+    stage
+}
+
+/// Line ends before a start line are to be ignored (RFC 3261 7.5): the call has the same messages and facts.
+#[test]
+fn line_ends_before_a_message_leave_it_with_its_call() {
+    let seen = |before: &str| {
+        let stage = answered_call(before);
+        // All but the 100, which is our own.
+        assert_eq!(stage.hinted, 6);
+        let (mut records, calls) = stage.records();
+        let detail =
+            calls.journal(|journal| journal.newest().next().map(|(number, call)| CallDetail::of(number, call)));
+        let arrived = records[0].messages - 7;
+        records[0].bytes_in -= u64::from(arrived) * u64::try_from(before.len()).unwrap();
+        let summaries = detail.unwrap().messages.into_iter().map(|message| (message.sent, message.summary));
+        (records, summaries.collect::<Vec<_>>())
+    };
+    let plain = seen("");
+    assert_eq!((plain.0[0].messages, plain.1.len()), (13, 13));
+    for before in ["\r\n", "\r\n\r\n\r\n"] {
+        assert_eq!(seen(before), plain);
+    }
+}
+
+#[test]
+fn an_answered_call_is_recorded_from_its_invite_to_its_bye() {
+    let stage = answered_call("");
     let (records, calls) = stage.records();
     let [record] = records.as_slice() else { panic!("{records:?}") };
     assert_eq!((&*record.call_id, &*record.direction, &*record.outcome), ("answered", "inbound", "answered"));

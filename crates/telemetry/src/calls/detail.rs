@@ -111,13 +111,14 @@ fn summary_of(record: &CallRecord, message: &KeptMessage, bytes: &[u8], index: &
 }
 
 fn read(bytes: &[u8], index: &mut Index) -> (String, String, String) {
-    let line = bytes.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+    // Line ends may stand before the message.
+    let line = bytes.split(|byte| matches!(byte, b'\r' | b'\n')).find(|line| !line.is_empty()).unwrap_or_default();
     let start_line = text(line);
     let cseq = |cseq: sip::CSeq<'_>| format!("{} {}", cseq.number, text(cseq.method_bytes));
     match sip::parse(bytes, index) {
         Parsed::Request(request) => (start_line, cseq(request.cseq()), text(request.method_bytes())),
         Parsed::Response(response) => {
-            let reason = text(response.reason().of(bytes));
+            let reason = text(response.reason().of(response.message().bytes()));
             let method = response.cseq().method;
             let of = if method == Method::Invite {
                 String::new()

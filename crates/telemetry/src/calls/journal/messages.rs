@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Blocks, the oldest first.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Messages {
     blocks: VecDeque<Block>,
     /// Blocks that were given up before these: the number of the oldest one here.
@@ -25,8 +25,6 @@ pub(super) struct Messages {
     spare: Option<Block>,
     /// Bytes of the kept calls' messages, with their heads.
     live_bytes: usize,
-    /// So much room may be nobody's, beside half as much as is kept.
-    room_max: usize,
     scratch: Vec<u8>,
 }
 
@@ -88,8 +86,6 @@ const SHARES: u8 = 1 << 4;
 const BEFORE_AT: usize = 1;
 const HEAD_BYTES: usize = 1 + 8 + 8 + 4;
 const SHARED_BYTES: usize = 12;
-/// The most that a head takes with both ends of IPv4.
-pub(super) const HEAD_V4_BYTES: usize = HEAD_BYTES + 2 * (4 + 2) + SHARED_BYTES;
 
 impl Chain {
     /// Messages.
@@ -108,18 +104,6 @@ impl Chain {
 }
 
 impl Messages {
-    /// No messages, of a journal that may take so many bytes.
-    pub(super) fn new(journal_bytes: usize) -> Messages {
-        Messages {
-            blocks: VecDeque::new(),
-            first: 0,
-            spare: None,
-            live_bytes: 0,
-            room_max: ROOM_BYTES.min(journal_bytes / 2),
-            scratch: Vec::new(),
-        }
-    }
-
     /// Keeps one more message of the call in this slot; false when the kernel gives no memory for it. Whoever calls this has
     /// given [`Messages::is_full`] a thought.
     pub(super) fn push(&mut self, chain: &mut Chain, slot: u32, message: &KeptMessage, text: &Text<'_>) -> bool {
@@ -203,8 +187,7 @@ impl Messages {
             // One more than that goes back to the system.
             self.spare.get_or_insert(block);
         }
-        // What stands in the only block has nowhere better to stand.
-        if self.blocks.len() < 2 || self.room_bytes() <= self.live_bytes / 2 * 3 + self.room_max {
+        if self.room_bytes() <= self.live_bytes / 2 * 3 + ROOM_BYTES {
             return None;
         }
         self.blocks.front().map(|block| (self.first, block.slots.clone()))
@@ -452,7 +435,7 @@ mod tests {
             (udp(8), Text { own: b"", shared: shared(0, 27, 0) }, invite.clone()),
             (six, Text { own: b"y", shared: shared(2, 0, 69_999) }, format!("y{}", &large[1..])),
         ];
-        let (mut messages, mut own, mut other) = (Messages::new(usize::MAX), Chain::default(), Chain::default());
+        let (mut messages, mut own, mut other) = (Messages::default(), Chain::default(), Chain::default());
         for (message, part, _) in &kept {
             assert!(messages.push(&mut own, 1, message, part) && messages.push(&mut other, 2, &udp(0), &text(b"BYE")));
         }
@@ -471,19 +454,11 @@ mod tests {
         assert_eq!(messages.live_bytes, count_of(other.bytes));
     }
 
-    /// However little room there may be: a journal of one block copies nothing within it.
-    #[test]
-    fn calls_of_the_only_block_are_not_moved() {
-        let (mut messages, mut own) = (Messages::new(0), Chain::default());
-        assert!(messages.push(&mut own, 1, &udp(1), &text(b"INVITE")));
-        assert!(messages.tidy().is_none());
-    }
-
     /// Limits BLOCK_BYTES and ROOM_BYTES: calls that come and go use the same few blocks; one that stays is moved, and comes
     /// back whole; calls that stay take what they need.
     #[test]
     fn blocks_are_used_again_and_who_stays_is_moved() {
-        let (mut messages, mut stays) = (Messages::new(usize::MAX), Chain::default());
+        let (mut messages, mut stays) = (Messages::default(), Chain::default());
         messages.push(&mut stays, 0, &udp(1), &text(b"it stays"));
         let mut kept: VecDeque<Chain> = VecDeque::new();
         let own = [b'x'; 10_000];
