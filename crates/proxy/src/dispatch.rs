@@ -353,6 +353,12 @@ impl Trace {
         self.steps().last()
     }
 
+    /// What lay over the row: `panic`, `tester` or `lease`.
+    pub fn overlay(&self) -> Option<&'static str> {
+        let lies_over = |step: &Step| matches!(step, Step::Panic | Step::Tester(_) | Step::Lease(_));
+        self.steps().find(lies_over).map(Step::rule)
+    }
+
     /// True when the trace has this kind of step.
     pub fn has(&self, wanted: impl Fn(Step) -> bool) -> bool {
         self.steps().any(wanted)

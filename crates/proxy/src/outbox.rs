@@ -66,8 +66,8 @@ pub enum Event {
     },
     /// The call that was dispatched last is this organisation's; a span of [`Outbox::text`], its row's id.
     Owned(Span),
-    /// The caller ID of an outbound call was chosen by this rule.
-    Shown(PartyId, Rule),
+    /// The caller ID of an outbound call was chosen by this rule: this DID of ours, whichever header carries it.
+    Shown(PartyId, Rule, Number),
     /// A call claimed a number of another organisation; it was never sent. The texts are spans of [`Outbox::text`].
     Foreign {
         /// The Call-ID, as it arrived.

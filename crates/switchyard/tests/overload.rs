@@ -164,43 +164,48 @@ fn h4_it_sheds_before_the_address_space_is_full() {
     assert!(stage.program.count("limits reached: transaction_bytes") >= 20);
 }
 
-/// Row SX16: where strangers are seen, each has a line in the log that fail2ban finds.
+/// Row SX16: where strangers are seen, each has a line in the log that fail2ban finds, in both forms of the log.
 #[test]
 fn sx16_fail2ban_finds_the_senders_in_the_security_log() {
-    let stage = Stage::start(193, "strangers = \"log\"", "");
-    let (scanner, stranger, peer) = (stage.at(66), stage.at(67), stage.at(2));
-    for (from, bytes) in [
-        (scanner, invite(scanner, stage.at(1), "scan", "friendly-scanner", "")),
-        (stranger, invite(stranger, stage.at(1), "plain", "Phone", "")),
-        (peer, "no message at all\r\n\r\n".to_owned()),
-    ] {
-        UdpSocket::bind(from).unwrap().send_to(bytes.as_bytes(), stage.at(1)).unwrap();
-    }
-    until(
-        || format!("three lines of the security log:\n{}", stage.program.log()),
-        PATIENCE,
-        || stage.program.log().matches("switchyard::security: event=").count() == 3,
-    );
-    let log = stage.place.path("security.log");
     // What comes off the wire and stands in another line must not pass for one of these.
-    let forged = "2026-11-27T23:20:06.000001Z DEBUG switchyard::worker: x WARN switchyard::security: event=scanner \
-                  source=192.0.2.77 port=1 transport=udp listener=x\n";
-    std::fs::write(&log, stage.program.log() + forged).unwrap();
-    let filter = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/fail2ban/filter.d/switchyard.conf");
-    let found = |part: &str| {
-        let output = Command::new("fail2ban-regex").args(["-o", part]).arg(&log).arg(&filter).output();
-        let output = output.unwrap_or_else(|fault| panic!("fail2ban-regex (Debian: fail2ban): {fault}"));
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let mut lines: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
-        lines.sort_unstable();
-        lines
-    };
-    let mut expected = [scanner.ip().to_string(), stranger.ip().to_string()];
-    expected.sort_unstable();
-    assert_eq!(found("ip"), expected);
-    assert!(stage.program.log().contains(&format!(
-        "switchyard::security: event=scanner source={} port=5060 transport=udp listener={}\n",
-        scanner.ip(),
-        stage.at(1)
-    )));
+    let line = "event=scanner source=192.0.2.77 port=1 transport=udp listener=x";
+    let time = "2026-11-27T23:20:06.000001Z";
+    let text = format!("{time} DEBUG switchyard::worker: x WARN switchyard::security: {line}\n");
+    let json = format!(
+        "{{\"timestamp\":\"{time}\",\"level\":\"WARN\",\"message\":\"x\",\"called\":\"\\\",\\\"message\\\":\\\"{line}\",\
+         \"target\":\"switchyard::security\"}}\n"
+    );
+    for (settings, forged) in [("", text), ("[log]\nformat = \"json\"", json)] {
+        let stage = Stage::start(193, "strangers = \"log\"", settings);
+        let (scanner, stranger, peer) = (stage.at(66), stage.at(67), stage.at(2));
+        for (from, bytes) in [
+            (scanner, invite(scanner, stage.at(1), "scan", "friendly-scanner", "")),
+            (stranger, invite(stranger, stage.at(1), "plain", "Phone", "")),
+            (peer, "no message at all\r\n\r\n".to_owned()),
+        ] {
+            UdpSocket::bind(from).unwrap().send_to(bytes.as_bytes(), stage.at(1)).unwrap();
+        }
+        until(
+            || format!("three lines of the security log:\n{}", stage.program.log()),
+            PATIENCE,
+            || stage.program.log().lines().filter(|line| line.contains("switchyard::security")).count() == 3,
+        );
+        let log = stage.place.path("security.log");
+        std::fs::write(&log, stage.program.log() + &forged).unwrap();
+        let filter = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/fail2ban/filter.d/switchyard.conf");
+        let found = |part: &str| {
+            let output = Command::new("fail2ban-regex").args(["-o", part]).arg(&log).arg(&filter).output();
+            let output = output.unwrap_or_else(|fault| panic!("fail2ban-regex (Debian: fail2ban): {fault}"));
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let mut lines: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+            lines.sort_unstable();
+            lines
+        };
+        let mut expected = [scanner.ip().to_string(), stranger.ip().to_string()];
+        expected.sort_unstable();
+        assert_eq!(found("ip"), expected, "{settings}\n{}", stage.program.log());
+        let line = format!("event=scanner source={} port=5060 transport=udp listener={}", scanner.ip(), stage.at(1));
+        assert!(stage.program.log().contains(&line));
+        assert_eq!(stage.program.log().contains(&format!("switchyard::security: {line}\n")), settings.is_empty());
+    }
 }

@@ -206,7 +206,7 @@ impl Counters {
             Event::InDialog(_, method) => self.in_dialog.add(method_label(*method), 1),
             Event::Absorbed(absorbed) => self.absorbed.add(absorbed.name(), 1),
             Event::Retransmitted(method) => self.retransmitted.add(method_label(*method), 1),
-            Event::Shown(_, rule) => self.caller_ids.add(rule.name(), 1),
+            Event::Shown(_, rule, _) => self.caller_ids.add(rule.name(), 1),
             Event::Foreign { .. } => self.foreign_caller_ids.add("", 1),
             Event::Failover(_, reason) => self.failovers.add(reason.name(), 1),
             // What ended it was counted, or was another process's call.

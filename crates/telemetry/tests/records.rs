@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a stage that cannot be built fails the test")]
 
 use arc_swap::ArcSwap;
-use directory::{DidRow, Directory, Environment, Generation, OrganisationRow, Policy, Rows};
-use proxy::settings::{DispatchSettings, LimitSettings, TimerSettings, UnknownDid};
+use directory::{DidRow, Directory, Environment, Generation, OrganisationRow, Policy, Rows, UserRow};
+use proxy::settings::{DispatchSettings, LimitSettings, Profile, TimerSettings, UnknownDid};
 use proxy::{
     Engine, Flow, Key, KeyRing, Listener, ListenerId, Outbox, Party, Peer, Role, Settings, Source, Time, Transport,
 };
@@ -38,7 +38,11 @@ struct Stage {
 
 impl Stage {
     fn new() -> Stage {
-        let settings = Arc::new(settings());
+        Stage::of(settings())
+    }
+
+    fn of(settings: Settings) -> Stage {
+        let settings = Arc::new(settings);
         let lost = Arc::new(AtomicU64::new(0));
         let (tap, lane) = lane(Arc::clone(&lost));
         let folder = tempfile::tempdir().unwrap();
@@ -156,6 +160,7 @@ fn directory() -> Directory {
     let rows = Rows {
         organisations: vec![OrganisationRow::active("aurora", "Aurora", "org_aurora_")],
         dids: vec![DidRow::assigned("one", "aurora", "918065978001", Environment::Prod)],
+        users: vec![UserRow::active("asha", "aurora", "1001", "org_aurora_1001")],
         ..Rows::default()
     };
     directory::build(Generation(7), rows, &Policy::default(), None)
@@ -262,6 +267,44 @@ fn an_answered_call_is_recorded_from_its_invite_to_its_bye() {
     assert_eq!(drawn.lines().count(), 14, "{drawn}");
     for (at, part) in [(1, "- INVITE -"), (2, "- 100 Trying -"), (13, "- 200 OK (BYE) -")] {
         assert!(drawn.lines().nth(at).unwrap().contains(part), "{drawn}");
+    }
+}
+
+/// A PBX that hides its caller names it in P-Asserted-Identity, and there the carrier is shown our DID: the record and whoever
+/// looks for the number know both, though From has neither.
+#[test]
+fn a_caller_that_from_does_not_name_is_recorded_and_found() {
+    let invite = |name: &str, from: &str, more: &str| {
+        format!(
+            "INVITE sip:+447700900123@10.10.10.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP {PROD};branch=z9hG4bK{name}\r\n\
+             Max-Forwards: 70\r\nFrom: {from};tag={name}\r\nTo: <sip:+447700900123@10.10.10.1>\r\nCall-ID: {name}\r\n\
+             CSeq: 1 INVITE\r\n{more}Contact: <sip:prod@{PROD}>\r\nContent-Length: 0\r\n\r\n"
+        )
+    };
+    let anonymous = "\"Anonymous\" <sip:anonymous@anonymous.invalid>";
+    let asserted = "P-Asserted-Identity: <sip:org_aurora_1001@10.10.10.1>\r\n";
+    let lower = "Privacy: id\r\np-asserted-identity: \"Asha\" <sip:org_aurora_1001@10.10.10.1>, <tel:1001>\r\n";
+    for (in_from, from, more, caller, is_asserted) in [
+        (true, anonymous, format!("Privacy: id\r\n{asserted}"), "anonymous", true),
+        (true, anonymous, lower.to_owned(), "anonymous", true),
+        (false, "<sip:org_aurora_1001@10.10.10.1>", String::new(), "org_aurora_1001", false),
+    ] {
+        let mut settings = settings();
+        settings.parties[0].identity.profile = Some(Profile { in_from, ..Profile::default() });
+        let mut stage = Stage::of(settings);
+        let left = stage.arrives(1_000, PROD, &invite("hidden", from, &more));
+        let sent = sent(&left, "INVITE").to_owned();
+        assert!(sent.to_lowercase().contains("p-asserted-identity: <sip:+918065978001@"), "{sent}");
+        stage.arrives(2_000, TATA, &response(&sent, "486 Busy Here"));
+        let (records, calls) = stage.records();
+        let [record] = records.as_slice() else { panic!("{records:?}") };
+        assert_eq!((&*record.caller_received, record.caller_did.as_deref()), (caller, Some("+918065978001")));
+        assert_eq!(record.caller_asserted.as_deref(), is_asserted.then_some("org_aurora_1001"));
+        assert_ne!(record.caller_sent.as_deref(), Some("+918065978001"), "{sent}");
+        let filter: CallFilter = "did=08065978001".parse().unwrap();
+        assert!(filter.matches(record), "{record:?}");
+        let did = sip::Number::from_digits(918_065_978_001).unwrap();
+        assert!(calls.journal(|journal| journal.last_of(did).is_some()));
     }
 }
 
@@ -374,7 +417,9 @@ fn every_field_of_a_record_is_in_the_reference() {
         called: text(),
         called_sent: text(),
         caller: text(),
+        caller_asserted: text(),
         caller_sent: text(),
+        caller_did: text(),
         caller_rule: word(),
         caller_foreign: true,
         rule: word(),

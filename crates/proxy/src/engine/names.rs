@@ -52,8 +52,8 @@ impl Engine {
             let organisation = turn.outbox.keep(name.as_bytes());
             turn.outbox.event(Event::Foreign { call_id, organisation, number: presented.foreign });
         }
-        if let Shown::Did(_, rule) | Shown::Forwarded { rule, .. } = presented.shown {
-            turn.outbox.event(Event::Shown(trunk, rule));
+        if let Shown::Did(did, rule) | Shown::Forwarded { did, rule, .. } = presented.shown {
+            turn.outbox.event(Event::Shown(trunk, rule, did));
         }
     }
 

@@ -423,7 +423,7 @@ fn told_event(scene: &Scene, event: &Event) -> String {
         Event::Warned(warning) => format!("warned {}", warning.name()),
         Event::LimitReached(what) => format!("limit {what}"),
         Event::Owned(_) => "owned".to_owned(),
-        Event::Shown(trunk, rule) => format!("shown {} {}", party(*trunk), rule.name()),
+        Event::Shown(trunk, rule, _) => format!("shown {} {}", party(*trunk), rule.name()),
         Event::Foreign { number, .. } => {
             format!("foreign {}", number.map_or_else(|| "-".to_owned(), |number| number.to_string()))
         }

@@ -168,14 +168,17 @@ fn told(detail: &CallDetail) -> String {
     for (at, rule) in told.iter().enumerate() {
         let _infallible = writeln!(text, "  {:>2}. {:<15} {}", at + 1, rule.rule, rule.told);
     }
+    if record.restarted {
+        let rules = record.rules.join(", ");
+        let by = if rules.is_empty() { String::new() } else { format!(", and was decided there: {rules}") };
+        let _infallible = writeln!(text, "   it began before this process did{by}");
+    }
     for attempt in &record.attempts {
         let after_ms = attempt.at_ms.saturating_sub(record.began_at_ms);
         let failure = attempt.failure.as_ref().map(|failure| format!(": {failure}")).unwrap_or_default();
         let _infallible = writeln!(text, "=> {} at {} after {after_ms} ms{failure}", attempt.to, attempt.target);
     }
-    let caller = record.caller_sent.as_deref().unwrap_or("nobody");
-    let rule = record.caller_rule.as_ref().map(|rule| format!(" by {rule}")).unwrap_or_default();
-    let _infallible = writeln!(text, "   caller {} was sent as {caller}{rule}", record.caller_received);
+    let _infallible = writeln!(text, "{}", caller(record));
     for StrayMedia { from, address } in &record.stray_media {
         let _infallible = writeln!(text, "   {from} named the media address {address}, outside its networks");
     }
@@ -189,9 +192,32 @@ fn told(detail: &CallDetail) -> String {
 }
 
 fn headline(record: &CallRecord) -> String {
-    let CallRecord { call_id, from, source, called_received, generation, .. } = record;
+    let CallRecord { call_id, from, source, called_received, .. } = record;
     let began = times::shown(record.began_at_ms);
-    format!("{call_id}\n{began}: {called_received} from {from} ({source}), directory of generation {generation}\n")
+    // One that was refused before dispatch asked no directory.
+    let asked = match record.generation {
+        0 => String::new(),
+        generation => format!(", directory of generation {generation}"),
+    };
+    format!("{call_id}\n{began}: {called_received} from {from} ({source}){asked}\n")
+}
+
+/// Who the caller said to be, and who was shown.
+fn caller(record: &CallRecord) -> String {
+    let asserted = record.caller_asserted.as_ref().map(|user| format!(" (asserted {user})")).unwrap_or_default();
+    let sent = match &record.caller_sent {
+        Some(sent) => format!("was sent as {sent}"),
+        None => "was not sent on".to_owned(),
+    };
+    let is_sent = |did: &str| {
+        let digits = record.caller_sent.as_deref().unwrap_or_default().trim_start_matches(['+', '0']);
+        !digits.is_empty() && did.ends_with(digits)
+    };
+    let hidden = record.caller_did.as_ref().filter(|did| !is_sent(did));
+    let did = hidden.map(|did| format!(", shown as {did}")).unwrap_or_default();
+    let rule = record.caller_rule.as_ref().map(|rule| format!(" by {rule}")).unwrap_or_default();
+    let foreign = if record.caller_foreign { "; it claimed a number of another organisation" } else { "" };
+    format!("   caller {}{asserted} {sent}{did}{rule}{foreign}", record.caller_received)
 }
 
 fn ending(record: &CallRecord) -> String {

@@ -7,8 +7,9 @@ use admin::Instruments;
 use admin::api::capture::{CaptureChange, CaptureState};
 use admin::api::log::{LogChange, LogState, NewWatch, WatchInEffect};
 use arc_swap::ArcSwap;
+use proxy::Party;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use telemetry::hep::{Filter, Tap};
@@ -97,16 +98,32 @@ impl Instruments for Turned {
 }
 
 impl Turned {
-    /// Every address of a trunk or environment.
+    /// Every address of a trunk or environment, or one of theirs.
     fn addresses_of(&self, name: &str) -> Result<Vec<IpAddr>, String> {
         let settings = self.told.settings.load();
+        if let Some(ip) = ip_of(name) {
+            let mut all = settings.parties.iter().flat_map(addresses);
+            let is_known = all.any(|address| address == ip);
+            return is_known
+                .then(|| vec![ip])
+                .ok_or_else(|| format!("found peer {name:?}, expected one that is configured"));
+        }
         let Some(party) = settings.parties.iter().find(|party| &*party.name == name) else {
             let known: Vec<&str> = settings.parties.iter().map(|party| &*party.name).collect();
             return Err(format!("found peer {name:?}, expected a trunk or an environment: {}", known.join(", ")));
         };
-        let peers = party.peers.iter().map(|peer| peer.address.ip());
-        Ok(peers.chain(party.sources.iter().map(|source| source.ip)).collect())
+        Ok(addresses(party).collect())
     }
+}
+
+fn addresses(party: &Party) -> impl Iterator<Item = IpAddr> {
+    party.peers.iter().map(|peer| peer.address.ip()).chain(party.sources.iter().map(|source| source.ip))
+}
+
+/// The address in what names a peer: `10.10.10.2`, `10.10.10.2:5060`, `udp:10.10.10.2:5060`.
+fn ip_of(name: &str) -> Option<IpAddr> {
+    let address = name.strip_prefix("udp:").or_else(|| name.strip_prefix("tcp:")).unwrap_or(name);
+    address.parse::<SocketAddr>().map(|address| address.ip()).or_else(|_| address.parse()).ok()
 }
 
 fn state_of(log: &Logging) -> LogState {

@@ -136,7 +136,16 @@ fn filters_choose_a_number_or_a_peer_and_a_wrong_one_is_refused() {
     until(|| "the BYE at sngrep".into(), PATIENCE, || sngrep.has("BYE sip"));
     assert!(said(&stage, &["on", "--peer", "oss"]).starts_with("on, only peer oss\n"));
     call(&stage, "+918065978002");
-    for (words, found) in [(["on", "--peer", "nobody"], "found peer"), (["on", "--number", "anna"], "found \"anna\"")] {
+    // One of its addresses alone, with its transport and port or without.
+    for one in ["udp:127.0.94.5:5060", "127.0.94.5"] {
+        assert!(said(&stage, &["on", "--peer", one]).starts_with(&format!("on, only peer {one}\n")));
+        call(&stage, "+918065978003");
+    }
+    for (words, found) in [
+        (["on", "--peer", "nobody"], "found peer"),
+        (["on", "--peer", "127.0.94.77"], "found peer \"127.0.94.77\", expected one that is configured"),
+        (["on", "--number", "anna"], "found \"anna\""),
+    ] {
         let refused = verb(&stage, &words);
         assert_eq!(refused.status.code(), Some(2));
         assert!(String::from_utf8_lossy(&refused.stderr).contains(found), "{refused:?}");

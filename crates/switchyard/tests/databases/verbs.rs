@@ -144,6 +144,13 @@ fn overlays(stage: &mut Stage) {
     stage.done(&["tester", "remove", TESTER, "--reason", "done"]);
     stage.done(&["lease", "end", LEASED, "--reason", "done"]);
     assert_eq!((stage.call_from(TESTER, TESTED), stage.call(LEASED)), ("486 prod".into(), "486 prod".into()));
+    // The last line of a call says what lay over its row.
+    let log = stage.log();
+    let ended: Vec<&str> = log.lines().filter(|line| line.contains("call ended")).collect();
+    for overlay in ["lease", "tester", "panic"] {
+        assert!(ended.iter().any(|line| line.contains(&format!("overlay=\"{overlay}\""))), "{overlay}: {ended:#?}");
+    }
+    assert!(ended.iter().any(|line| !line.contains("overlay=")), "{ended:#?}");
 }
 
 /// What the verbs that look say of it, in both forms.

@@ -202,6 +202,9 @@ impl Assembler {
             record.caller_received = caller;
             named = place;
         }
+        if begins.decision.direction == proxy::dispatch::Direction::Outbound {
+            record.caller_asserted = self.reader.asserted(bytes);
+        }
         let place = journal.open_call(Some(begins.key), record);
         if let Some(call) = journal.call_mut(place) {
             call.explain(begins.decision, settings);
@@ -232,7 +235,7 @@ impl Assembler {
                 let Some(invite) = self.reader.invite(bytes).filter(|invite| !invite.in_dialog) else {
                     return;
                 };
-                let record = CallRecord {
+                let mut record = CallRecord {
                     id: format_smolstr!("{now_us:x}-{}", invite.call_id),
                     call_id: invite.call_id,
                     began_at_ms: now_us / 1_000,
@@ -244,6 +247,7 @@ impl Assembler {
                     caller_received: invite.caller,
                     ..CallRecord::default()
                 };
+                note_side(settings, &mut record, party);
                 let place = journal.open_call(None, record);
                 self.keep_arrived(journal, settings, Some(place), (&frame, at), (bytes, now_us));
                 place
@@ -263,10 +267,13 @@ impl Assembler {
         let now_ms = now_us / 1_000;
         let current = thread.current;
         match entry {
-            Entry::Shown(rule) => {
-                if let Some(call) = current.and_then(|place| journal.call_mut(place)) {
-                    call.record_mut().caller_rule = Some(rule.name().into());
+            Entry::Shown(rule, did) => {
+                let Some(place) = current else { return };
+                if let Some(call) = journal.call_mut(place) {
+                    let record = call.record_mut();
+                    (record.caller_rule, record.caller_did) = (Some(rule.name().into()), Some(plus(*did)));
                 }
+                journal.belongs(place, *did);
             }
             Entry::Owned(organisation) => {
                 if let Some(call) = current.and_then(|place| journal.call_mut(place)) {
@@ -399,17 +406,16 @@ fn record_of(settings: &Settings, begins: &Begins<'_>) -> CallRecord {
         outcome: "in_progress".into(),
         ..CallRecord::default()
     };
-    for step in trace.steps() {
-        let (overlay, environment) = match step {
-            Step::Panic => (Some("panic"), Some(directory::Environment::Prod)),
-            Step::Tester(environment) => (Some("tester"), Some(environment)),
-            Step::Lease(environment) => (Some("lease"), Some(environment)),
-            Step::Row(environment) | Step::UnknownTo(environment) => (None, Some(environment)),
-            _ => continue,
-        };
-        record.overlay = record.overlay.take().or(overlay.map(Into::into));
-        record.environment_chosen = record.environment_chosen.take().or(environment.map(|e| e.as_str().into()));
-    }
+    record.overlay = trace.overlay().map(Into::into);
+    let chosen = trace.steps().find_map(|step| match step {
+        Step::Panic => Some(directory::Environment::Prod),
+        Step::Tester(environment)
+        | Step::Lease(environment)
+        | Step::Row(environment)
+        | Step::UnknownTo(environment) => Some(environment),
+        _ => None,
+    });
+    record.environment_chosen = chosen.map(|environment| environment.as_str().into());
     note_side(settings, &mut record, begins.from);
     record
 }

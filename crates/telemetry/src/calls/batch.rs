@@ -4,7 +4,7 @@ use crate::limits::BATCH_BYTES;
 use proxy::dispatch::Direction;
 use proxy::outbox::FailoverReason;
 use proxy::{CallKey, Decision, EndedBy, Flow, ListenerId, PartyId, Peer, Refusal, Rule, Time};
-use sip::Span;
+use sip::{Number, Span};
 use std::net::{IpAddr, SocketAddr};
 
 /// A message that shares less is kept whole: saying so would take as much.
@@ -54,8 +54,8 @@ pub(super) enum Entry {
     Owned(Span),
     /// A message of this call named a media address outside the networks of its sender.
     StrayMedia { key: CallKey, call_id: Span, from: PartyId, address: IpAddr },
-    /// The caller ID of the call that was opened last.
-    Shown(Rule),
+    /// The caller ID of the call that was opened last, and the DID that it is.
+    Shown(Rule, Number),
     /// The call that was opened last claimed another organisation's number.
     Foreign,
     /// The message that arrived last was refused.

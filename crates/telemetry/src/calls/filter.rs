@@ -1,7 +1,9 @@
 //! Which calls: `did=918065978000,outcome=failed`.
 
-use super::record::CallRecord;
+use super::record::{CallRecord, OUTCOMES};
+use directory::Environment;
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
 
 /// The fewest digits that a number is looked for by.
@@ -49,7 +51,9 @@ fn holds(key: Key, wanted: &str, record: &CallRecord) -> bool {
     let is = |value: Option<&str>| value == Some(wanted);
     match key {
         // The DID is what is called inbound, and what is shown outbound.
-        Key::Did if record.direction == "outbound" => is_number(wanted, record.caller_sent.as_deref()),
+        Key::Did if record.direction == "outbound" => {
+            is_number(wanted, record.caller_did.as_deref().or(record.caller_sent.as_deref()))
+        }
         Key::Did => is_number(wanted, record.called.as_deref().or(Some(&record.called_received))),
         Key::Number => {
             let numbers = [
@@ -57,6 +61,8 @@ fn holds(key: Key, wanted: &str, record: &CallRecord) -> bool {
                 Some(&*record.called_received),
                 Some(&*record.caller_received),
                 record.caller_sent.as_deref(),
+                record.caller_did.as_deref(),
+                record.caller_asserted.as_deref(),
             ];
             numbers.into_iter().any(|number| is_number(wanted, number))
         }
@@ -64,8 +70,8 @@ fn holds(key: Key, wanted: &str, record: &CallRecord) -> bool {
             let mut attempts = record.attempts.iter().flat_map(|attempt| [&*attempt.to, &*attempt.target]);
             record.from == wanted
                 || is(record.to.as_deref())
-                || record.source.starts_with(wanted)
-                || attempts.any(|peer| peer == wanted || peer.contains(wanted))
+                || is_at(wanted, &record.source)
+                || attempts.any(|peer| peer == wanted || is_at(wanted, peer))
         }
         // Whatever was not answered and is not in progress has failed, for one who asks so.
         Key::Outcome if wanted == "failed" => !matches!(&*record.outcome, "answered" | "in_progress"),
@@ -75,6 +81,31 @@ fn holds(key: Key, wanted: &str, record: &CallRecord) -> bool {
         Key::Status => record.status.is_some_and(|status| status.to_string() == wanted),
         Key::Rule => is(record.rule.as_deref()),
         Key::CallId => record.call_id == wanted,
+    }
+}
+
+/// Whether an address, which may have its transport before it, is the wanted one: with its port, or without.
+fn is_at(wanted: &str, address: &str) -> bool {
+    let address = address.strip_prefix("udp:").or_else(|| address.strip_prefix("tcp:")).unwrap_or(address);
+    let Ok(address) = address.parse::<SocketAddr>() else { return false };
+    wanted.parse() == Ok(address) || wanted.parse() == Ok(address.ip())
+}
+
+/// What a value of this key may be, in words, when this is none: a filter that no call can pass is a slip.
+fn unfit(key: Key, value: &str) -> Option<String> {
+    let is_one_of = |words: &[&str]| (!words.contains(&value)).then(|| format!("one of {}", words.join(", ")));
+    match key {
+        Key::Did | Key::Number => (value.chars().filter(char::is_ascii_digit).count() < DIGITS_MIN)
+            .then(|| format!("{DIGITS_MIN} digits or more")),
+        Key::Outcome => is_one_of(&OUTCOMES),
+        Key::Direction => is_one_of(&["inbound", "outbound"]),
+        Key::Environment => {
+            is_one_of(&Environment::ALL.iter().map(|environment| environment.as_str()).collect::<Vec<_>>())
+        }
+        Key::Status => {
+            (!value.parse().is_ok_and(|status| (100..700_u16).contains(&status))).then(|| "100 to 699".to_owned())
+        }
+        Key::Peer | Key::Rule | Key::CallId => value.is_empty().then(|| "a word".to_owned()),
     }
 }
 
@@ -98,9 +129,8 @@ impl FromStr for CallFilter {
             let key = KEYS.iter().find(|(known, _)| *known == name.trim()).map(|(_, key)| *key);
             let key = key.ok_or_else(|| format!("found {name:?}, expected one of {}", known()))?;
             let value = value.trim();
-            let is_number = matches!(key, Key::Did | Key::Number);
-            if is_number && value.chars().filter(char::is_ascii_digit).count() < DIGITS_MIN {
-                return Err(format!("{name}: found {value:?}, expected {DIGITS_MIN} digits or more"));
+            if let Some(expected) = unfit(key, value) {
+                return Err(format!("{name}: found {value:?}, expected {expected}"));
             }
             conditions.push((key, value.to_owned()));
         }
@@ -120,6 +150,7 @@ impl fmt::Display for CallFilter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::calls::AttemptRecord;
 
     #[test]
     fn numbers_are_found_in_any_spelling_and_conditions_all_hold() {
@@ -141,10 +172,70 @@ mod tests {
             assert!(!matches(text), "{text}");
         }
         assert_eq!("colour=red".parse::<CallFilter>().unwrap_err().split(',').next(), Some("found \"colour\""));
-        assert!("did".parse::<CallFilter>().is_err() && "did=12".parse::<CallFilter>().is_err());
+        for (text, expected) in [
+            ("did", "KEY=VALUE"),
+            ("did=12", "3 digits or more"),
+            ("outcome=bogus", "answered, refused"),
+            ("direction=sideways", "inbound, outbound"),
+            ("environment=mars", "prod, staging, oss"),
+            ("status=abc", "100 to 699"),
+            ("status=42", "100 to 699"),
+            ("peer=", "a word"),
+        ] {
+            let fault = text.parse::<CallFilter>().unwrap_err();
+            assert!(fault.contains(expected), "{fault}");
+        }
         assert_eq!(
             "did=918065978000,outcome=failed".parse::<CallFilter>().unwrap().to_string(),
             "did=918065978000,outcome=failed"
         );
+    }
+
+    /// A peer is a party or an address, never a part of one.
+    #[test]
+    fn a_peer_is_found_by_its_whole_address() {
+        let attempt =
+            |target: &str| AttemptRecord { to: "prod".into(), target: target.into(), ..AttemptRecord::default() };
+        let record = CallRecord {
+            from: "tata".into(),
+            source: "10.10.10.2:5060".into(),
+            to: Some("prod".into()),
+            attempts: vec![attempt("udp:10.10.10.11:5070"), attempt("tcp:[2001:db8::1]:5060")],
+            ..CallRecord::default()
+        };
+        let matches = |peer: &str| format!("peer={peer}").parse::<CallFilter>().unwrap().matches(&record);
+        for peer in [
+            "tata",
+            "prod",
+            "10.10.10.2",
+            "10.10.10.2:5060",
+            "10.10.10.11",
+            "10.10.10.11:5070",
+            "udp:10.10.10.11:5070",
+            "2001:db8::1",
+            "[2001:db8::1]:5060",
+        ] {
+            assert!(matches(peer), "{peer}");
+        }
+        for peer in ["10.10.10.1", "10.10.10.2:506", "10.10.10", "ta", "udp", "2001:db8::", "tcp:10.10.10.11:5070"] {
+            assert!(!matches(peer), "{peer}");
+        }
+    }
+
+    /// The DID of an outbound call is the one that was chosen, though From has none.
+    #[test]
+    fn an_outbound_call_is_found_by_the_did_that_it_shows() {
+        let record = CallRecord {
+            direction: "outbound".into(),
+            caller_received: "anonymous".into(),
+            caller_asserted: Some("org_a1b2c3d4_1001".into()),
+            caller_sent: Some("anonymous".into()),
+            caller_did: Some("+918065978003".into()),
+            ..CallRecord::default()
+        };
+        let matches = |text: &str| text.parse::<CallFilter>().unwrap().matches(&record);
+        assert!(matches("did=08065978003") && matches("number=8065978003") && !matches("did=8065978004"));
+        let passed = CallRecord { caller_did: None, caller_sent: Some("+918065978003".into()), ..record };
+        assert!("did=8065978003".parse::<CallFilter>().unwrap().matches(&passed));
     }
 }

@@ -71,9 +71,15 @@ pub struct CallRecord {
     /// The same in E.164 with `+`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caller: Option<Word>,
+    /// The user part of the first P-Asserted-Identity of an outbound call, as received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller_asserted: Option<Word>,
     /// The user part of From, as it was sent on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caller_sent: Option<Word>,
+    /// The number of ours that was chosen as the caller ID of an outbound call, whichever header carries it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller_did: Option<Word>,
     /// Which rule chose the caller ID of an outbound call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caller_rule: Option<Word>,
@@ -156,7 +162,10 @@ impl CallRecord {
             .text(member!("caller_received"), &self.caller_received);
         object
             .word(member!("caller"), self.caller.as_deref())
-            .word(member!("caller_sent"), self.caller_sent.as_deref());
+            .word(member!("caller_asserted"), self.caller_asserted.as_deref());
+        object
+            .word(member!("caller_sent"), self.caller_sent.as_deref())
+            .word(member!("caller_did"), self.caller_did.as_deref());
         object
             .word(member!("caller_rule"), self.caller_rule.as_deref())
             .truth(member!("caller_foreign"), self.caller_foreign);
@@ -223,6 +232,10 @@ impl AttemptRecord {
 fn is_false(value: &bool) -> bool {
     !value
 }
+
+/// All words of `outcome`.
+pub(crate) const OUTCOMES: [&str; 8] =
+    ["answered", "refused", "busy", "cancelled", "not_found", "unavailable", "failed", "in_progress"];
 
 /// How the setup of a call ended, by the status that the caller got (RFC 3261 21).
 pub(crate) fn outcome(status: u16) -> &'static str {
@@ -295,7 +308,9 @@ mod tests {
             called_sent: some(),
             caller_received: text.clone(),
             caller: some(),
+            caller_asserted: some(),
             caller_sent: some(),
+            caller_did: some(),
             caller_rule: Some(word.clone()),
             caller_foreign: true,
             rule: Some(word.clone()),

@@ -174,7 +174,7 @@ impl Tap {
                 let call_id = batch.keep(outbox.text(*call_id));
                 Entry::StrayMedia { key: *key, call_id, from: *from, address: *address }
             }
-            Event::Shown(_, rule) => Entry::Shown(*rule),
+            Event::Shown(_, rule, did) => Entry::Shown(*rule, *did),
             Event::Foreign { .. } => Entry::Foreign,
             Event::Refused(party, refusal) => Entry::Refused(*party, *refusal),
             Event::Failover(_, reason) => Entry::Failover(*reason),

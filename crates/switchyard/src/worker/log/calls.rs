@@ -17,6 +17,7 @@ pub(super) const WATCHED_CALLS: usize = 4_096;
 #[derive(Clone, Copy, Debug)]
 struct Kept {
     rule: &'static str,
+    overlay: Option<&'static str>,
     /// Its digits; 0 for none.
     number: u64,
     generation: u64,
@@ -93,9 +94,10 @@ impl Calls {
             Outcome::Refuse(_) => None,
         };
         let rule = decision.trace.deciding().map_or("none", |step| step.rule());
+        let overlay = decision.trace.overlay();
         let (direction, generation) = (decision.direction, decision.generation.0);
         let number = decision.number.map_or(0, Number::digits);
-        self.young.insert(half(call.0), Kept { rule, number, generation, toward, direction });
+        self.young.insert(half(call.0), Kept { rule, overlay, number, generation, toward, direction });
         self.last = Some(call);
     }
 
@@ -135,9 +137,9 @@ impl Calls {
         };
         let called = if kept.number == 0 { "-".to_owned() } else { format!("+{}", kept.number) };
         let to = kept.toward.map_or("-", |party| super::name(settings, party));
-        let (direction, rule, generation) = (kept.direction, kept.rule, kept.generation);
+        let (direction, rule, overlay, generation) = (kept.direction, kept.rule, kept.overlay, kept.generation);
         tracing::info!(
-            %call_id, %direction, called, to, rule, generation, status, by, after_ms, talked_ms, "call ended"
+            %call_id, %direction, called, to, rule, overlay, generation, status, by, after_ms, talked_ms, "call ended"
         );
     }
 }

@@ -3,7 +3,7 @@
 use super::text;
 use crate::calls::Word;
 use memchr::memmem;
-use sip::{Index, Message, Method, NameAddr, Parsed, Uri};
+use sip::{Index, Message, Method, Name, NameAddr, Parsed, Uri};
 
 /// Reads messages that the core has let pass: by the lines that nearly every peer writes, and whole where one does not.
 pub(super) struct Reader {
@@ -13,6 +13,8 @@ pub(super) struct Reader {
 /// Names as nearly every peer writes them.
 const CALL_ID: &[u8] = b"Call-ID:";
 const FROM: &[u8] = b"From:";
+/// A name as a line may begin, in any case.
+const ASSERTED: &[u8] = b"P-Asserted-Identity";
 
 /// An INVITE that was refused before dispatch, as far as a record needs it.
 pub(super) struct Invite {
@@ -76,6 +78,16 @@ impl Reader {
         Some(user_of(uri.get(..memchr::memchr(b' ', uri)?)?))
     }
 
+    /// The user part of the first P-Asserted-Identity (RFC 3325), the whole URI where it has none. A message that has no such
+    /// line is not read.
+    pub(super) fn asserted(&mut self, bytes: &[u8]) -> Option<Word> {
+        let is_one = |at: usize| bytes.get(at + 1..).is_some_and(|line| has_name(line, ASSERTED));
+        memchr::memchr_iter(b'\n', bytes).find(|at| is_one(*at))?;
+        let Parsed::Request(request) = sip::parse(bytes, &mut self.index) else { return None };
+        let value = request.list(Name::PAssertedIdentity).next()?.span.of(request.message().bytes());
+        NameAddr::parse(value).ok().map(|asserted| user_of(asserted.uri_bytes()))
+    }
+
     /// Reads an INVITE; `None` for anything else.
     pub(super) fn invite(&mut self, bytes: &[u8]) -> Option<Invite> {
         let Parsed::Request(request) = sip::parse(bytes, &mut self.index) else { return None };
@@ -110,6 +122,11 @@ fn line<'b>(name: &[u8], bytes: &'b [u8]) -> Option<&'b [u8]> {
             return None;
         }
     }
+}
+
+/// Whether a line begins with this name, in any case.
+fn has_name(line: &[u8], name: &[u8]) -> bool {
+    line.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name))
 }
 
 /// Whether a URI that begins here is spelled as usual and has this user part, as it reads in it.

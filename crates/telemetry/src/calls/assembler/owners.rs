@@ -155,7 +155,8 @@ impl Assembler {
                 } else {
                     self.reader.caller_like(&bytes, &call.record.caller_received)
                 };
-                if call.record.direction == "outbound" {
+                // Where the caller ID was chosen, it is known which number of ours the call shows.
+                if call.record.direction == "outbound" && call.record.caller_did.is_none() {
                     shown = caller
                         .as_ref()
                         .and_then(|caller: &Word| settings.numbering.canonical_user(caller.as_bytes()).ok());

@@ -102,6 +102,9 @@ impl Assembler {
 
 /// The number of ours that a call is to, or that it showed.
 fn did_of(record: &CallRecord) -> Option<Number> {
-    let number = if record.direction == "outbound" { &record.caller_sent } else { &record.called };
-    Number::from_digits(number.as_deref()?.strip_prefix('+')?.parse().ok()?)
+    let number = match &*record.direction {
+        "outbound" => record.caller_did.as_ref().or(record.caller_sent.as_ref()),
+        _ => record.called.as_ref(),
+    };
+    Number::from_digits(number?.strip_prefix('+')?.parse().ok()?)
 }
