@@ -358,6 +358,16 @@ fn refused_failed_and_failed_over_calls_are_recorded() {
     assert_eq!((over.failovers, over.status, over.attempts.len()), (1, Some(404), 2));
     assert_eq!(over.attempts.first().unwrap().failure.as_deref(), Some("unavailable"));
     assert_eq!(over.target.as_deref(), Some("udp:10.10.10.7:5070"));
+    // Each target is another end in the ladder, the party's only one is the party.
+    let ladder = |call_id: &str| {
+        let found = calls.journal(|journal| {
+            let (number, call) = journal.newest().find(|(_, call)| call.record.call_id == call_id)?;
+            Some(CallDetail::of(number, call).ladder())
+        });
+        found.unwrap().lanes
+    };
+    assert_eq!(ladder("over"), ["tata", "switchyard", "prod 10.10.10.1:5070", "prod 10.10.10.7:5070"]);
+    assert_eq!(ladder("busy"), ["tata", "switchyard", "prod"]);
     let failed: CallFilter = "outcome=failed,did=918065978001".parse().unwrap();
     let found = calls.journal(|journal| journal.newest().filter(|(_, call)| failed.matches(call.record)).count());
     assert_eq!((records.len(), found), (4, 3));

@@ -107,38 +107,86 @@ fn health_and_readiness_say_what_a_supervisor_asks() {
     assert_eq!(status, "HTTP/1.0 404 Not Found");
 }
 
+/// A real Prometheus that scrapes one program, with our rules.
+struct Prometheus {
+    web: SocketAddrV4,
+    log: PathBuf,
+    _process: Process,
+}
+
+impl Prometheus {
+    /// One with its files in this folder and its own pages at this address.
+    fn start(folder: &Path, web: SocketAddrV4, scraped: SocketAddrV4) -> Prometheus {
+        let config = std::fs::read_to_string(deploy("prometheus/scrape.yml")).unwrap();
+        let config = config.replace("127.0.0.1:9160", &scraped.to_string()).replace(" 5s", " 1s");
+        std::fs::write(folder.join("scrape.yml"), config).unwrap();
+        std::fs::copy(deploy("prometheus/alerts.yml"), folder.join("alerts.yml")).unwrap();
+        let log = folder.join("prometheus.log");
+        let mut command = Command::new("prometheus");
+        command.arg(format!("--config.file={}", folder.join("scrape.yml").display()));
+        command.arg(format!("--storage.tsdb.path={}", folder.join("tsdb").display()));
+        command.arg(format!("--web.listen-address={web}"));
+        let process = Process::start(&mut command, &log, "prometheus");
+        Prometheus { web, log, _process: process }
+    }
+
+    fn asked(&self, path: &str) -> Option<Value> {
+        serde_json::from_str(&fetch(self.web, path)?.1).ok()
+    }
+
+    fn value(&self, query: &str) -> Option<f64> {
+        let answer = self.asked(&format!("/api/v1/query?query={query}"))?;
+        answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
+    }
+
+    /// Waits until its rules have been looked at; what became of them.
+    fn rules(&self) -> String {
+        let rules = || self.asked("/api/v1/rules").map(|rules| rules.to_string()).unwrap_or_default();
+        until(|| "the rules to be evaluated".to_owned(), 2 * PATIENCE, || rules().contains("\"health\":\"ok\""));
+        rules()
+    }
+}
+
 #[test]
 fn a_real_prometheus_scrapes_it_and_its_rules_are_quiet() {
     let stage = Stage::start(197);
-    let config = std::fs::read_to_string(deploy("prometheus/scrape.yml")).unwrap();
-    let config = config.replace("127.0.0.1:9160", &metrics_of(&stage).to_string()).replace(" 5s", " 1s");
-    std::fs::write(stage.as_ref().path("scrape.yml"), config).unwrap();
-    std::fs::copy(deploy("prometheus/alerts.yml"), stage.as_ref().path("alerts.yml")).unwrap();
     let web = SocketAddrV4::new(*stage.proxy().ip(), 9161);
-    let log = stage.as_ref().path("prometheus.log");
-    let mut command = Command::new("prometheus");
-    command.arg(format!("--config.file={}", stage.as_ref().path("scrape.yml").display()));
-    command.arg(format!("--storage.tsdb.path={}", stage.as_ref().path("tsdb").display()));
-    command.arg(format!("--web.listen-address={web}"));
-    let _prometheus = Process::start(&mut command, &log, "prometheus");
+    let prometheus = Prometheus::start(&stage.as_ref().path(""), web, metrics_of(&stage));
     place_calls(&stage);
-    let asked = |path: &str| -> Option<Value> { serde_json::from_str(&fetch(web, path)?.1).ok() };
-    let value = |query: &str| -> Option<f64> {
-        let answer = asked(&format!("/api/v1/query?query={query}"))?;
-        answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
-    };
     until(
-        || format!("three calls in Prometheus\n{}", text_of(&log)),
+        || format!("three calls in Prometheus\n{}", text_of(&prometheus.log)),
         2 * PATIENCE,
-        || value("sum(switchyard_setups_total)") == Some(3.0) && value("up") == Some(1.0),
+        || prometheus.value("sum(switchyard_setups_total)") == Some(3.0) && prometheus.value("up") == Some(1.0),
     );
-    until(
-        || "the rules to be evaluated".to_owned(),
-        2 * PATIENCE,
-        || asked("/api/v1/rules").is_some_and(|rules| rules.to_string().contains("\"health\":\"ok\"")),
-    );
-    let rules = asked("/api/v1/rules").unwrap().to_string();
+    let rules = prometheus.rules();
     assert!(!rules.contains("\"health\":\"err\"") && !rules.contains("\"state\":\"firing\""), "{rules}");
+}
+
+/// What README's first command starts is scraped as it stands: its calls arrive in Prometheus while they flow.
+#[test]
+fn a_real_prometheus_scrapes_the_demo() {
+    const BEFORE: &str = "what it counts: http://";
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("demo.log");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_switchyard"));
+    command.arg("demo").env("TMPDIR", folder.path()).env_remove("ASTRADIAL_ENV");
+    let _demo = Process::start(&mut command, &log, "switchyard");
+    let metrics = || -> Option<SocketAddrV4> {
+        let text = text_of(&log);
+        text.lines().find_map(|line| line.split_once(BEFORE)?.1.strip_suffix("/metrics")?.parse().ok())
+    };
+    until(|| format!("the demo's metrics\n{}", text_of(&log)), 2 * PATIENCE, || metrics().is_some());
+    let web = SocketAddrV4::new("127.0.229.1".parse().unwrap(), 9161);
+    let prometheus = Prometheus::start(folder.path(), web, metrics().unwrap());
+    let calls = || prometheus.value("sum(switchyard_setups_total)").unwrap_or_default();
+    until(
+        || format!("the demo's calls in Prometheus\n{}{}", text_of(&prometheus.log), text_of(&log)),
+        4 * PATIENCE,
+        || calls() >= 10.0 && prometheus.value("up") == Some(1.0),
+    );
+    let seen = calls();
+    until(|| "the flow of calls".to_owned(), 4 * PATIENCE, || calls() > seen);
+    assert!(!prometheus.rules().contains("\"health\":\"err\""));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use super::journal::{CallNumber, KeptCall, KeptMessage, ToldRule};
 use super::ladder::{Ladder, Step};
-use super::record::CallRecord;
+use super::record::{AttemptRecord, CallRecord};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sip::{Index, Method, Parsed};
@@ -30,7 +30,7 @@ pub struct MessageSummary {
     pub at_us: u64,
     /// It left; else it arrived.
     pub sent: bool,
-    /// The party at the other end, or its address.
+    /// The party at the other end, with its address where several of its were tried; or the address alone.
     pub peer: String,
     /// The other end.
     pub remote: String,
@@ -92,6 +92,8 @@ fn summary_of(record: &CallRecord, message: &KeptMessage, bytes: &[u8], index: &
     let same_host =
         |address: &str| address.rsplit_once(':').map(|(ip, _)| ip) == remote.rsplit_once(':').map(|(ip, _)| ip);
     let peer = match attempt {
+        // Where several of one party were tried, each is another end.
+        Some(attempt) if is_one_of_several(record, attempt) => format!("{} {remote}", attempt.to),
         Some(attempt) => attempt.to.to_string(),
         None if record.source == remote || same_host(&record.source) => record.from.to_string(),
         None => remote.clone(),
@@ -108,6 +110,10 @@ fn summary_of(record: &CallRecord, message: &KeptMessage, bytes: &[u8], index: &
         summary,
         bytes: bytes.len(),
     }
+}
+
+fn is_one_of_several(record: &CallRecord, attempt: &AttemptRecord) -> bool {
+    record.attempts.iter().any(|other| other.to == attempt.to && other.target != attempt.target)
 }
 
 fn read(bytes: &[u8], index: &mut Index) -> (String, String, String) {
