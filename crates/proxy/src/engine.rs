@@ -193,15 +193,9 @@ impl Engine {
         }
         let mut index = self.index.take().unwrap_or_default();
         // A message is large and stays where it was read.
-        match (&parse(bytes, &mut index), party) {
-            (Parsed::Request(request), Some(party)) => {
-                turn.outbox.read(bytes, request.message());
-                self.on_request(&mut turn, flow, party, request);
-            }
-            (Parsed::Response(response), party) => {
-                turn.outbox.read(bytes, response.message());
-                self.on_response(&mut turn, (flow, party), response);
-            }
+        match (turn.outbox.read(bytes, &parse(bytes, &mut index)), party) {
+            (Parsed::Request(request), Some(party)) => self.on_request(&mut turn, flow, party, request),
+            (Parsed::Response(response), party) => self.on_response(&mut turn, (flow, party), response),
             (Parsed::Answerable(bad), Some(party)) => self.answer_malformed(&mut turn, flow, party, bad),
             (Parsed::Hopeless(noise), _) => load::on_noise(&mut turn, flow, *noise),
             (_, None) => turn.outbox.event(Event::Dropped(DropReason::Stranger)),

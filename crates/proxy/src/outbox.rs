@@ -6,7 +6,7 @@ use crate::dispatch::{Decision, Direction};
 use crate::flow::{Flow, PartyId};
 use crate::refusal::Refusal;
 use crate::settings::Peer;
-use sip::{Hopeless, Message, Method, Number, Span};
+use sip::{Hopeless, Method, Number, Parsed, Span};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -342,11 +342,18 @@ impl Outbox {
         self.events.push(event);
     }
 
-    /// What the core was called with could be read. Line ends may stand before the message (RFC 3261 7.5).
-    pub(crate) fn read(&mut self, arrived: &[u8], message: &Message<'_>) {
+    /// What the core was called with has been read as this, which it gives back. Line ends may stand before a message (RFC 3261
+    /// 7.5).
+    pub(crate) fn read<'p, 'a>(&mut self, arrived: &[u8], parsed: &'p Parsed<'a>) -> &'p Parsed<'a> {
+        let message = match parsed {
+            Parsed::Request(request) => request.message(),
+            Parsed::Response(response) => response.message(),
+            _ => return parsed,
+        };
         let skipped = message.bytes().as_ptr().addr().saturating_sub(arrived.as_ptr().addr());
         let Span { start, end } = message.call_id_span();
         self.call_id = Some(Span::new(skipped + start as usize, skipped + end as usize));
+        parsed
     }
 
     /// Keeps a text for an event.

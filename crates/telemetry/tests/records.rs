@@ -91,7 +91,8 @@ impl Stage {
         let told = call_id.map(|span| String::from_utf8_lossy(span.of(self.arrived.as_bytes())).into_owned());
         assert_eq!(told.as_deref().unwrap_or_default(), header(&self.arrived, "Call-ID"));
         for (_, bytes, tail) in self.outbox.transmits_with_tails() {
-            assert!(bytes.ends_with(&self.arrived.as_bytes()[self.arrived.len() - tail..]), "{tail}");
+            let end = self.arrived.as_bytes().get(self.arrived.len() - tail..).unwrap();
+            assert!(bytes.ends_with(end), "{tail}");
             self.hinted += usize::from(tail > 0);
         }
         self.tap.called(call_id, self.outbox.transmits().count());

@@ -136,7 +136,7 @@ impl Prometheus {
 
     fn value(&self, query: &str) -> Option<f64> {
         let answer = self.asked(&format!("/api/v1/query?query={query}"))?;
-        answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
+        answer.pointer("/data/result/0/value/1")?.as_str()?.parse().ok()
     }
 
     /// Waits until its rules have been looked at; what became of them.

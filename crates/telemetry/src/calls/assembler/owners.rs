@@ -138,12 +138,8 @@ impl Assembler {
         );
         let message = message_of(settings, frame, true, now_us);
         let (mut ends, mut shown) = (None, None);
-        let begins_as = |text: &[u8]| match before {
-            0 => own.starts_with(text),
-            _ => start.iter().chain(own).take(text.len()).eq(text),
-        };
         if let Some(call) = journal.at(place).filter(|call| call.record.caller_sent.is_none())
-            && begins_as(INVITE)
+            && begin_as([start, own], INVITE)
         {
             // Its From is as it came where all is from there on, and then all that is read is the line before it.
             let from = owner.and_then(|owner| owner.named);
@@ -185,6 +181,11 @@ impl Assembler {
             journal.belongs(place, did);
         }
     }
+}
+
+/// Whether two parts of a text, one behind the other, begin with this.
+fn begin_as([first, second]: [&[u8]; 2], text: &[u8]) -> bool {
+    if first.is_empty() { second.starts_with(text) } else { first.iter().chain(second).take(text.len()).eq(text) }
 }
 
 fn number_of(bytes: u32) -> usize {
