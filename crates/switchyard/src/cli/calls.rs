@@ -207,13 +207,15 @@ fn caller(record: &CallRecord) -> String {
     let asserted = record.caller_asserted.as_ref().map(|user| format!(" (asserted {user})")).unwrap_or_default();
     let sent = match &record.caller_sent {
         Some(sent) => format!("was sent as {sent}"),
+        None if record.restarted || record.to.is_some() => "was sent on".to_owned(),
         None => "was not sent on".to_owned(),
     };
     let is_sent = |did: &str| {
         let digits = record.caller_sent.as_deref().unwrap_or_default().trim_start_matches(['+', '0']);
         !digits.is_empty() && did.ends_with(digits)
     };
-    let hidden = record.caller_did.as_ref().filter(|did| !is_sent(did));
+    // A call that was refused after its caller ID was chosen has shown nobody anything.
+    let hidden = record.caller_did.as_ref().filter(|did| record.caller_sent.is_some() && !is_sent(did));
     let did = hidden.map(|did| format!(", shown as {did}")).unwrap_or_default();
     let rule = record.caller_rule.as_ref().map(|rule| format!(" by {rule}")).unwrap_or_default();
     let foreign = if record.caller_foreign { "; it claimed a number of another organisation" } else { "" };

@@ -62,7 +62,6 @@ fn holds(key: Key, wanted: &str, record: &CallRecord) -> bool {
                 Some(&*record.caller_received),
                 record.caller_sent.as_deref(),
                 record.caller_did.as_deref(),
-                record.caller_asserted.as_deref(),
             ];
             numbers.into_iter().any(|number| is_number(wanted, number))
         }
