@@ -17,8 +17,10 @@ pub mod hep;
 pub mod join;
 pub mod limits;
 mod pace;
+mod peer;
 
 pub use catalogue::{Family, Kind, Label};
 pub use counters::{Counters, Fact, Sample, total};
 pub use exporter::{Exporter, Reading};
 pub use pace::Paced;
+pub use peer::PeerAddress;

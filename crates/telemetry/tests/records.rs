@@ -353,6 +353,7 @@ fn refused_failed_and_failed_over_calls_are_recorded() {
     assert_eq!((unknown.ended_by.as_deref(), unknown.to.as_deref()), (Some("proxy"), None));
     let looped = of("loop");
     assert_eq!((&*looped.outcome, looped.status, &*looped.direction), ("refused", Some(483), ""));
+    assert_eq!((looped.trunk.as_deref(), looped.environment.as_deref()), (Some("tata"), None));
     let busy = of("busy");
     assert_eq!((&*busy.outcome, busy.status, busy.ended_by.as_deref()), ("busy", Some(486), Some("final")));
     let over = of("over");

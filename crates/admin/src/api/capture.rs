@@ -39,7 +39,7 @@ pub struct CaptureChange {
     /// Only messages that name this number; to be given in any spelling.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub number: Option<String>,
-    /// Only messages of this trunk or environment.
+    /// Only messages of this trunk or environment, or of one of their addresses (10.10.10.2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
 }

@@ -217,7 +217,11 @@ fn caller(record: &CallRecord) -> String {
     // A call that was refused after its caller ID was chosen has shown nobody anything.
     let hidden = record.caller_did.as_ref().filter(|did| record.caller_sent.is_some() && !is_sent(did));
     let did = hidden.map(|did| format!(", shown as {did}")).unwrap_or_default();
-    let rule = record.caller_rule.as_ref().map(|rule| format!(" by {rule}")).unwrap_or_default();
+    let rule = match &record.caller_rule {
+        Some(rule) if record.caller_sent.is_some() => format!(" by {rule}"),
+        Some(rule) => format!("; {rule} had been chosen"),
+        None => String::new(),
+    };
     let foreign = if record.caller_foreign { "; it claimed a number of another organisation" } else { "" };
     format!("   caller {}{asserted} {sent}{did}{rule}{foreign}", record.caller_received)
 }
@@ -229,4 +233,53 @@ fn ending(record: &CallRecord) -> String {
     let talked = record.talked_ms.map(|ms| format!(", talked {ms} ms")).unwrap_or_default();
     let by = record.ended_by.as_ref().map(|by| format!(", ended by {by}")).unwrap_or_default();
     format!("   {}{status}{reason}{setup}{talked}{by}", record.outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outbound(sent: Option<&str>, did: Option<&str>) -> CallRecord {
+        CallRecord {
+            caller_received: "anonymous".into(),
+            caller_asserted: Some("org_aurora_1001".into()),
+            caller_sent: sent.map(Into::into),
+            caller_did: did.map(Into::into),
+            caller_rule: did.map(|_| "user".into()),
+            ..CallRecord::default()
+        }
+    }
+
+    /// The DID is named where From does not spell it, and only of a call that was sent on.
+    #[test]
+    fn it_says_who_was_shown_and_never_more() {
+        const DID: Option<&str> = Some("+918065978003");
+        let told = |sent, did| caller(&outbound(sent, did));
+        let begins = "   caller anonymous (asserted org_aurora_1001) was";
+        assert_eq!(told(Some("anonymous"), DID), format!("{begins} sent as anonymous, shown as +918065978003 by user"));
+        for spelled in ["+918065978003", "918065978003", "08065978003"] {
+            assert_eq!(told(Some(spelled), DID), format!("{begins} sent as {spelled} by user"));
+        }
+        assert_eq!(told(None, DID), format!("{begins} not sent on; user had been chosen"));
+        assert_eq!(told(None, None), format!("{begins} not sent on"));
+        let restored = CallRecord { restarted: true, ..outbound(None, None) };
+        assert_eq!(caller(&restored), format!("{begins} sent on"));
+        let foreign = CallRecord { caller_foreign: true, ..outbound(Some("+918065978003"), DID) };
+        assert!(caller(&foreign).ends_with(" by user; it claimed a number of another organisation"));
+    }
+
+    #[test]
+    fn a_call_of_the_process_before_says_so_and_one_that_nobody_was_asked_of_names_no_directory() {
+        let detail =
+            |record: CallRecord| CallDetail { number: 1, record, told: Vec::new(), messages: Vec::new(), left_out: 0 };
+        let rules = vec!["called".into(), "row".into()].into();
+        let restored = told(&detail(CallRecord { restarted: true, rules, generation: 7, ..CallRecord::default() }));
+        assert!(
+            restored.contains("\n   it began before this process did, and was decided there: called, row\n"),
+            "{restored}"
+        );
+        assert!(restored.contains("directory of generation 7"), "{restored}");
+        let refused = told(&detail(CallRecord { outcome: "refused".into(), ..CallRecord::default() }));
+        assert!(!refused.contains("directory") && !refused.contains("before this process"), "{refused}");
+    }
 }

@@ -30,7 +30,7 @@ enum Verb {
         /// Only messages that name this number, in any spelling.
         #[arg(long)]
         number: Option<String>,
-        /// Only messages of this trunk or environment.
+        /// Only messages of this trunk or environment, or of one of their addresses (10.10.10.2).
         #[arg(long)]
         peer: Option<String>,
         #[command(flatten)]

@@ -9,9 +9,10 @@ use admin::api::log::{LogChange, LogState, NewWatch, WatchInEffect};
 use arc_swap::ArcSwap;
 use proxy::Party;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use telemetry::PeerAddress;
 use telemetry::hep::{Filter, Tap};
 
 /// The tap, and what it takes in words.
@@ -101,7 +102,7 @@ impl Turned {
     /// Every address of a trunk or environment, or one of theirs.
     fn addresses_of(&self, name: &str) -> Result<Vec<IpAddr>, String> {
         let settings = self.told.settings.load();
-        if let Some(ip) = ip_of(name) {
+        if let Some(PeerAddress { ip, .. }) = PeerAddress::read(name) {
             let mut all = settings.parties.iter().flat_map(addresses);
             let is_known = all.any(|address| address == ip);
             return is_known
@@ -118,12 +119,6 @@ impl Turned {
 
 fn addresses(party: &Party) -> impl Iterator<Item = IpAddr> {
     party.peers.iter().map(|peer| peer.address.ip()).chain(party.sources.iter().map(|source| source.ip))
-}
-
-/// The address in what names a peer: `10.10.10.2`, `10.10.10.2:5060`, `udp:10.10.10.2:5060`.
-fn ip_of(name: &str) -> Option<IpAddr> {
-    let address = name.strip_prefix("udp:").or_else(|| name.strip_prefix("tcp:")).unwrap_or(name);
-    address.parse::<SocketAddr>().map(|address| address.ip()).or_else(|_| address.parse()).ok()
 }
 
 fn state_of(log: &Logging) -> LogState {

@@ -1,9 +1,9 @@
 //! Which calls: `did=918065978000,outcome=failed`.
 
 use super::record::{CallRecord, OUTCOMES};
+use crate::peer::PeerAddress;
 use directory::Environment;
 use std::fmt;
-use std::net::SocketAddr;
 use std::str::FromStr;
 
 /// The fewest digits that a number is looked for by.
@@ -66,28 +66,24 @@ fn holds(key: Key, wanted: &str, record: &CallRecord) -> bool {
             numbers.into_iter().any(|number| is_number(wanted, number))
         }
         Key::Peer => {
-            let mut attempts = record.attempts.iter().flat_map(|attempt| [&*attempt.to, &*attempt.target]);
-            record.from == wanted
-                || is(record.to.as_deref())
-                || is_at(wanted, &record.source)
-                || attempts.any(|peer| peer == wanted || is_at(wanted, peer))
+            let attempts = &record.attempts;
+            match PeerAddress::read(wanted) {
+                Some(peer) => peer.is(&record.source) || attempts.iter().any(|attempt| peer.is(&attempt.target)),
+                None => {
+                    let is_tried = attempts.iter().any(|attempt| attempt.to == wanted);
+                    record.from == wanted || is(record.to.as_deref()) || is_tried
+                }
+            }
         }
         // Whatever was not answered and is not in progress has failed, for one who asks so.
         Key::Outcome if wanted == "failed" => !matches!(&*record.outcome, "answered" | "in_progress"),
         Key::Outcome => record.outcome == wanted,
         Key::Direction => record.direction == wanted,
         Key::Environment => is(record.environment.as_deref()),
-        Key::Status => record.status.is_some_and(|status| status.to_string() == wanted),
+        Key::Status => wanted.parse().is_ok_and(|wanted| record.status == Some(wanted)),
         Key::Rule => is(record.rule.as_deref()),
         Key::CallId => record.call_id == wanted,
     }
-}
-
-/// Whether an address, which may have its transport before it, is the wanted one: with its port, or without.
-fn is_at(wanted: &str, address: &str) -> bool {
-    let address = address.strip_prefix("udp:").or_else(|| address.strip_prefix("tcp:")).unwrap_or(address);
-    let Ok(address) = address.parse::<SocketAddr>() else { return false };
-    wanted.parse() == Ok(address) || wanted.parse() == Ok(address.ip())
 }
 
 /// What a value of this key may be, in words, when this is none: a filter that no call can pass is a slip.
@@ -104,6 +100,9 @@ fn unfit(key: Key, value: &str) -> Option<String> {
         Key::Status => {
             (!value.parse().is_ok_and(|status| (100..700_u16).contains(&status))).then(|| "100 to 699".to_owned())
         }
+        Key::Peer if PeerAddress::is_meant(value) => PeerAddress::read(value)
+            .is_none()
+            .then(|| "a party, or an address as 10.10.10.2 or udp:10.10.10.2:5060".into()),
         Key::Peer | Key::Rule | Key::CallId => value.is_empty().then(|| "a word".to_owned()),
     }
 }
@@ -180,6 +179,8 @@ mod tests {
             ("status=abc", "100 to 699"),
             ("status=42", "100 to 699"),
             ("peer=", "a word"),
+            ("peer=10.10.10.0/24", "a party, or an address"),
+            ("peer=10.10.10.", "a party, or an address"),
         ] {
             let fault = text.parse::<CallFilter>().unwrap_err();
             assert!(fault.contains(expected), "{fault}");
@@ -213,10 +214,13 @@ mod tests {
             "udp:10.10.10.11:5070",
             "2001:db8::1",
             "[2001:db8::1]:5060",
+            "[2001:db8::1]",
+            "udp:10.10.10.11",
+            "udp:10.10.10.2:5060",
         ] {
             assert!(matches(peer), "{peer}");
         }
-        for peer in ["10.10.10.1", "10.10.10.2:506", "10.10.10", "ta", "udp", "2001:db8::", "tcp:10.10.10.11:5070"] {
+        for peer in ["10.10.10.1", "10.10.10.2:506", "ta", "udp", "2001:db8::", "tcp:10.10.10.11:5070"] {
             assert!(!matches(peer), "{peer}");
         }
     }
