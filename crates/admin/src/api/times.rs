@@ -55,13 +55,16 @@ pub fn shown(at_ms: u64) -> String {
     format!("{date} {hour:02}:{minute:02}:{second:02} UTC")
 }
 
-/// Reads a time that people write: RFC 3339, or `2026-11-22 18:00` and `2026-11-22 18:00:00` for UTC. Milliseconds since
-/// 1970.
+/// Reads a time that people write: RFC 3339, its seconds left out or not, or `2026-11-22 18:00` and `2026-11-22 18:00:00` for
+/// UTC. Milliseconds since 1970.
 pub fn parsed(text: &str) -> Option<u64> {
     let text = text.trim().trim_end_matches("UTC").trim_end();
-    let spelled = match text.len() {
-        16 => format!("{text}:00Z"),
-        19 => format!("{text}Z"),
+    // Up to the minute, and what is behind it: a zone alone leaves the seconds out.
+    let parts = text.split_at_checked("2026-11-22 18:00".len());
+    let spelled = match (text.len(), parts) {
+        (19, _) => format!("{text}Z"),
+        (_, Some((minute, ""))) => format!("{minute}:00Z"),
+        (_, Some((minute, zone))) if !zone.starts_with(':') => format!("{minute}:00{zone}"),
         _ => text.to_owned(),
     };
     let moment = OffsetDateTime::parse(&spelled.replacen(' ', "T", 1), &Rfc3339).ok()?;
@@ -80,6 +83,8 @@ mod tests {
             ("2026-11-22 18:00:00", 1_795_370_400_000),
             ("2026-11-22 18:00:00 UTC", 1_795_370_400_000),
             ("2026-11-22T23:30:00+05:30", 1_795_370_400_000),
+            ("2026-11-22T23:30+05:30", 1_795_370_400_000),
+            ("2026-11-22 18:00Z", 1_795_370_400_000),
             ("1970-01-01T00:00:00.5Z", 500),
         ] {
             assert_eq!(parsed(text), Some(at_ms), "{text}");

@@ -219,9 +219,20 @@ pub(super) fn segment(text: &str) -> String {
     text.bytes().map(escaped).collect()
 }
 
-/// Columns under their heads, two spaces apart. Control characters of what others wrote do not reach the terminal.
+/// The longest cell of a table: what a row of the database says may be a megabyte.
+const CELL_CHARS: usize = 2_000;
+
+/// Columns under their heads, two spaces apart. Control characters of what others wrote do not reach the terminal, nor does what
+/// is longer than anybody reads.
 pub(super) fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> String {
-    let shown = |cell: &str| cell.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect::<String>();
+    let shown = |cell: &str| {
+        let mut chars = cell.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c });
+        let mut text: String = chars.by_ref().take(CELL_CHARS).collect();
+        if chars.next().is_some() {
+            text.push('\u{2026}');
+        }
+        text
+    };
     let rows = rows.iter().map(|row| row.each_ref().map(|cell| shown(cell)));
     let lines: Vec<[String; N]> = std::iter::once(heads.map(str::to_owned)).chain(rows).collect();
     let mut widths = [0; N];
@@ -235,4 +246,21 @@ pub(super) fn table<const N: usize>(heads: [&str; N], rows: &[[String; N]]) -> S
         cells.collect::<Vec<String>>().join("  ").trim_end().to_owned()
     });
     lines.collect::<Vec<String>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a row of the database said is shown as far as anybody reads, however long it is.
+    #[test]
+    fn a_cell_that_nobody_could_read_is_cut() {
+        for length in [CELL_CHARS, CELL_CHARS + 1, 70_000, 1_000_000] {
+            let shown = table(["BEFORE", "AFTER"], &[["x".repeat(length), "oss".to_owned()]]);
+            let row = shown.lines().nth(1).unwrap();
+            assert!(row.starts_with(&"x".repeat(CELL_CHARS)) && row.ends_with("  oss"), "{length}");
+            assert_eq!(row.contains('\u{2026}'), length > CELL_CHARS);
+            assert!(row.chars().count() <= CELL_CHARS + 6, "{length}");
+        }
+    }
 }
